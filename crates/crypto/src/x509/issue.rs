@@ -1,0 +1,236 @@
+//! Issuing certificates: the operator's root, its intermediates, and leaves for every role.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SerialNumber, SignatureAlgorithm,
+    SigningKey,
+};
+use time::OffsetDateTime;
+
+use super::{ARC, Certificate, Role};
+use crate::{
+    CryptoError,
+    ecdsa::{PublicKey, Signer},
+    kdf::sha256,
+};
+
+/// What a certificate says.
+#[derive(Debug, Clone)]
+pub struct Profile<'a> {
+    /// The subject's common name.
+    pub subject: &'a str,
+    /// Roles of the subject; of an authority, the roles it may issue for.
+    pub roles: &'a [Role],
+    /// `Some(n)`: a certificate authority with at most `n` intermediates below it.
+    pub authority: Option<u8>,
+    /// Start of validity, seconds UTC.
+    pub not_before: u64,
+    /// End of validity, seconds UTC, included.
+    pub not_after: u64,
+    /// Content of the claims extension (deterministic CBOR), if any.
+    pub claims: Option<&'a [u8]>,
+    /// Serial number: 16 random bytes (the first bit is cleared, RFC 5280 §4.1.2.2).
+    pub serial: [u8; 16],
+}
+
+/// Issues a self-signed root.
+///
+/// # Errors
+/// [`CryptoError::MalformedCertificate`] if a date is out of range; what the signer reports.
+pub fn self_signed(profile: &Profile<'_>, key: &dyn Signer) -> Result<Vec<u8>, CryptoError> {
+    let params = params(profile, key.public_key())?;
+    let certificate = params.self_signed(&SignerAdapter(key)).map_err(issuing)?;
+    Ok(certificate.der().to_vec())
+}
+
+/// Issues a certificate for `subject_key`, signed by the authority that `issuer` and `issuer_key` are.
+///
+/// # Errors
+/// [`CryptoError::MalformedCertificate`] if a date is out of range or the issuer's key is not that of
+/// its certificate; what the signer reports.
+pub fn issue(
+    profile: &Profile<'_>,
+    subject_key: &PublicKey,
+    issuer: &Certificate,
+    issuer_key: &dyn Signer,
+) -> Result<Vec<u8>, CryptoError> {
+    if issuer.public_key() != issuer_key.public_key() {
+        return Err(CryptoError::MalformedCertificate("the issuing key is not the issuer's"));
+    }
+    let mut issuer_params = CertificateParams::default();
+    issuer_params.distinguished_name = name(issuer.subject());
+    issuer_params.key_identifier_method = key_identifier(issuer.public_key());
+    issuer_params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let issuer = Issuer::new(issuer_params, SignerAdapter(issuer_key));
+    let certificate = params(profile, subject_key)?.signed_by(&Subject(subject_key), &issuer).map_err(issuing)?;
+    Ok(certificate.der().to_vec())
+}
+
+fn params(profile: &Profile<'_>, key: &PublicKey) -> Result<CertificateParams, CryptoError> {
+    let mut serial = profile.serial;
+    serial[0] = serial[0] & 0x7f | 0x40; // positive and of full length
+    let (is_ca, key_usages) = match profile.authority {
+        Some(below) => (
+            IsCa::Ca(BasicConstraints::Constrained(below)),
+            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign],
+        ),
+        None => (IsCa::ExplicitNoCa, vec![KeyUsagePurpose::DigitalSignature]),
+    };
+    let mut params = CertificateParams::default();
+    params.not_before = date(profile.not_before)?;
+    params.not_after = date(profile.not_after)?;
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    params.distinguished_name = name(profile.subject);
+    params.is_ca = is_ca;
+    params.key_usages = key_usages;
+    params.extended_key_usages = profile.roles.iter().map(|role| usage(*role)).collect();
+    params.custom_extensions = profile.claims.map(claims_extension).transpose()?.into_iter().collect();
+    params.use_authority_key_identifier_extension = true;
+    params.key_identifier_method = key_identifier(key);
+    Ok(params)
+}
+
+fn usage(role: Role) -> ExtendedKeyUsagePurpose {
+    ExtendedKeyUsagePurpose::Other(vec![2, 25, ARC.into(), 1, role.number().into()])
+}
+
+fn claims_extension(claims: &[u8]) -> Result<CustomExtension, CryptoError> {
+    let octets = der::asn1::OctetStringRef::new(claims)
+        .and_then(|octets| der::Encode::to_der(&octets))
+        .map_err(|_| CryptoError::MalformedCertificate("claims extension"))?;
+    Ok(CustomExtension::from_oid_content(&[2, 25, ARC.into(), 2], octets))
+}
+
+fn name(common_name: &str) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, common_name);
+    name
+}
+
+/// RFC 7093 §2 method 1: the first 20 bytes of SHA-256 over the subject public key's bits.
+fn key_identifier(key: &PublicKey) -> KeyIdMethod {
+    KeyIdMethod::PreSpecified(sha256(&[key.as_point()]).iter().take(20).copied().collect())
+}
+
+fn date(seconds: u64) -> Result<OffsetDateTime, CryptoError> {
+    i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+        .filter(|date| date.year() < 9999)
+        .ok_or(CryptoError::MalformedCertificate("date out of range"))
+}
+
+fn issuing(_: rcgen::Error) -> CryptoError {
+    CryptoError::Internal("certificate issuing")
+}
+
+struct Subject<'a>(&'a PublicKey);
+
+impl PublicKeyData for Subject<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.as_point()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &PKCS_ECDSA_P256_SHA256
+    }
+}
+
+struct SignerAdapter<'a>(&'a dyn Signer);
+
+impl PublicKeyData for SignerAdapter<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.public_key().as_point()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &PKCS_ECDSA_P256_SHA256
+    }
+}
+
+impl SigningKey for SignerAdapter<'_> {
+    fn sign(&self, msg: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        let fixed = self.0.sign(msg).map_err(|_| rcgen::Error::RemoteKeyError)?;
+        let signature = p256::ecdsa::Signature::from_slice(&fixed).map_err(|_| rcgen::Error::RemoteKeyError)?;
+        Ok(signature.to_der().as_bytes().to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+
+    use super::*;
+    use crate::{ChainFault, ecdsa::SigningKey as Key, x509::Anchor};
+
+    const DAY: u64 = 86_400;
+
+    struct Pki {
+        anchor: Anchor,
+        chain: Vec<Vec<u8>>,
+    }
+
+    fn profile<'a>(subject: &'a str, roles: &'a [Role], authority: Option<u8>) -> Profile<'a> {
+        Profile { subject, roles, authority, not_before: DAY, not_after: 10 * DAY, claims: None, serial: [0xff; 16] }
+    }
+
+    fn pki(ca_roles: &[Role], leaf_roles: &[Role]) -> Pki {
+        let mut rng = ChaCha20Rng::from_seed([8; 32]);
+        let [root_key, ca_key, leaf_key] = [(); 3].map(|()| Key::generate(&mut rng));
+        let root = self_signed(&profile("root", &[], Some(1)), &root_key).unwrap();
+        let root_certificate = Certificate::parse(&root).unwrap();
+        let ca = issue(&profile("ca", ca_roles, Some(0)), ca_key.public_key(), &root_certificate, &root_key).unwrap();
+        let leaf_profile = Profile { claims: Some(&[0xa0]), ..profile("leaf", leaf_roles, None) };
+        let ca_certificate = Certificate::parse(&ca).unwrap();
+        let leaf = issue(&leaf_profile, leaf_key.public_key(), &ca_certificate, &ca_key).unwrap();
+        Pki { anchor: Anchor::from_der(&root).unwrap(), chain: vec![leaf, ca] }
+    }
+
+    #[test]
+    fn a_chain_is_judged_by_role_and_time() {
+        let roles = [Role::LicenseServer, Role::Time];
+        let pki = pki(&roles, &roles);
+        let leaf = pki.anchor.verify(&pki.chain, Role::Time, 5 * DAY).unwrap();
+        assert_eq!((leaf.subject(), leaf.roles(), leaf.claims()), ("leaf", &roles[..], Some(&[0xa0][..])));
+        assert_eq!((leaf.not_before(), leaf.not_after()), (DAY, 10 * DAY));
+        let cases = [
+            (Role::Device, 5 * DAY, ChainFault::WrongRole),
+            (Role::Time, DAY - 1, ChainFault::NotYetValid),
+            (Role::Time, 10 * DAY + 1, ChainFault::Expired),
+        ];
+        for (role, at, fault) in cases {
+            assert_eq!(pki.anchor.verify(&pki.chain, role, at), Err(CryptoError::ChainRefused(fault)));
+        }
+    }
+
+    #[test]
+    fn an_authority_cannot_issue_beyond_its_roles() {
+        let pki = pki(&[Role::Device], &[Role::LicenseServer]);
+        let refused = pki.anchor.verify(&pki.chain, Role::LicenseServer, 5 * DAY);
+        assert_eq!(refused, Err(CryptoError::ChainRefused(ChainFault::WrongRole)));
+    }
+
+    #[test]
+    fn another_root_a_missing_link_and_an_altered_leaf_are_refused() {
+        let pki = pki(&[Role::Device], &[Role::Device]);
+        let mut rng = ChaCha20Rng::from_seed([9; 32]);
+        let other_key = Key::generate(&mut rng);
+        let other = self_signed(&profile("root", &[], Some(1)), &other_key).unwrap();
+        let other = Anchor::from_der(&other).unwrap();
+        let unknown = Err(CryptoError::ChainRefused(ChainFault::UnknownIssuer));
+        assert!(other.verify(&pki.chain, Role::Device, 5 * DAY).is_err());
+        assert_eq!(pki.anchor.verify(&pki.chain[..1], Role::Device, 5 * DAY), unknown);
+        assert!(pki.anchor.verify(&[], Role::Device, 5 * DAY).is_err());
+        for position in 0..pki.chain[0].len() {
+            let mut chain = pki.chain.clone();
+            chain[0][position] ^= 1;
+            assert!(pki.anchor.verify(&chain, Role::Device, 5 * DAY).is_err(), "byte {position}");
+        }
+    }
+
+    #[test]
+    fn a_ca_is_no_device() {
+        let pki = pki(&[Role::Device], &[Role::Device]);
+        assert!(pki.anchor.verify(&pki.chain[1..], Role::Device, 5 * DAY).is_err());
+    }
+}
