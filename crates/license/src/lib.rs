@@ -1,0 +1,42 @@
+//! The language that packager, license server and client speak: requests, licenses, responses, usage
+//! rules. Bytes in, checked types out; no sockets, files, clock or threads.
+//!
+//! ```text
+//!  codec        deterministic CBOR behind one strict gate          spec/overview.md
+//!  signed       Unverified<T> -> Verified<T>                       spec/protocol.md
+//!  envelope     sealed to a server, sealed to a request
+//!  request      LicenseRequest         device  -> license server
+//!  response     LicenseResponse        license server -> device
+//!  license      LicenseBody, License   stored, forwarded, judged   spec/license.md
+//!  enrolment    a device's certificate
+//!  discovery    where a server answers and whom to seal to
+//!  usage_rules  evaluate(license, host, action): one pure function spec/rules.md
+//!  operator_profile  what a client is configured with to trust an operator
+//!  error_code   the numbered errors of the wire                    spec/errors.md
+//! ```
+//!
+//! What it refuses: CBOR that is not deterministic, critical map keys that it does not know, messages
+//! of another type, signer or version, and a license whose terms do not fit together. Nothing that was
+//! only parsed has readable fields.
+//!
+//! ```
+//! use keyward_license::{ids::Nonce, signed::Unverified, response::LicenseResponse};
+//! // Bytes from outside are never a `LicenseResponse` until they are verified:
+//! assert!(Unverified::<LicenseResponse>::parse(b"not a response").is_err());
+//! assert_eq!(Nonce::new([0xab; 16]).to_string(), "abababababababababababababababab");
+//! ```
+
+pub mod certificate;
+pub mod codec;
+pub mod discovery;
+pub mod enrolment;
+pub mod envelope;
+pub mod error_code;
+pub mod ids;
+pub mod license;
+pub mod operator_profile;
+pub mod request;
+pub mod response;
+pub mod signed;
+pub mod time;
+pub mod usage_rules;

@@ -1,0 +1,197 @@
+//! The license request: what a device asks for, signed by the device, sealed to the license server.
+
+use keyward_crypto::Secret;
+
+use crate::{
+    cbor_enum, cbor_map,
+    codec::{Bytes, DecodeError},
+    ids::{Digest, DomainId, EpochId, Kid, Nonce},
+    signed::SignedBody,
+    time::Timestamp,
+};
+
+/// Most key ids one request may name, in its list and its headers together.
+pub const MAX_KIDS: usize = 256;
+/// Most content headers one request may carry.
+pub const MAX_HEADERS: usize = 64;
+/// Longest authorization token, in bytes.
+pub const MAX_TOKEN: usize = 8 * 1024;
+/// Longest custom data, in bytes.
+pub const MAX_CUSTOM_DATA: usize = 16 * 1024;
+/// Longest free text about the client (name, version, platform), in bytes each.
+pub const MAX_CLIENT_TEXT: usize = 255;
+
+cbor_map! {
+    /// Body of a license request.
+    #[derive(Debug)]
+    pub struct LicenseRequest = "license request" {
+        /// Protocol version.
+        [1] version: u64,
+        /// SHA-256 of the request-encryption certificate it is sealed to; any other server refuses it.
+        [2] recipient: Digest,
+        /// Drawn for this request.
+        [3] nonce: Nonce,
+        /// Key material that only this request's answer is sealed under.
+        [4] response_key: Secret<32>,
+        /// Content headers (PlayReady Objects) as found in the content. Only their KIDs decide anything.
+        [5?] content_headers: Vec<Bytes>,
+        /// Key ids asked for besides those of the headers.
+        [6?] kids: Vec<Kid>,
+        /// The client program.
+        [7] client: ClientInfo,
+        /// What the client understands.
+        [8] capabilities: Capabilities,
+        /// Whether licenses should be storable; false asks for in-memory licenses.
+        [9] persistent: bool,
+        /// Numbers of the revocation lists held.
+        [10?] revocation_lists: Vec<ListHeld>,
+        /// Domains the device is a member of.
+        [11?] memberships: Vec<Membership>,
+        /// The client's idea of time.
+        [12] clock: ClientClock,
+        /// State of the client's store.
+        [13] store: StoreState,
+        /// False: no license is wanted, only time and lists.
+        [14] license_requested: bool,
+        /// Speaks for the viewer (a JWT); the carrier's own credential travels outside.
+        [15?] authorization: String,
+        /// The application's own bytes for the service.
+        [16?] custom_data: Bytes,
+    }
+}
+
+impl SignedBody for LicenseRequest {
+    const MEDIA_TYPE: &'static str = "application/vnd.keyward.license-request+cose";
+    const CONTEXT: &'static str = "keyward/1 license-request";
+
+    fn version(&self) -> u64 {
+        self.version
+    }
+}
+
+impl LicenseRequest {
+    /// Checks counts and lengths that the decoder does not.
+    ///
+    /// # Errors
+    /// [`DecodeError::Invalid`].
+    pub fn check_bounds(&self) -> Result<(), DecodeError> {
+        let kids = self.kids.as_ref().map_or(0, Vec::len);
+        let headers = self.content_headers.as_ref().map_or(0, Vec::len);
+        let text = [&self.client.name, &self.client.version, &self.client.platform];
+        let checks = [
+            (kids <= MAX_KIDS, "more key ids than a request may name"),
+            (headers <= MAX_HEADERS, "more content headers than a request may carry"),
+            (text.iter().all(|text| text.len() <= MAX_CLIENT_TEXT), "a client text is too long"),
+            (self.authorization.as_ref().is_none_or(|token| token.len() <= MAX_TOKEN), "the token is too long"),
+            (
+                self.custom_data.as_ref().is_none_or(|data| data.0.len() <= MAX_CUSTOM_DATA),
+                "the custom data is too long",
+            ),
+            (!self.license_requested || kids + headers > 0, "a request for licenses names no key id and no header"),
+        ];
+        match checks.iter().find(|(holds, _)| !holds) {
+            Some((_, fault)) => Err(DecodeError::Invalid(fault)),
+            None => Ok(()),
+        }
+    }
+}
+
+cbor_map! {
+    /// The client program.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct ClientInfo = "client info" {
+        /// Program name.
+        [1] name: String,
+        /// Program version.
+        [2] version: String,
+        /// Operating system and processor.
+        [3] platform: String,
+    }
+}
+
+cbor_map! {
+    /// What the client understands. Numbers that a server does not know are of no use to it and skipped.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Capabilities = "capabilities" {
+        /// Key types it can use, see [`KeyType`](crate::license::KeyType).
+        [1] key_types: Vec<u64>,
+        /// Terms it enforces: keys of the license body.
+        [2] terms: Vec<u64>,
+        /// Key-exchange algorithms, as COSE numbers (unsigned ones only; empty: none).
+        [3?] exchange_algorithms: Vec<u64>,
+        /// HPKE suites it can open.
+        [4] suites: Vec<u64>,
+        /// How good its clock is.
+        [5] clock: ClockKind,
+    }
+}
+
+cbor_enum! {
+    /// How good a clock is.
+    pub enum ClockKind = "clock kind" {
+        /// There is none: time-limited licenses are of no use.
+        None = 0,
+        /// Any source, with a floor below which it never reads.
+        AntiRollback = 1,
+        /// Set only by a secure service.
+        Secure = 2,
+    }
+}
+
+cbor_enum! {
+    /// Whether the clock may be used.
+    pub enum ClockState = "clock state" {
+        /// It reads a usable time.
+        Set = 1,
+        /// It was never set, or reads an impossible time.
+        NotSet = 2,
+        /// It reads a time before one already seen.
+        RolledBack = 3,
+    }
+}
+
+cbor_map! {
+    /// The client's idea of time.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct ClientClock = "client clock" {
+        /// Time as the client reads it.
+        [1?] now: Timestamp,
+        /// The last time a server told it.
+        [2?] last_trusted: Timestamp,
+        /// Whether the clock may be used.
+        [3] state: ClockState,
+    }
+}
+
+cbor_map! {
+    /// State of the client's license store: the server refuses a generation that falls within an epoch.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct StoreState = "store state" {
+        /// Names the store between two crypto-erasures.
+        [1] epoch: EpochId,
+        /// Counts its commits.
+        [2] generation: u64,
+    }
+}
+
+cbor_map! {
+    /// A revocation list that the client holds.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct ListHeld = "revocation list held" {
+        /// Which list.
+        [1] list: u64,
+        /// Its number.
+        [2] number: u64,
+    }
+}
+
+cbor_map! {
+    /// A domain that the device is a member of.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Membership = "membership" {
+        /// Domain id.
+        [1] domain: DomainId,
+        /// Newest revision whose key the device holds.
+        [2] revision: u64,
+    }
+}
