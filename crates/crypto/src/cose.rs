@@ -59,7 +59,8 @@ impl Sign1 {
     /// # Errors
     /// [`CryptoError::MalformedCose`].
     pub fn parse(bytes: &[u8]) -> Result<Self, CryptoError> {
-        let message = CoseSign1::from_tagged_slice(bytes).map_err(|_| CryptoError::MalformedCose("not a COSE_Sign1"))?;
+        let message = CoseSign1::from_tagged_slice(bytes)
+            .map_err(|_| CryptoError::MalformedCose("not a COSE_Sign1"))?;
         if !message.unprotected.is_empty() {
             return Err(CryptoError::MalformedCose("the unprotected header is not empty"));
         }
@@ -72,9 +73,13 @@ impl Sign1 {
         }
         let typ = read_typ(header)?;
         let chain = read_chain(header)?;
-        let expected = protected_header(&typ, &chain).to_vec().map_err(|_| CryptoError::Internal("COSE encoding"))?;
+        let expected = protected_header(&typ, &chain)
+            .to_vec()
+            .map_err(|_| CryptoError::Internal("COSE encoding"))?;
         if message.protected.original_data.as_deref() != Some(&expected[..]) {
-            return Err(CryptoError::MalformedCose("the protected header is not in the profile's form"));
+            return Err(CryptoError::MalformedCose(
+                "the protected header is not in the profile's form",
+            ));
         }
         Ok(Self { message, typ, chain })
     }
@@ -103,19 +108,27 @@ impl Sign1 {
     /// # Errors
     /// [`CryptoError::BadSignature`].
     pub fn verify(self, context: &[u8], key: &PublicKey) -> Result<Vec<u8>, CryptoError> {
-        self.message.verify_signature(context, |signature, signed| key.verify(signed, signature))?;
-        self.message.payload.ok_or(CryptoError::MalformedCose("no payload"))
+        self.message
+            .verify_signature(context, |signature, signed| key.verify(signed, signature))?;
+        self.message
+            .payload
+            .ok_or(CryptoError::MalformedCose("no payload"))
     }
 }
 
 impl core::fmt::Debug for Sign1 {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Sign1").field("typ", &self.typ).field("chain", &self.chain.len()).finish_non_exhaustive()
+        f.debug_struct("Sign1")
+            .field("typ", &self.typ)
+            .field("chain", &self.chain.len())
+            .finish_non_exhaustive()
     }
 }
 
 fn protected_header(typ: &str, chain: &[Vec<u8>]) -> Header {
-    let header = HeaderBuilder::new().algorithm(iana::Algorithm::ES256).value(TYP, Value::Text(typ.to_owned()));
+    let header = HeaderBuilder::new()
+        .algorithm(iana::Algorithm::ES256)
+        .value(TYP, Value::Text(typ.to_owned()));
     match chain {
         [] => header.build(),
         [single] => header.value(X5CHAIN, Value::Bytes(single.clone())).build(),
@@ -138,15 +151,20 @@ fn read_chain(header: &Header) -> Result<Vec<Vec<u8>>, CryptoError> {
     match entry(header, X5CHAIN) {
         None => Ok(Vec::new()),
         Some(Value::Bytes(single)) => Ok(vec![single.clone()]),
-        Some(Value::Array(several)) if (2..=MAX_CHAIN).contains(&several.len()) => {
-            several.iter().map(|value| value.as_bytes().cloned().ok_or(not_certificates)).collect()
-        }
+        Some(Value::Array(several)) if (2..=MAX_CHAIN).contains(&several.len()) => several
+            .iter()
+            .map(|value| value.as_bytes().cloned().ok_or(not_certificates))
+            .collect(),
         Some(_) => Err(not_certificates),
     }
 }
 
 fn entry(header: &Header, label: i64) -> Option<&Value> {
-    header.rest.iter().find(|(name, _)| *name == Label::Int(label)).map(|(_, value)| value)
+    header
+        .rest
+        .iter()
+        .find(|(name, _)| *name == Label::Int(label))
+        .map(|(_, value)| value)
 }
 
 /// `typ`, RFC 9596 §2.
@@ -172,10 +190,16 @@ mod tests {
         let signed = sign1("application/a+cose", &chain, b"payload", b"context a", &key).unwrap();
         let parsed = Sign1::parse(&signed).unwrap();
         assert_eq!((parsed.typ(), parsed.chain()), ("application/a+cose", &chain[..]));
-        assert_eq!(parsed.verify(b"context b", key.public_key()), Err(CryptoError::BadSignature));
+        assert_eq!(
+            parsed.verify(b"context b", key.public_key()),
+            Err(CryptoError::BadSignature)
+        );
         let other = SigningKey::generate(&mut ChaCha20Rng::from_seed([5; 32]));
         let parsed = Sign1::parse(&signed).unwrap();
-        assert_eq!(parsed.verify(b"context a", other.public_key()), Err(CryptoError::BadSignature));
+        assert_eq!(
+            parsed.verify(b"context a", other.public_key()),
+            Err(CryptoError::BadSignature)
+        );
     }
 
     #[test]
@@ -185,7 +209,8 @@ mod tests {
         for position in 0..signed.len() * 8 {
             let mut altered = signed.clone();
             altered[position / 8] ^= 1 << (position % 8);
-            let opened = Sign1::parse(&altered).and_then(|message| message.verify(b"context", key.public_key()));
+            let opened =
+                Sign1::parse(&altered).and_then(|message| message.verify(b"context", key.public_key()));
             assert!(opened.is_err(), "bit {position}");
         }
         for end in 0..signed.len() {
@@ -207,19 +232,40 @@ mod tests {
                 .to_tagged_vec()
                 .unwrap()
         };
-        let good = || HeaderBuilder::new().algorithm(iana::Algorithm::ES256).value(TYP, Value::Text("t".into()));
+        let good = || {
+            HeaderBuilder::new()
+                .algorithm(iana::Algorithm::ES256)
+                .value(TYP, Value::Text("t".into()))
+        };
         assert!(Sign1::parse(&sign(good().build(), Header::default())).is_ok());
         let refused = [
-            (good().value(4711, Value::Null).build(), Header::default(), "an unknown header parameter"),
-            (good().build(), HeaderBuilder::new().key_id(vec![1]).build(), "an unprotected parameter"),
-            (HeaderBuilder::new().algorithm(iana::Algorithm::ES256).build(), Header::default(), "no typ"),
             (
-                HeaderBuilder::new().algorithm(iana::Algorithm::ES384).value(TYP, Value::Text("t".into())).build(),
+                good().value(4711, Value::Null).build(),
+                Header::default(),
+                "an unknown header parameter",
+            ),
+            (
+                good().build(),
+                HeaderBuilder::new().key_id(vec![1]).build(),
+                "an unprotected parameter",
+            ),
+            (
+                HeaderBuilder::new().algorithm(iana::Algorithm::ES256).build(),
+                Header::default(),
+                "no typ",
+            ),
+            (
+                HeaderBuilder::new()
+                    .algorithm(iana::Algorithm::ES384)
+                    .value(TYP, Value::Text("t".into()))
+                    .build(),
                 Header::default(),
                 "another algorithm",
             ),
             (
-                good().value(X5CHAIN, Value::Array(vec![Value::Bytes(vec![1])])).build(),
+                good()
+                    .value(X5CHAIN, Value::Array(vec![Value::Bytes(vec![1])]))
+                    .build(),
                 Header::default(),
                 "one certificate as an array",
             ),
@@ -227,7 +273,12 @@ mod tests {
         for (header, unprotected, what) in refused {
             assert!(Sign1::parse(&sign(header, unprotected)).is_err(), "{what}");
         }
-        let untagged = CoseSign1Builder::new().protected(good().build()).payload(vec![1]).build().to_vec().unwrap();
+        let untagged = CoseSign1Builder::new()
+            .protected(good().build())
+            .payload(vec![1])
+            .build()
+            .to_vec()
+            .unwrap();
         assert!(Sign1::parse(&untagged).is_err());
     }
 }

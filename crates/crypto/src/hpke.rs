@@ -115,7 +115,11 @@ impl KeyPair {
             Suite::P256 => public_of::<DhP256HkdfSha256>(&private)?,
             Suite::XWing => public_of::<XWing>(&private)?,
         };
-        Ok(Self { suite, private, public })
+        Ok(Self {
+            suite,
+            private,
+            public,
+        })
     }
 
     /// The suite this key belongs to.
@@ -140,7 +144,12 @@ impl KeyPair {
     ///
     /// # Errors
     /// [`CryptoError::NotOpened`].
-    pub fn open(&self, info: &[u8], encapsulated: &[u8], ciphertext: &[u8]) -> Result<SecretBytes, CryptoError> {
+    pub fn open(
+        &self,
+        info: &[u8],
+        encapsulated: &[u8],
+        ciphertext: &[u8],
+    ) -> Result<SecretBytes, CryptoError> {
         match self.suite {
             Suite::P256 => open_with::<DhP256HkdfSha256>(&self.private, info, encapsulated, ciphertext),
             Suite::XWing => open_with::<XWing>(&self.private, info, encapsulated, ciphertext),
@@ -150,13 +159,19 @@ impl KeyPair {
     fn generate_with<K: Kem>(suite: Suite, rng: &mut impl CryptoRng) -> Self {
         let (private, public) = K::gen_keypair_with_rng(rng);
         let private = SecretBytes::new(private.to_bytes().to_vec());
-        Self { suite, private, public: public.to_bytes().to_vec() }
+        Self {
+            suite,
+            private,
+            public: public.to_bytes().to_vec(),
+        }
     }
 }
 
 impl core::fmt::Debug for KeyPair {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("KeyPair").field("suite", &self.suite).finish_non_exhaustive()
+        f.debug_struct("KeyPair")
+            .field("suite", &self.suite)
+            .finish_non_exhaustive()
     }
 }
 
@@ -166,11 +181,21 @@ fn seal_with<K: Kem>(
     plaintext: &[u8],
     rng: &mut impl CryptoRng,
 ) -> Result<Sealed, CryptoError> {
-    let public_key = K::PublicKey::from_bytes(public_key).map_err(|_| CryptoError::MalformedKey("HPKE public key"))?;
-    let (encapsulated, ciphertext) =
-        single_shot_seal_with_rng::<AesGcm256, HkdfSha256, K>(&OpModeS::Base, &public_key, info, plaintext, &[], rng)
-            .map_err(|_| CryptoError::MalformedKey("HPKE public key"))?;
-    Ok(Sealed { encapsulated: encapsulated.to_bytes().to_vec(), ciphertext })
+    let public_key =
+        K::PublicKey::from_bytes(public_key).map_err(|_| CryptoError::MalformedKey("HPKE public key"))?;
+    let (encapsulated, ciphertext) = single_shot_seal_with_rng::<AesGcm256, HkdfSha256, K>(
+        &OpModeS::Base,
+        &public_key,
+        info,
+        plaintext,
+        &[],
+        rng,
+    )
+    .map_err(|_| CryptoError::MalformedKey("HPKE public key"))?;
+    Ok(Sealed {
+        encapsulated: encapsulated.to_bytes().to_vec(),
+        ciphertext,
+    })
 }
 
 fn open_with<K: Kem>(
@@ -179,15 +204,24 @@ fn open_with<K: Kem>(
     encapsulated: &[u8],
     ciphertext: &[u8],
 ) -> Result<SecretBytes, CryptoError> {
-    let private = K::PrivateKey::from_bytes(private.expose()).map_err(|_| CryptoError::MalformedKey("HPKE private key"))?;
+    let private = K::PrivateKey::from_bytes(private.expose())
+        .map_err(|_| CryptoError::MalformedKey("HPKE private key"))?;
     let encapsulated = K::EncappedKey::from_bytes(encapsulated).map_err(|_| CryptoError::NotOpened)?;
-    single_shot_open::<AesGcm256, HkdfSha256, K>(&OpModeR::Base, &private, &encapsulated, info, ciphertext, &[])
-        .map(SecretBytes::new)
-        .map_err(|_| CryptoError::NotOpened)
+    single_shot_open::<AesGcm256, HkdfSha256, K>(
+        &OpModeR::Base,
+        &private,
+        &encapsulated,
+        info,
+        ciphertext,
+        &[],
+    )
+    .map(SecretBytes::new)
+    .map_err(|_| CryptoError::NotOpened)
 }
 
 fn public_of<K: Kem>(private: &SecretBytes) -> Result<Vec<u8>, CryptoError> {
-    let private = K::PrivateKey::from_bytes(private.expose()).map_err(|_| CryptoError::MalformedKey("HPKE private key"))?;
+    let private = K::PrivateKey::from_bytes(private.expose())
+        .map_err(|_| CryptoError::MalformedKey("HPKE private key"))?;
     Ok(K::sk_to_pk(&private).to_bytes().to_vec())
 }
 
@@ -205,9 +239,16 @@ mod tests {
             assert_eq!(pair.public_key().len(), suite.public_key_len());
             let sealed = seal(suite, pair.public_key(), b"info", b"secret", &mut rng).unwrap();
             assert_eq!(sealed.encapsulated.len(), suite.encapsulated_len());
-            let again = KeyPair::from_private(suite, SecretBytes::new(pair.private_key().expose().to_vec())).unwrap();
+            let again =
+                KeyPair::from_private(suite, SecretBytes::new(pair.private_key().expose().to_vec())).unwrap();
             assert_eq!(again.public_key(), pair.public_key());
-            assert_eq!(again.open(b"info", &sealed.encapsulated, &sealed.ciphertext).unwrap().expose(), b"secret");
+            assert_eq!(
+                again
+                    .open(b"info", &sealed.encapsulated, &sealed.ciphertext)
+                    .unwrap()
+                    .expose(),
+                b"secret"
+            );
             let other = KeyPair::generate(suite, &mut rng);
             for (pair, info) in [(&pair, &b"other"[..]), (&other, &b"info"[..])] {
                 let opened = pair.open(info, &sealed.encapsulated, &sealed.ciphertext);
@@ -222,7 +263,12 @@ mod tests {
     fn malformed_keys_are_refused() {
         let mut rng = ChaCha20Rng::from_seed([7; 32]);
         for suite in Suite::ALL {
-            for key in [vec![], vec![4; 64], vec![0; suite.public_key_len()], vec![0xff; suite.public_key_len()]] {
+            for key in [
+                vec![],
+                vec![4; 64],
+                vec![0; suite.public_key_len()],
+                vec![0xff; suite.public_key_len()],
+            ] {
                 let sealed = seal(suite, &key, b"", b"", &mut rng);
                 // X25519 has no invalid points but all-zero output; ML-KEM keys are checked by modulus.
                 if suite == Suite::P256 || key.len() != suite.public_key_len() {

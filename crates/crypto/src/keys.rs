@@ -33,7 +33,10 @@ impl<const N: usize> Secret<N> {
     /// # Errors
     /// [`CryptoError::MalformedKey`] if the length differs.
     pub fn from_slice(bytes: &[u8]) -> Result<Self, CryptoError> {
-        bytes.try_into().map(Self).map_err(|_| CryptoError::MalformedKey("wrong length"))
+        bytes
+            .try_into()
+            .map(Self)
+            .map_err(|_| CryptoError::MalformedKey("wrong length"))
     }
 
     /// The raw bytes. Every caller of this method handles a secret in the clear.
@@ -106,7 +109,10 @@ mod tests {
 
     #[test]
     fn length_is_checked() {
-        assert_eq!(ContentKey::from_slice(&[1; 15]), Err(CryptoError::MalformedKey("wrong length")));
+        assert_eq!(
+            ContentKey::from_slice(&[1; 15]),
+            Err(CryptoError::MalformedKey("wrong length"))
+        );
         assert_eq!(ContentKey::from_slice(&[1; 16]), Ok(ContentKey::new([1; 16])));
     }
 }

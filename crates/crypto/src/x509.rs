@@ -20,8 +20,8 @@ use core::time::Duration;
 use const_oid::{ObjectIdentifier, db::rfc5280::ID_CE_EXT_KEY_USAGE};
 use der::{Decode, Encode, asn1::OctetString};
 use pki_types::{
-    AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm, TrustAnchor, UnixTime,
-    alg_id,
+    AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm, TrustAnchor,
+    UnixTime, alg_id,
 };
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use x509_cert::ext::pkix::ExtendedKeyUsage;
@@ -139,7 +139,10 @@ impl Anchor {
         let anchor = anchor_from_trusted_cert(&certificate)
             .map_err(|_| CryptoError::MalformedCertificate("not a root certificate"))?
             .to_owned();
-        Ok(Self { der: der.to_vec(), anchor })
+        Ok(Self {
+            der: der.to_vec(),
+            anchor,
+        })
     }
 
     /// The root certificate's DER.
@@ -161,10 +164,14 @@ impl Anchor {
     /// [`CryptoError::ChainRefused`], or [`CryptoError::MalformedCertificate`] if the leaf does not
     /// follow the profile.
     pub fn verify(&self, chain: &[Vec<u8>], role: Role, at: u64) -> Result<Certificate, CryptoError> {
-        let (leaf, intermediates) =
-            chain.split_first().ok_or(CryptoError::MalformedCertificate("no certificate"))?;
+        let (leaf, intermediates) = chain
+            .split_first()
+            .ok_or(CryptoError::MalformedCertificate("no certificate"))?;
         let leaf_der = CertificateDer::from(&leaf[..]);
-        let intermediates: Vec<_> = intermediates.iter().map(|der| CertificateDer::from(&der[..])).collect();
+        let intermediates: Vec<_> = intermediates
+            .iter()
+            .map(|der| CertificateDer::from(&der[..]))
+            .collect();
         EndEntityCert::try_from(&leaf_der)
             .map_err(refused)?
             .verify_for_usage(
@@ -200,8 +207,8 @@ impl Certificate {
     /// # Errors
     /// [`CryptoError::MalformedCertificate`] or [`CryptoError::MalformedKey`].
     pub fn parse(der: &[u8]) -> Result<Self, CryptoError> {
-        let certificate =
-            x509_cert::Certificate::from_der(der).map_err(|_| CryptoError::MalformedCertificate("not X.509"))?;
+        let certificate = x509_cert::Certificate::from_der(der)
+            .map_err(|_| CryptoError::MalformedCertificate("not X.509"))?;
         let tbs = certificate.tbs_certificate();
         let spki = tbs
             .subject_public_key_info()
@@ -272,7 +279,12 @@ impl Certificate {
 struct Es256;
 
 impl SignatureVerificationAlgorithm for Es256 {
-    fn verify_signature(&self, public_key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
+    fn verify_signature(
+        &self,
+        public_key: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), InvalidSignature> {
         // X.509 carries the DER form of a signature (RFC 3279 §2.2.3); ours is the fixed form.
         let signature = p256::ecdsa::Signature::from_der(signature).map_err(|_| InvalidSignature)?;
         PublicKey::from_point(public_key)
@@ -303,15 +315,27 @@ fn refused(error: webpki::Error) -> CryptoError {
 
 fn common_name(name: &x509_cert::name::Name) -> Result<String, CryptoError> {
     const MISSING: CryptoError = CryptoError::MalformedCertificate("no common name");
-    let attribute = name.iter().find(|a| a.oid == const_oid::db::rfc4519::CN).ok_or(MISSING)?;
-    attribute.value.decode_as::<der::asn1::Utf8StringRef<'_>>().map(|text| text.to_string()).map_err(|_| MISSING)
+    let attribute = name
+        .iter()
+        .find(|a| a.oid == const_oid::db::rfc4519::CN)
+        .ok_or(MISSING)?;
+    attribute
+        .value
+        .decode_as::<der::asn1::Utf8StringRef<'_>>()
+        .map(|text| text.to_string())
+        .map_err(|_| MISSING)
 }
 
 fn roles(certificate: &x509_cert::Certificate) -> Result<Vec<Role>, CryptoError> {
-    let Some(value) = extension(certificate, ID_CE_EXT_KEY_USAGE) else { return Ok(Vec::new()) };
+    let Some(value) = extension(certificate, ID_CE_EXT_KEY_USAGE) else {
+        return Ok(Vec::new());
+    };
     let usages = ExtendedKeyUsage::from_der(value)
         .map_err(|_| CryptoError::MalformedCertificate("extended key usage"))?;
-    Ok(Role::ALL.into_iter().filter(|role| usages.0.contains(&role.oid())).collect())
+    Ok(Role::ALL
+        .into_iter()
+        .filter(|role| usages.0.contains(&role.oid()))
+        .collect())
 }
 
 fn claims(certificate: &x509_cert::Certificate) -> Result<Option<Vec<u8>>, CryptoError> {
@@ -324,7 +348,10 @@ fn claims(certificate: &x509_cert::Certificate) -> Result<Option<Vec<u8>>, Crypt
 
 fn extension(certificate: &x509_cert::Certificate, oid: ObjectIdentifier) -> Option<&[u8]> {
     let extensions = certificate.tbs_certificate().extensions()?;
-    extensions.iter().find(|extension| extension.extn_id == oid).map(|found| found.extn_value.as_bytes())
+    extensions
+        .iter()
+        .find(|extension| extension.extn_id == oid)
+        .map(|found| found.extn_value.as_bytes())
 }
 
 const EKU_ARC: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.25.1843534794.1");
@@ -336,7 +363,16 @@ const fn eku_bytes(role: Role) -> [u8; 8] {
         let bits = ((ARC >> shift) & 0x7f).to_be_bytes()[3];
         if last { bits } else { bits | 0x80 }
     }
-    [105, group(28, false), group(21, false), group(14, false), group(7, false), group(0, true), 1, role.number()]
+    [
+        105,
+        group(28, false),
+        group(21, false),
+        group(14, false),
+        group(7, false),
+        group(0, true),
+        1,
+        role.number(),
+    ]
 }
 
 #[cfg(test)]

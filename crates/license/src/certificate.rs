@@ -1,12 +1,6 @@
 //! What the claims extension of a certificate says.
 
-use keyward_crypto::{
-    CryptoError,
-    ecdsa::PublicKey,
-    hpke::Suite,
-    kdf::sha256,
-    x509::Certificate,
-};
+use keyward_crypto::{CryptoError, ecdsa::PublicKey, hpke::Suite, kdf::sha256, x509::Certificate};
 
 use crate::{
     cbor_map,
@@ -56,7 +50,9 @@ impl Claims {
     /// # Errors
     /// [`DecodeError`]; a certificate without the extension has no claims, which is an error here.
     pub fn of(certificate: &Certificate) -> Result<Self, DecodeError> {
-        let bytes = certificate.claims().ok_or(DecodeError::Invalid("the certificate has no claims extension"))?;
+        let bytes = certificate
+            .claims()
+            .ok_or(DecodeError::Invalid("the certificate has no claims extension"))?;
         Self::decode(bytes)
     }
 

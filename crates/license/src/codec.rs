@@ -199,7 +199,10 @@ impl<'a> Reader<'a> {
     /// [`DecodeError::WrongType`].
     pub fn array(&mut self) -> Result<u64, DecodeError> {
         let position = self.0.position();
-        let wrong = DecodeError::WrongType { expected: "an array", position };
+        let wrong = DecodeError::WrongType {
+            expected: "an array",
+            position,
+        };
         self.expect("an array", |d| d.array())?.ok_or(wrong)
     }
 
@@ -209,7 +212,10 @@ impl<'a> Reader<'a> {
     /// [`DecodeError::WrongType`].
     pub fn map(&mut self) -> Result<u64, DecodeError> {
         let position = self.0.position();
-        let wrong = DecodeError::WrongType { expected: "a map", position };
+        let wrong = DecodeError::WrongType {
+            expected: "a map",
+            position,
+        };
         self.expect("a map", |d| d.map())?.ok_or(wrong)
     }
 
@@ -319,7 +325,10 @@ impl<const N: usize> Wire for [u8; N] {
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let position = reader.0.position();
-        let wrong = DecodeError::WrongType { expected: "a byte string of the fixed length", position };
+        let wrong = DecodeError::WrongType {
+            expected: "a byte string of the fixed length",
+            position,
+        };
         reader.bytes()?.try_into().map_err(|_| wrong)
     }
 }
@@ -484,7 +493,11 @@ mod tests {
 
     #[test]
     fn values_against_commented_hex() {
-        let full = Sample { number: 500, list: Some(vec!["a".into()]), bytes: Some(Bytes(vec![0xff])) };
+        let full = Sample {
+            number: 500,
+            list: Some(vec!["a".into()]),
+            bytes: Some(Bytes(vec![0xff])),
+        };
         let hex = concat!("a3", "01", "1901f4", "07", "81", "6161", "1880", "41ff");
         assert_eq!(hex::encode(full.encode()), hex);
         assert_eq!(Sample::decode(&hex::decode(hex).unwrap()), Ok(full));
@@ -493,10 +506,34 @@ mod tests {
     #[test]
     fn each_fault_has_its_error() {
         let cases: [(&str, DecodeError); 5] = [
-            ("a0", DecodeError::Missing { map: "sample", key: 1 }),
-            ("a201000200", DecodeError::UnknownCritical { map: "sample", key: 2 }),
-            ("a10141ff", DecodeError::WrongType { expected: "an unsigned integer", position: 2 }),
-            ("80", DecodeError::WrongType { expected: "a map", position: 0 }),
+            (
+                "a0",
+                DecodeError::Missing {
+                    map: "sample",
+                    key: 1,
+                },
+            ),
+            (
+                "a201000200",
+                DecodeError::UnknownCritical {
+                    map: "sample",
+                    key: 2,
+                },
+            ),
+            (
+                "a10141ff",
+                DecodeError::WrongType {
+                    expected: "an unsigned integer",
+                    position: 2,
+                },
+            ),
+            (
+                "80",
+                DecodeError::WrongType {
+                    expected: "a map",
+                    position: 0,
+                },
+            ),
             ("a1010000", DecodeError::Gate(GateError::TrailingBytes)),
         ];
         for (hex, error) in cases {
@@ -507,7 +544,11 @@ mod tests {
     #[test]
     fn grease_is_skipped_by_a_reader() {
         let mut rng = ChaCha20Rng::from_seed([1; 32]);
-        let plain = Sample { number: 1, list: None, bytes: None };
+        let plain = Sample {
+            number: 1,
+            list: None,
+            bytes: None,
+        };
         for _ in 0..64 {
             let greased = grease(&plain.encode(), &mut rng).unwrap();
             assert_ne!(greased, plain.encode());

@@ -1,12 +1,6 @@
 //! The discovery document: where a license server answers and whom to seal to, signed.
 
-use crate::{
-    cbor_map,
-    codec::Bytes,
-    ids::Digest,
-    signed::SignedBody,
-    time::Timestamp,
-};
+use crate::{cbor_map, codec::Bytes, ids::Digest, signed::SignedBody, time::Timestamp};
 
 /// Where the document is found below the license server URL's origin.
 pub const WELL_KNOWN_PATH: &str = "/.well-known/keyward";

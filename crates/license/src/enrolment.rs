@@ -72,14 +72,18 @@ impl EnrolmentRequest {
                 Suite::from_number(key.suite)
                     .filter(|suite| key.public_key.0.len() == suite.public_key_len())
                     .map(|suite| (suite, &key.public_key.0[..]))
-                    .ok_or(DecodeError::Invalid("a sealing key is of an unknown suite or the wrong length"))
+                    .ok_or(DecodeError::Invalid(
+                        "a sealing key is of an unknown suite or the wrong length",
+                    ))
             })
             .collect::<Result<_, _>>()?;
         let ascending = keys.is_sorted_by(|(left, _), (right, _)| left < right);
         if ascending && keys.first().is_some_and(|(suite, _)| *suite == Suite::P256) {
             Ok(keys)
         } else {
-            Err(DecodeError::Invalid("sealing keys are one a suite, ascending, suite 1 first"))
+            Err(DecodeError::Invalid(
+                "sealing keys are one a suite, ascending, suite 1 first",
+            ))
         }
     }
 }
@@ -142,7 +146,8 @@ pub fn seal_chain(
         let share = Secret::<32>::random(rng);
         all.extend_from_slice(share.expose());
         let info = binding(SHARE_CONTEXT, *suite, request);
-        let sealed = hpke::seal(*suite, public_key, &info, share.expose(), rng).map_err(MessageError::Making)?;
+        let sealed =
+            hpke::seal(*suite, public_key, &info, share.expose(), rng).map_err(MessageError::Making)?;
         shares.push(SealedShare {
             suite: suite.number(),
             encapsulated: Bytes(sealed.encapsulated),
@@ -160,13 +165,22 @@ pub fn seal_chain(
 ///
 /// # Errors
 /// [`MessageError::NotOpened`] or [`MessageError::Decode`].
-pub fn open_chain(chain: &Bytes, shares: &[SecretBytes], request: &Digest) -> Result<Vec<Vec<u8>>, MessageError> {
+pub fn open_chain(
+    chain: &Bytes,
+    shares: &[SecretBytes],
+    request: &Digest,
+) -> Result<Vec<Vec<u8>>, MessageError> {
     let mut all = zeroize::Zeroizing::new(Vec::with_capacity(32 * shares.len()));
-    shares.iter().for_each(|share| all.extend_from_slice(share.expose()));
+    shares
+        .iter()
+        .for_each(|share| all.extend_from_slice(share.expose()));
     let opened = chain_key(&all, request)
         .and_then(|key| aead::open(&key, SHARE_CONTEXT.as_bytes(), &chain.0))
         .map_err(|_| MessageError::NotOpened)?;
-    Ok(Vec::<Bytes>::decode(opened.expose())?.into_iter().map(|der| der.0).collect())
+    Ok(Vec::<Bytes>::decode(opened.expose())?
+        .into_iter()
+        .map(|der| der.0)
+        .collect())
 }
 
 fn chain_key(shares: &[u8], request: &Digest) -> Result<Secret<32>, CryptoError> {

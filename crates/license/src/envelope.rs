@@ -64,9 +64,13 @@ impl SealedRequest {
             return Err(MessageError::UnsupportedVersion(self.version));
         }
         let suite = Suite::from_number(self.suite).ok_or(MessageError::NotOpened)?;
-        let key = keys.iter().find(|key| key.suite() == suite).ok_or(MessageError::NotOpened)?;
+        let key = keys
+            .iter()
+            .find(|key| key.suite() == suite)
+            .ok_or(MessageError::NotOpened)?;
         let info = binding(context, suite, &self.recipient);
-        key.open(&info, &self.encapsulated.0, &self.ciphertext.0).map_err(|_| MessageError::NotOpened)
+        key.open(&info, &self.encapsulated.0, &self.ciphertext.0)
+            .map_err(|_| MessageError::NotOpened)
     }
 }
 
@@ -95,7 +99,10 @@ impl SealedResponse {
     ) -> Result<Self, MessageError> {
         let key = response_aead_key(context, response_key, request).map_err(MessageError::Making)?;
         let ciphertext = aead::seal(&key, context.as_bytes(), message, rng).map_err(MessageError::Making)?;
-        Ok(Self { version: PROTOCOL_VERSION, ciphertext: Bytes(ciphertext) })
+        Ok(Self {
+            version: PROTOCOL_VERSION,
+            ciphertext: Bytes(ciphertext),
+        })
     }
 
     /// Opens the response to the request with this digest and response key.

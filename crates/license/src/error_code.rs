@@ -135,7 +135,12 @@ impl Problem {
     /// A problem of the table with its own sentence.
     #[must_use]
     pub fn new(code: ErrorCode, detail: String) -> Self {
-        Self { code: code.number(), name: code.name().to_owned(), detail, status: code.status().into() }
+        Self {
+            code: code.number(),
+            name: code.name().to_owned(),
+            detail,
+            status: code.status().into(),
+        }
     }
 
     /// The document's bytes.
@@ -179,7 +184,12 @@ impl Problem {
         if reader.uint()? != 2 {
             return Err(form);
         }
-        Ok(Self { code, name: String::read(&mut reader)?, detail, status })
+        Ok(Self {
+            code,
+            name: String::read(&mut reader)?,
+            detail,
+            status,
+        })
     }
 }
 
@@ -197,16 +207,34 @@ mod tests {
     #[test]
     fn the_spec_has_the_same_table() {
         let spec = include_str!("../../../spec/errors.md");
-        let rows: Vec<&str> = spec.lines().filter(|line| line.starts_with("| ") && line.as_bytes()[2].is_ascii_digit()).collect();
+        let rows: Vec<&str> = spec
+            .lines()
+            .filter(|line| line.starts_with("| ") && line.as_bytes()[2].is_ascii_digit())
+            .collect();
         let ours: Vec<String> = ErrorCode::ALL
             .iter()
             .map(|code| {
                 let blame = format!("{:?}", code.blame()).to_lowercase();
-                format!("| {} | `{}` | {} | {blame} | {} |", code.number(), code.name(), code.status(), code.hint())
+                format!(
+                    "| {} | `{}` | {} | {blame} | {} |",
+                    code.number(),
+                    code.name(),
+                    code.status(),
+                    code.hint()
+                )
             })
             .collect();
-        assert_eq!(rows, ours, "spec/errors.md and this table differ; ours:\n{}", ours.join("\n"));
-        assert!(ErrorCode::ALL.windows(2).all(|pair| pair[0].number() < pair[1].number()));
+        assert_eq!(
+            rows,
+            ours,
+            "spec/errors.md and this table differ; ours:\n{}",
+            ours.join("\n")
+        );
+        assert!(
+            ErrorCode::ALL
+                .windows(2)
+                .all(|pair| pair[0].number() < pair[1].number())
+        );
         for code in ErrorCode::ALL {
             assert_eq!(ErrorCode::from_number(code.number()), Some(*code));
         }

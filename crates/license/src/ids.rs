@@ -110,7 +110,11 @@ impl core::str::FromStr for Kid {
         let digits: Vec<u8> = text
             .chars()
             .filter(|c| *c != '-')
-            .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()).ok_or(KidParseError))
+            .map(|c| {
+                c.to_digit(16)
+                    .and_then(|d| u8::try_from(d).ok())
+                    .ok_or(KidParseError)
+            })
             .collect::<Result<_, _>>()?;
         let (pairs, rest) = digits.as_chunks::<2>();
         if !rest.is_empty() {
@@ -136,6 +140,9 @@ mod tests {
         assert_eq!("a2c786d0-f9ef-4cb3-b333-cd323a4284a5".parse(), Ok(plain));
         assert_eq!(plain.to_string(), "a2c786d0f9ef4cb3b333cd323a4284a5");
         assert_eq!("a2c786".parse::<Kid>(), Err(KidParseError));
-        assert_eq!("a2c786d0f9ef4cb3b333cd323a4284ag".parse::<Kid>(), Err(KidParseError));
+        assert_eq!(
+            "a2c786d0f9ef4cb3b333cd323a4284ag".parse::<Kid>(),
+            Err(KidParseError)
+        );
     }
 }

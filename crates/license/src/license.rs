@@ -84,11 +84,23 @@ impl LicenseBody {
     /// [`DecodeError::Invalid`].
     pub fn check(&self) -> Result<(), DecodeError> {
         let checks = [
-            (self.keys.len() == 1 || self.kind == LicenseKind::KeyExchange && !self.keys.is_empty(), "a license holds exactly one key"),
-            (self.persistent != self.nonce.is_some(), "an in-memory license holds the request's nonce, another does not"),
-            (self.begin.unwrap_or_default() < self.end.unwrap_or(Timestamp(u64::MAX)), "the license ends before it begins"),
+            (
+                self.keys.len() == 1 || self.kind == LicenseKind::KeyExchange && !self.keys.is_empty(),
+                "a license holds exactly one key",
+            ),
+            (
+                self.persistent != self.nonce.is_some(),
+                "an in-memory license holds the request's nonce, another does not",
+            ),
+            (
+                self.begin.unwrap_or_default() < self.end.unwrap_or(Timestamp(u64::MAX)),
+                "the license ends before it begins",
+            ),
             (!self.rights.is_empty(), "a license grants at least one right"),
-            (self.name.as_ref().is_none_or(|name| name.len() <= 255), "the license's name is too long"),
+            (
+                self.name.as_ref().is_none_or(|name| name.len() <= 255),
+                "the license's name is too long",
+            ),
         ];
         match checks.iter().find(|(holds, _)| !holds) {
             Some((_, fault)) => Err(DecodeError::Invalid(fault)),
@@ -184,7 +196,11 @@ impl Binding {
     /// A binding to a device.
     #[must_use]
     pub fn device(device: &DeviceId) -> Self {
-        Self { kind: BindingKind::Device, id: Bytes(device.as_bytes().to_vec()), revision: None }
+        Self {
+            kind: BindingKind::Device,
+            id: Bytes(device.as_bytes().to_vec()),
+            revision: None,
+        }
     }
 
     /// V-022: whether this names `device`.
@@ -232,7 +248,9 @@ cbor_map! {
 
 impl Drop for LicenseKeys {
     fn drop(&mut self) {
-        self.keys.iter_mut().for_each(|key| zeroize::Zeroize::zeroize(&mut key.0));
+        self.keys
+            .iter_mut()
+            .for_each(|key| zeroize::Zeroize::zeroize(&mut key.0));
     }
 }
 
@@ -259,13 +277,17 @@ impl PreparedLicense {
     ) -> Result<Self, MessageError> {
         let info = binding(KEY_CONTEXT, suite, &body_digest(&body));
         let clear = keyward_crypto::SecretBytes::new(keys.encode());
-        let sealed = hpke::seal(suite, public_key, &info, clear.expose(), rng).map_err(MessageError::Making)?;
+        let sealed =
+            hpke::seal(suite, public_key, &info, clear.expose(), rng).map_err(MessageError::Making)?;
         let sealed = SealedKey {
             suite: suite.number(),
             encapsulated: Bytes(sealed.encapsulated),
             ciphertext: Bytes(sealed.ciphertext),
         };
-        Ok(Self { body, sealed: sealed.encode() })
+        Ok(Self {
+            body,
+            sealed: sealed.encode(),
+        })
     }
 
     /// Signs the license; it can be signed once, by move.
@@ -299,15 +321,25 @@ impl License {
         verifier: &dyn ChainVerifier,
         arriving_at: Option<Timestamp>,
     ) -> Result<Self, MessageError> {
-        let verified = Unverified::<LicenseBody>::parse(bytes)?.verify(verifier, Role::LicenseServer, |body| {
-            core::iter::once(body.issued).chain(arriving_at).collect()
-        })?;
+        let verified =
+            Unverified::<LicenseBody>::parse(bytes)?.verify(verifier, Role::LicenseServer, |body| {
+                core::iter::once(body.issued).chain(arriving_at).collect()
+            })?;
         verified.body().check()?;
-        let sealed = verified.attachments().first().ok_or(DecodeError::Invalid("the license has no sealed key"))?;
+        let sealed = verified
+            .attachments()
+            .first()
+            .ok_or(DecodeError::Invalid("the license has no sealed key"))?;
         let sealed = SealedKey::decode(&sealed.0)?;
-        let suite = Suite::from_number(sealed.suite)
-            .ok_or(DecodeError::UnknownNumber { what: "suite", number: sealed.suite })?;
-        Ok(Self { verified, sealed, suite })
+        let suite = Suite::from_number(sealed.suite).ok_or(DecodeError::UnknownNumber {
+            what: "suite",
+            number: sealed.suite,
+        })?;
+        Ok(Self {
+            verified,
+            sealed,
+            suite,
+        })
     }
 
     /// The license's terms.
@@ -343,7 +375,9 @@ impl License {
         if keys.keys.len() == self.body().keys.len() {
             Ok(keys)
         } else {
-            Err(DecodeError::Invalid("the license does not hold the keys it describes"))
+            Err(DecodeError::Invalid(
+                "the license does not hold the keys it describes",
+            ))
         }
     }
 }

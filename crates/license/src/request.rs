@@ -80,14 +80,30 @@ impl LicenseRequest {
         let text = [&self.client.name, &self.client.version, &self.client.platform];
         let checks = [
             (kids <= MAX_KIDS, "more key ids than a request may name"),
-            (headers <= MAX_HEADERS, "more content headers than a request may carry"),
-            (text.iter().all(|text| text.len() <= MAX_CLIENT_TEXT), "a client text is too long"),
-            (self.authorization.as_ref().is_none_or(|token| token.len() <= MAX_TOKEN), "the token is too long"),
             (
-                self.custom_data.as_ref().is_none_or(|data| data.0.len() <= MAX_CUSTOM_DATA),
+                headers <= MAX_HEADERS,
+                "more content headers than a request may carry",
+            ),
+            (
+                text.iter().all(|text| text.len() <= MAX_CLIENT_TEXT),
+                "a client text is too long",
+            ),
+            (
+                self.authorization
+                    .as_ref()
+                    .is_none_or(|token| token.len() <= MAX_TOKEN),
+                "the token is too long",
+            ),
+            (
+                self.custom_data
+                    .as_ref()
+                    .is_none_or(|data| data.0.len() <= MAX_CUSTOM_DATA),
                 "the custom data is too long",
             ),
-            (!self.license_requested || kids + headers > 0, "a request for licenses names no key id and no header"),
+            (
+                !self.license_requested || kids + headers > 0,
+                "a request for licenses names no key id and no header",
+            ),
         ];
         match checks.iter().find(|(holds, _)| !holds) {
             Some((_, fault)) => Err(DecodeError::Invalid(fault)),

@@ -91,4 +91,3 @@ cbor_map! {
         [3?] url: String,
     }
 }
-

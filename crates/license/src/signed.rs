@@ -94,9 +94,18 @@ pub fn sign<T: SignedBody>(
     chain: &[Vec<u8>],
     signer: &dyn Signer,
 ) -> Result<Vec<u8>, MessageError> {
-    let items: Vec<Bytes> =
-        core::iter::once(body).chain(attachments.iter().copied()).map(|item| Bytes(item.to_vec())).collect();
-    cose::sign1(T::MEDIA_TYPE, chain, &items.encode(), T::CONTEXT.as_bytes(), signer).map_err(MessageError::Making)
+    let items: Vec<Bytes> = core::iter::once(body)
+        .chain(attachments.iter().copied())
+        .map(|item| Bytes(item.to_vec()))
+        .collect();
+    cose::sign1(
+        T::MEDIA_TYPE,
+        chain,
+        &items.encode(),
+        T::CONTEXT.as_bytes(),
+        signer,
+    )
+    .map_err(MessageError::Making)
 }
 
 /// A message that was parsed and not checked. It has no readable fields.
@@ -115,9 +124,14 @@ impl<T: SignedBody> Unverified<T> {
         gate::check(bytes).map_err(DecodeError::from)?;
         let message = Sign1::parse(bytes).map_err(MessageError::Cose)?;
         if message.typ() != T::MEDIA_TYPE {
-            return Err(MessageError::WrongType { expected: T::MEDIA_TYPE });
+            return Err(MessageError::WrongType {
+                expected: T::MEDIA_TYPE,
+            });
         }
-        Ok(Self { message, body: PhantomData })
+        Ok(Self {
+            message,
+            body: PhantomData,
+        })
     }
 
     /// V-003 to V-005: verifies the signature with the chain's leaf, and the chain for `role` at every
@@ -131,18 +145,31 @@ impl<T: SignedBody> Unverified<T> {
         role: Role,
         times: impl FnOnce(&T) -> Vec<Timestamp>,
     ) -> Result<Verified<T>, MessageError> {
-        let leaf = self.message.chain().first().ok_or(MessageError::Cose(CryptoError::MalformedCose("no x5chain")))?;
+        let leaf = self
+            .message
+            .chain()
+            .first()
+            .ok_or(MessageError::Cose(CryptoError::MalformedCose("no x5chain")))?;
         let leaf = Certificate::parse(leaf).map_err(MessageError::Signer)?;
         let chain = self.message.chain().to_vec();
         let (body, body_bytes, attachments) = self.open(leaf.public_key())?;
         let times = times(&body);
         if times.is_empty() {
-            return Err(MessageError::Signer(CryptoError::Internal("no time to judge the chain at")));
+            return Err(MessageError::Signer(CryptoError::Internal(
+                "no time to judge the chain at",
+            )));
         }
         for at in times {
-            verifier.verify_chain(&chain, role, at).map_err(MessageError::Signer)?;
+            verifier
+                .verify_chain(&chain, role, at)
+                .map_err(MessageError::Signer)?;
         }
-        Ok(Verified { body, body_bytes, attachments, signer: Some(leaf) })
+        Ok(Verified {
+            body,
+            body_bytes,
+            attachments,
+            signer: Some(leaf),
+        })
     }
 
     /// V-003, V-005 for a body that names its own key: nobody has certified a device before enrolment.
@@ -155,17 +182,26 @@ impl<T: SignedBody> Unverified<T> {
         key: impl FnOnce(&T) -> Result<PublicKey, CryptoError>,
     ) -> Result<Verified<T>, MessageError> {
         if !self.message.chain().is_empty() {
-            return Err(MessageError::Cose(CryptoError::MalformedCose("unexpected x5chain")));
+            return Err(MessageError::Cose(CryptoError::MalformedCose(
+                "unexpected x5chain",
+            )));
         }
         let (body, ..) = read_payload::<T>(self.message.unverified_payload())?;
         let key = key(&body).map_err(MessageError::Cose)?;
         let (body, body_bytes, attachments) = self.open(&key)?;
-        Ok(Verified { body, body_bytes, attachments, signer: None })
+        Ok(Verified {
+            body,
+            body_bytes,
+            attachments,
+            signer: None,
+        })
     }
 
     fn open(self, key: &PublicKey) -> Result<(T, Vec<u8>, Vec<Bytes>), MessageError> {
-        let payload =
-            self.message.verify(T::CONTEXT.as_bytes(), key).map_err(|_| MessageError::BadSignature)?;
+        let payload = self
+            .message
+            .verify(T::CONTEXT.as_bytes(), key)
+            .map_err(|_| MessageError::BadSignature)?;
         let opened = read_payload::<T>(&payload)?;
         match opened.0.version() {
             PROTOCOL_VERSION => Ok(opened),
@@ -223,7 +259,10 @@ impl<T> Verified<T> {
 
 fn read_payload<T: SignedBody>(payload: &[u8]) -> Result<(T, Vec<u8>, Vec<Bytes>), MessageError> {
     let mut items = Vec::<Bytes>::decode(payload)?.into_iter();
-    let body_bytes = items.next().ok_or(DecodeError::Invalid("the payload has no body"))?.0;
+    let body_bytes = items
+        .next()
+        .ok_or(DecodeError::Invalid("the payload has no body"))?
+        .0;
     let attachments: Vec<Bytes> = items.collect();
     if attachments.len() != T::ATTACHMENTS {
         return Err(DecodeError::Invalid("the payload has the wrong number of items").into());

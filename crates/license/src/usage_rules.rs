@@ -88,8 +88,14 @@ fn judge(license: &LicenseBody, host: &Host, action: Right) -> Result<Option<Tim
         return Err(Refusal::RightNotGranted);
     }
     // R-002
-    if let Some(needed) = license.minimum_security_level.filter(|needed| *needed > host.security_level) {
-        return Err(Refusal::SecurityLevelTooLow { needed, actual: host.security_level });
+    if let Some(needed) = license
+        .minimum_security_level
+        .filter(|needed| *needed > host.security_level)
+    {
+        return Err(Refusal::SecurityLevelTooLow {
+            needed,
+            actual: host.security_level,
+        });
     }
     if !license.is_time_limited() {
         return Ok(None);
@@ -120,7 +126,12 @@ mod tests {
             version: 1,
             id: LicenseId::new([1; 16]),
             kind: LicenseKind::Simple,
-            keys: vec![KeyDescription { kid: Kid::new([2; 16]), key_type: KeyType::File, algorithm: None, operation: None }],
+            keys: vec![KeyDescription {
+                kid: Kid::new([2; 16]),
+                key_type: KeyType::File,
+                algorithm: None,
+                operation: None,
+            }],
             binding: Binding::device(&DeviceId::new([3; 32])),
             issued: Timestamp(0),
             persistent: true,
@@ -134,21 +145,39 @@ mod tests {
     }
 
     fn at(now: impl Into<Option<u64>>) -> Host {
-        Host { security_level: 2000, now: now.into().map(Timestamp) }
+        Host {
+            security_level: 2000,
+            now: now.into().map(Timestamp),
+        }
     }
 
     #[test]
     fn r_001_a_right_must_be_granted() {
-        let none = LicenseBody { rights: vec![], ..license(None, None, None) };
-        assert_eq!(evaluate(&none, &at(1), Right::Play), Decision::Refused(Refusal::RightNotGranted));
+        let none = LicenseBody {
+            rights: vec![],
+            ..license(None, None, None)
+        };
+        assert_eq!(
+            evaluate(&none, &at(1), Right::Play),
+            Decision::Refused(Refusal::RightNotGranted)
+        );
     }
 
     #[test]
     fn r_002_the_security_level_must_suffice() {
-        let refused = Refusal::SecurityLevelTooLow { needed: 3000, actual: 2000 };
-        assert_eq!(evaluate(&license(None, None, Some(3000)), &at(1), Right::Play), Decision::Refused(refused));
+        let refused = Refusal::SecurityLevelTooLow {
+            needed: 3000,
+            actual: 2000,
+        };
+        assert_eq!(
+            evaluate(&license(None, None, Some(3000)), &at(1), Right::Play),
+            Decision::Refused(refused)
+        );
         let allowed = Decision::Allowed { until: None };
-        assert_eq!(evaluate(&license(None, None, Some(2000)), &at(None), Right::Play), allowed);
+        assert_eq!(
+            evaluate(&license(None, None, Some(2000)), &at(None), Right::Play),
+            allowed
+        );
     }
 
     #[test]
@@ -163,9 +192,22 @@ mod tests {
     fn r_004_and_r_005_the_window_is_half_open() {
         let license = license(Some(10), Some(20), None);
         let expected = [
-            (9, Decision::Refused(Refusal::NotYetValid { begin: Timestamp(10) })),
-            (10, Decision::Allowed { until: Some(Timestamp(20)) }),
-            (19, Decision::Allowed { until: Some(Timestamp(20)) }),
+            (
+                9,
+                Decision::Refused(Refusal::NotYetValid { begin: Timestamp(10) }),
+            ),
+            (
+                10,
+                Decision::Allowed {
+                    until: Some(Timestamp(20)),
+                },
+            ),
+            (
+                19,
+                Decision::Allowed {
+                    until: Some(Timestamp(20)),
+                },
+            ),
             (20, Decision::Refused(Refusal::Ended { end: Timestamp(20) })),
         ];
         for (now, decision) in expected {
@@ -177,16 +219,25 @@ mod tests {
     fn refusals_name_their_rule_and_say_why() {
         let refusals = [
             Refusal::RightNotGranted,
-            Refusal::SecurityLevelTooLow { needed: 3000, actual: 150 },
+            Refusal::SecurityLevelTooLow {
+                needed: 3000,
+                actual: 150,
+            },
             Refusal::NoUsableClock,
             Refusal::NotYetValid { begin: Timestamp(1) },
             Refusal::Ended { end: Timestamp(1) },
         ];
-        let lines: Vec<_> = refusals.iter().map(|refusal| format!("{} {refusal}", refusal.rule())).collect();
-        assert_eq!(lines.join("\n"), "R-001 the license does not grant this right\n\
+        let lines: Vec<_> = refusals
+            .iter()
+            .map(|refusal| format!("{} {refusal}", refusal.rule()))
+            .collect();
+        assert_eq!(
+            lines.join("\n"),
+            "R-001 the license does not grant this right\n\
             R-002 the license needs security level 3000, this device has 150\n\
             R-003 the license is limited in time and the clock cannot be used\n\
             R-004 the license is not valid yet\n\
-            R-005 the license has ended");
+            R-005 the license has ended"
+        );
     }
 }

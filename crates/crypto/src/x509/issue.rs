@@ -1,9 +1,9 @@
 //! Issuing certificates: the operator's root, its intermediates, and leaves for every role.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyIdMethod, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SerialNumber, SignatureAlgorithm,
-    SigningKey,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyIdMethod, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SerialNumber,
+    SignatureAlgorithm, SigningKey,
 };
 use time::OffsetDateTime;
 
@@ -55,14 +55,18 @@ pub fn issue(
     issuer_key: &dyn Signer,
 ) -> Result<Vec<u8>, CryptoError> {
     if issuer.public_key() != issuer_key.public_key() {
-        return Err(CryptoError::MalformedCertificate("the issuing key is not the issuer's"));
+        return Err(CryptoError::MalformedCertificate(
+            "the issuing key is not the issuer's",
+        ));
     }
     let mut issuer_params = CertificateParams::default();
     issuer_params.distinguished_name = name(issuer.subject());
     issuer_params.key_identifier_method = key_identifier(issuer.public_key());
     issuer_params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let issuer = Issuer::new(issuer_params, SignerAdapter(issuer_key));
-    let certificate = params(profile, subject_key)?.signed_by(&Subject(subject_key), &issuer).map_err(issuing)?;
+    let certificate = params(profile, subject_key)?
+        .signed_by(&Subject(subject_key), &issuer)
+        .map_err(issuing)?;
     Ok(certificate.der().to_vec())
 }
 
@@ -84,7 +88,12 @@ fn params(profile: &Profile<'_>, key: &PublicKey) -> Result<CertificateParams, C
     params.is_ca = is_ca;
     params.key_usages = key_usages;
     params.extended_key_usages = profile.roles.iter().map(|role| usage(*role)).collect();
-    params.custom_extensions = profile.claims.map(claims_extension).transpose()?.into_iter().collect();
+    params.custom_extensions = profile
+        .claims
+        .map(claims_extension)
+        .transpose()?
+        .into_iter()
+        .collect();
     params.use_authority_key_identifier_extension = true;
     params.key_identifier_method = key_identifier(key);
     Ok(params)
@@ -151,7 +160,8 @@ impl PublicKeyData for SignerAdapter<'_> {
 impl SigningKey for SignerAdapter<'_> {
     fn sign(&self, msg: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
         let fixed = self.0.sign(msg).map_err(|_| rcgen::Error::RemoteKeyError)?;
-        let signature = p256::ecdsa::Signature::from_slice(&fixed).map_err(|_| rcgen::Error::RemoteKeyError)?;
+        let signature =
+            p256::ecdsa::Signature::from_slice(&fixed).map_err(|_| rcgen::Error::RemoteKeyError)?;
         Ok(signature.to_der().as_bytes().to_vec())
     }
 }
@@ -171,7 +181,15 @@ mod tests {
     }
 
     fn profile<'a>(subject: &'a str, roles: &'a [Role], authority: Option<u8>) -> Profile<'a> {
-        Profile { subject, roles, authority, not_before: DAY, not_after: 10 * DAY, claims: None, serial: [0xff; 16] }
+        Profile {
+            subject,
+            roles,
+            authority,
+            not_before: DAY,
+            not_after: 10 * DAY,
+            claims: None,
+            serial: [0xff; 16],
+        }
     }
 
     fn pki(ca_roles: &[Role], leaf_roles: &[Role]) -> Pki {
@@ -179,11 +197,23 @@ mod tests {
         let [root_key, ca_key, leaf_key] = [(); 3].map(|()| Key::generate(&mut rng));
         let root = self_signed(&profile("root", &[], Some(1)), &root_key).unwrap();
         let root_certificate = Certificate::parse(&root).unwrap();
-        let ca = issue(&profile("ca", ca_roles, Some(0)), ca_key.public_key(), &root_certificate, &root_key).unwrap();
-        let leaf_profile = Profile { claims: Some(&[0xa0]), ..profile("leaf", leaf_roles, None) };
+        let ca = issue(
+            &profile("ca", ca_roles, Some(0)),
+            ca_key.public_key(),
+            &root_certificate,
+            &root_key,
+        )
+        .unwrap();
+        let leaf_profile = Profile {
+            claims: Some(&[0xa0]),
+            ..profile("leaf", leaf_roles, None)
+        };
         let ca_certificate = Certificate::parse(&ca).unwrap();
         let leaf = issue(&leaf_profile, leaf_key.public_key(), &ca_certificate, &ca_key).unwrap();
-        Pki { anchor: Anchor::from_der(&root).unwrap(), chain: vec![leaf, ca] }
+        Pki {
+            anchor: Anchor::from_der(&root).unwrap(),
+            chain: vec![leaf, ca],
+        }
     }
 
     #[test]
@@ -191,7 +221,10 @@ mod tests {
         let roles = [Role::LicenseServer, Role::Time];
         let pki = pki(&roles, &roles);
         let leaf = pki.anchor.verify(&pki.chain, Role::Time, 5 * DAY).unwrap();
-        assert_eq!((leaf.subject(), leaf.roles(), leaf.claims()), ("leaf", &roles[..], Some(&[0xa0][..])));
+        assert_eq!(
+            (leaf.subject(), leaf.roles(), leaf.claims()),
+            ("leaf", &roles[..], Some(&[0xa0][..]))
+        );
         assert_eq!((leaf.not_before(), leaf.not_after()), (DAY, 10 * DAY));
         let cases = [
             (Role::Device, 5 * DAY, ChainFault::WrongRole),
@@ -199,7 +232,10 @@ mod tests {
             (Role::Time, 10 * DAY + 1, ChainFault::Expired),
         ];
         for (role, at, fault) in cases {
-            assert_eq!(pki.anchor.verify(&pki.chain, role, at), Err(CryptoError::ChainRefused(fault)));
+            assert_eq!(
+                pki.anchor.verify(&pki.chain, role, at),
+                Err(CryptoError::ChainRefused(fault))
+            );
         }
     }
 
@@ -224,7 +260,10 @@ mod tests {
         for position in 0..pki.chain[0].len() {
             let mut chain = pki.chain.clone();
             chain[0][position] ^= 1;
-            assert!(pki.anchor.verify(&chain, Role::Device, 5 * DAY).is_err(), "byte {position}");
+            assert!(
+                pki.anchor.verify(&chain, Role::Device, 5 * DAY).is_err(),
+                "byte {position}"
+            );
         }
     }
 

@@ -48,7 +48,11 @@ pub enum GateError {
 pub fn check(bytes: &[u8]) -> Result<(), GateError> {
     let mut cursor = Cursor { rest: bytes };
     cursor.item(0)?;
-    if cursor.rest.is_empty() { Ok(()) } else { Err(GateError::TrailingBytes) }
+    if cursor.rest.is_empty() {
+        Ok(())
+    } else {
+        Err(GateError::TrailingBytes)
+    }
 }
 
 struct Cursor<'a> {
@@ -64,7 +68,9 @@ impl<'a> Cursor<'a> {
         match major {
             UNSIGNED | NEGATIVE | SIMPLE => Ok(()),
             BYTES => self.take(value).map(drop),
-            TEXT => core::str::from_utf8(self.take(value)?).map(drop).map_err(|_| GateError::NotUtf8),
+            TEXT => core::str::from_utf8(self.take(value)?)
+                .map(drop)
+                .map_err(|_| GateError::NotUtf8),
             ARRAY => (0..value).try_for_each(|_| self.item(depth + 1)),
             MAP => self.map(value, depth + 1),
             _tag => self.item(depth + 1),
@@ -98,7 +104,11 @@ impl<'a> Cursor<'a> {
         let (major, info) = (initial >> 5, initial & 0x1f);
         if major == SIMPLE {
             // 20 false, 21 true, 22 null.
-            return if (20..=22).contains(&info) { Ok((major, 0)) } else { Err(GateError::ForbiddenType) };
+            return if (20..=22).contains(&info) {
+                Ok((major, 0))
+            } else {
+                Err(GateError::ForbiddenType)
+            };
         }
         let (value, least) = match info {
             0..=23 => (u64::from(info), 0),
@@ -109,11 +119,18 @@ impl<'a> Cursor<'a> {
             31 => return Err(GateError::IndefiniteLength),
             _ => return Err(GateError::ForbiddenType),
         };
-        if value < least { Err(GateError::NotShortest) } else { Ok((major, value)) }
+        if value < least {
+            Err(GateError::NotShortest)
+        } else {
+            Ok((major, value))
+        }
     }
 
     fn argument(&mut self, length: u64) -> Result<u64, GateError> {
-        Ok(self.take(length)?.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+        Ok(self
+            .take(length)?
+            .iter()
+            .fold(0, |value, byte| value << 8 | u64::from(*byte)))
     }
 
     fn take(&mut self, length: u64) -> Result<&'a [u8], GateError> {
@@ -138,7 +155,23 @@ mod tests {
 
     #[test]
     fn deterministic_items_pass() {
-        for hex in ["00", "17", "1818", "1903e8", "20", "40", "4101", "6161", "80", "8101", "a0", "a201000200", "f5", "f6", "d28101"] {
+        for hex in [
+            "00",
+            "17",
+            "1818",
+            "1903e8",
+            "20",
+            "40",
+            "4101",
+            "6161",
+            "80",
+            "8101",
+            "a0",
+            "a201000200",
+            "f5",
+            "f6",
+            "d28101",
+        ] {
             assert_eq!(check(&hex::decode(hex).unwrap()), Ok(()), "{hex}");
         }
     }
@@ -174,7 +207,11 @@ mod tests {
             ("81 81 81 81 81 81 81 81 81 81 81 81 81 00", GateError::TooDeep),
         ];
         for (hex, error) in cases {
-            assert_eq!(check(&hex::decode(hex.replace(' ', "")).unwrap()), Err(error), "{hex}");
+            assert_eq!(
+                check(&hex::decode(hex.replace(' ', "")).unwrap()),
+                Err(error),
+                "{hex}"
+            );
         }
     }
 

@@ -1,0 +1,56 @@
+//! Files that are whole or absent: written beside, flushed, renamed.
+
+use std::{
+    fs::{self, File},
+    io::{ErrorKind, Write},
+    path::Path,
+};
+
+use crate::NativeError;
+
+/// Makes a directory that only its owner may enter, if it is not there.
+pub(crate) fn make_private_dir(path: &Path) -> Result<(), NativeError> {
+    fs::create_dir_all(path).map_err(at("make", path))?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(at("protect", path))?;
+    }
+    Ok(())
+}
+
+/// Replaces a file atomically and durably. The new file can be read by its owner alone.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), NativeError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    // `tempfile` makes files with mode 0600.
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(at("write", path))?;
+    file.write_all(content).map_err(at("write", path))?;
+    file.as_file().sync_all().map_err(at("write", path))?;
+    file.persist(path)
+        .map_err(|error| at("write", path)(error.error))?;
+    sync_folder(folder)
+}
+
+/// A file's content, or none if there is no file.
+pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, NativeError> {
+    match fs::read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(at("read", path)(error)),
+    }
+}
+
+/// A rename is durable once its folder is.
+fn sync_folder(folder: &Path) -> Result<(), NativeError> {
+    if cfg!(unix) {
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(at("write", folder))?;
+    }
+    Ok(())
+}
+
+fn at(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> NativeError {
+    let path = path.to_path_buf();
+    move |error| NativeError::File { action, path, error }
+}

@@ -1,0 +1,299 @@
+//! Making license requests and sending them: proactive and reactive acquisition are the same flow.
+
+use keyward_content::header::ContentHeader;
+use keyward_crypto::Secret;
+use keyward_license::{
+    codec::{Bytes, Wire, grease},
+    discovery::media_type,
+    envelope::SealedRequest,
+    error_code::ErrorCode,
+    ids::{Digest, Kid, Nonce},
+    license::{KeyType, LicenseBody},
+    request::{Capabilities, ClockKind, LicenseRequest},
+    signed::{self, PROTOCOL_VERSION, SignedBody},
+};
+use rand_core::CryptoRng;
+
+use crate::{
+    Client, ClientError, clock,
+    device::KeyStore,
+    flow::{Answer, Io, Outgoing},
+    install::Acquired,
+    operator::{self, Server},
+    store::{Pending, Write},
+};
+
+/// A pending request that is older than this many seconds is given up when another one is made.
+const PENDING_LIFETIME: u64 = 30 * 86_400;
+
+/// What to ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// Content headers (PlayReady Objects) as found in the content.
+    pub content_headers: Vec<Vec<u8>>,
+    /// Key ids besides those of the headers.
+    pub kids: Vec<Kid>,
+    /// License server URL; the first one in the headers, then the only operator's, if absent.
+    pub license_url: Option<String>,
+    /// Asks for licenses that stay in memory and die with the process.
+    pub in_memory: bool,
+    /// Speaks for the viewer.
+    pub authorization: Option<String>,
+    /// The application's own bytes for the service.
+    pub custom_data: Option<Vec<u8>>,
+}
+
+impl Wanted {
+    /// The licenses of one content header.
+    #[must_use]
+    pub fn header(object: Vec<u8>) -> Self {
+        Self {
+            content_headers: vec![object],
+            ..Self::default()
+        }
+    }
+
+    /// Every key id asked for, each once.
+    fn all_kids(&self, headers: &[ContentHeader]) -> Vec<Kid> {
+        let mut kids: Vec<Kid> = headers
+            .iter()
+            .flat_map(|header| &header.kids)
+            .map(|key| key.kid)
+            .collect();
+        kids.extend(&self.kids);
+        kids.sort_unstable();
+        kids.dedup();
+        kids
+    }
+}
+
+impl<K: KeyStore, R: CryptoRng> Client<K, R> {
+    /// Steps 6 to 10 of the main job: request, send, install.
+    pub(crate) async fn run_acquire(&mut self, io: &Io, wanted: &Wanted) -> Result<Acquired, ClientError> {
+        let (operator, origin) = self.target(wanted)?;
+        match self.exchange(io, wanted, operator, &origin).await {
+            // The server rolled its request-encryption certificate: once more with a fresh document.
+            Err(ClientError::ServerRefused(problem)) if rolled(problem.code) => {
+                self.forget_discovery(&operator);
+                self.exchange(io, wanted, operator, &origin).await
+            }
+            other => other,
+        }
+    }
+
+    /// Makes a request to be carried by other means, and remembers it.
+    pub(crate) async fn run_request(&mut self, io: &Io, wanted: &Wanted) -> Result<Vec<u8>, ClientError> {
+        let (operator, origin) = self.target(wanted)?;
+        let server = self.stored_server(io, &operator, &origin)?;
+        self.make_request(io, wanted, operator, &server).await
+    }
+
+    async fn exchange(
+        &mut self,
+        io: &Io,
+        wanted: &Wanted,
+        operator: Digest,
+        origin: &str,
+    ) -> Result<Acquired, ClientError> {
+        let server = match self.stored_server(io, &operator, origin) {
+            Ok(server) => server,
+            Err(_) => self.refresh_server(io, &operator, origin).await?,
+        };
+        let request = self.make_request(io, wanted, operator, &server).await?;
+        let sent = io.moment().monotonic;
+        let answer = io
+            .send(Outgoing {
+                url: server.license_url,
+                content_type: Some(media_type::LICENSE_REQUEST),
+                body: request,
+            })
+            .await?;
+        let Answer { status: 200, body } = answer else {
+            return Err(operator::refusal_of(&answer));
+        };
+        let round_trip = io.moment().monotonic.saturating_sub(sent);
+        self.run_install(io, &body, Some(round_trip)).await
+    }
+
+    /// The operator to ask, and the origin of its license server.
+    fn target(&self, wanted: &Wanted) -> Result<(Digest, String), ClientError> {
+        let mut named = wanted.license_url.clone();
+        for object in &wanted.content_headers {
+            named = named.or(ContentHeader::read_object(object)?.license_url);
+        }
+        let Some(url) = named else {
+            let mut known = self.operators.iter();
+            return match (known.next(), known.next()) {
+                (Some((id, operator)), None) => {
+                    let url = operator
+                        .profile
+                        .license_servers
+                        .first()
+                        .ok_or(ClientError::NoLicenseServer)?;
+                    Ok((*id, operator::permitted_origin(&operator.profile, url)?))
+                }
+                (None, _) => Err(ClientError::OperatorNotNamed(
+                    "this device is not enrolled with an operator",
+                )),
+                _ => Err(ClientError::NoLicenseServer),
+            };
+        };
+        let mut refusal = ClientError::UnknownOperator { url: url.clone() };
+        for (id, operator) in &self.operators {
+            match operator::permitted_origin(&operator.profile, &url) {
+                Ok(origin) => return Ok((*id, origin)),
+                Err(refused) => refusal = refused,
+            }
+        }
+        Err(refusal)
+    }
+
+    /// The server as the stored discovery document describes it, if that is still in use.
+    fn stored_server(&self, io: &Io, operator: &Digest, origin: &str) -> Result<Server, ClientError> {
+        let operator = self.operators.get(operator).ok_or(NOT_ENROLLED)?;
+        let known = self.store.head().clock;
+        operator::read_discovery(
+            &operator.discovery,
+            &operator.anchor,
+            &operator.profile,
+            operator.weakest_suite(),
+            &self.keys,
+            origin,
+            (&known, clock::read(&known, io.moment())),
+        )
+    }
+
+    /// Fetches the discovery document anew and remembers it.
+    async fn refresh_server(&mut self, io: &Io, id: &Digest, origin: &str) -> Result<Server, ClientError> {
+        let document = operator::fetch_discovery(io, origin).await?;
+        let operator = self.operators.get_mut(id).ok_or(NOT_ENROLLED)?;
+        operator.discovery = document;
+        let server = self.stored_server(io, id, origin)?;
+        let operator = self.operators.get_mut(id).ok_or(NOT_ENROLLED)?;
+        operator.best_suite = operator.best_suite.max(server.suite.number());
+        let write = Write::Put(self.store.operator_key(id)?, operator.to_record().encode());
+        self.store.commit(io, &mut self.rng, vec![write], |_| ()).await?;
+        Ok(server)
+    }
+
+    fn forget_discovery(&mut self, operator: &Digest) {
+        if let Some(operator) = self.operators.get_mut(operator) {
+            operator.discovery.clear();
+        }
+    }
+
+    /// Step 6: builds the request; it is sent only after it was committed as pending.
+    async fn make_request(
+        &mut self,
+        io: &Io,
+        wanted: &Wanted,
+        operator: Digest,
+        server: &Server,
+    ) -> Result<Vec<u8>, ClientError> {
+        let headers = wanted
+            .content_headers
+            .iter()
+            .map(|object| ContentHeader::read_object(object))
+            .collect::<Result<Vec<_>, _>>()?;
+        let kids = wanted.all_kids(&headers);
+        let nonce = Nonce::random(&mut self.rng);
+        let response_key = Secret::random(&mut self.rng);
+        let body = LicenseRequest {
+            version: PROTOCOL_VERSION,
+            recipient: server.recipient,
+            nonce,
+            response_key: response_key.duplicate(),
+            content_headers: some_unless_empty(wanted.content_headers.iter().cloned().map(Bytes).collect()),
+            kids: some_unless_empty(wanted.kids.clone()),
+            client: self.info.clone(),
+            capabilities: self.capabilities(),
+            persistent: !wanted.in_memory,
+            revocation_lists: None,
+            memberships: None,
+            clock: clock::stated(&self.store.head().clock, io.moment()),
+            store: self.store.state(),
+            license_requested: !kids.is_empty(),
+            authorization: wanted.authorization.clone(),
+            custom_data: wanted.custom_data.clone().map(Bytes),
+        };
+        body.check_bounds()?;
+        let body = grease(&body.encode(), &mut self.rng)?;
+        let digest = Digest::new(keyward_crypto::kdf::sha256(&[&body]));
+        let request = self.sign_and_seal(&body, operator, server)?;
+        let created = clock::read(&self.store.head().clock, io.moment()).now;
+        self.remember(
+            io,
+            Pending {
+                nonce,
+                response_key,
+                digest,
+                operator,
+                kids,
+                created,
+            },
+        )
+        .await?;
+        Ok(request)
+    }
+
+    fn sign_and_seal(
+        &mut self,
+        body: &[u8],
+        operator: Digest,
+        server: &Server,
+    ) -> Result<Vec<u8>, ClientError> {
+        let making = |error| ClientError::Message {
+            what: "the license request",
+            error,
+        };
+        let chain = &self.operators.get(&operator).ok_or(NOT_ENROLLED)?.chain;
+        let signed = signed::sign::<LicenseRequest>(body, &[], chain, self.keys.signer()).map_err(making)?;
+        let sealed = SealedRequest::seal(
+            LicenseRequest::CONTEXT,
+            server.suite,
+            server.recipient,
+            &server.public_key,
+            &signed,
+            &mut self.rng,
+        )
+        .map_err(making)?;
+        Ok(sealed.encode())
+    }
+
+    async fn remember(&mut self, io: &Io, pending: Pending) -> Result<(), ClientError> {
+        let mut table = self.store.pending(io).await?;
+        if let Some(now) = pending.created {
+            table.0.retain(|old| {
+                old.created
+                    .is_none_or(|created| now < created.plus(PENDING_LIFETIME))
+            });
+        }
+        table.push(pending);
+        let write = Write::Put(self.store.pending_key()?, table.encode());
+        self.store.commit(io, &mut self.rng, vec![write], |_| ()).await
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            key_types: vec![KeyType::File.number()],
+            terms: LicenseBody::TERMS.to_vec(),
+            exchange_algorithms: None,
+            suites: self.keys.sealing_keys().iter().map(|key| key.suite).collect(),
+            clock: ClockKind::AntiRollback,
+        }
+    }
+}
+
+const NOT_ENROLLED: ClientError =
+    ClientError::OperatorNotNamed("this device is not enrolled with the operator");
+
+/// Whether a refusal may come from a certificate that the server no longer uses.
+fn rolled(code: u64) -> bool {
+    [ErrorCode::WrongRecipient, ErrorCode::NotOpened]
+        .iter()
+        .any(|known| known.number() == code)
+}
+
+fn some_unless_empty<T>(list: Vec<T>) -> Option<Vec<T>> {
+    Some(list).filter(|list| !list.is_empty())
+}

@@ -1,0 +1,228 @@
+//! The device's identity: its keys, behind a trait, and the certificate that an operator gave it.
+
+use keyward_crypto::{
+    CryptoError, Secret, SecretBytes,
+    ecdsa::{Signer, SigningKey},
+    hpke::{KeyPair, Suite},
+};
+use keyward_license::{
+    cbor_map,
+    certificate::{SealingKey, device_id},
+    codec::{Bytes, DecodeError, Wire},
+    ids::DeviceId,
+};
+use rand_core::CryptoRng;
+
+/// Where the device's private keys live: in memory ([`SoftwareKeys`]), in a token or in an enclave.
+/// The keys themselves never come out.
+pub trait KeyStore {
+    /// The signing key.
+    fn signer(&self) -> &dyn Signer;
+
+    /// Public keys that licenses may be sealed to: one a suite, suites ascending, suite 1 first.
+    fn sealing_keys(&self) -> Vec<SealingKey>;
+
+    /// Opens what was sealed to the key of `suite` under `info` (HPKE base mode, empty `aad`).
+    ///
+    /// # Errors
+    /// [`CryptoError::NotOpened`]; whatever keeps the key from being used.
+    fn open(
+        &self,
+        suite: Suite,
+        info: &[u8],
+        encapsulated: &[u8],
+        ciphertext: &[u8],
+    ) -> Result<SecretBytes, CryptoError>;
+
+    /// The key that seals the store's epoch file.
+    ///
+    /// # Errors
+    /// Whatever keeps the key from being used.
+    fn store_key(&self) -> Result<Secret<32>, CryptoError>;
+
+    /// The device's id: SHA-256 of its signing key's SPKI.
+    ///
+    /// # Errors
+    /// [`CryptoError::Internal`] never in practice.
+    fn device_id(&self) -> Result<DeviceId, CryptoError> {
+        device_id(self.signer().public_key())
+    }
+}
+
+/// Device keys in memory, with sealing keys of every suite. The host keeps their encoding sealed at
+/// rest; against somebody who reads the process's memory they offer nothing, which is why a
+/// certificate for such keys says security level 2000 at most.
+pub struct SoftwareKeys {
+    signing: SigningKey,
+    sealing: Vec<KeyPair>,
+    store_key: Secret<32>,
+}
+
+impl SoftwareKeys {
+    /// Fresh keys.
+    pub fn generate(rng: &mut impl CryptoRng) -> Self {
+        Self {
+            signing: SigningKey::generate(rng),
+            sealing: Suite::ALL
+                .into_iter()
+                .map(|suite| KeyPair::generate(suite, rng))
+                .collect(),
+            store_key: Secret::random(rng),
+        }
+    }
+
+    /// The keys' encoding. Whoever has it is the device.
+    #[must_use]
+    pub fn to_secret_bytes(&self) -> SecretBytes {
+        let encoding = KeyFile {
+            version: 1,
+            signing: self.signing.scalar().duplicate(),
+            sealing: self
+                .sealing
+                .iter()
+                .map(|pair| PrivateKey {
+                    suite: pair.suite().number(),
+                    private_key: Bytes(pair.private_key().expose().to_vec()),
+                })
+                .collect(),
+            store_key: self.store_key.duplicate(),
+        };
+        SecretBytes::new(encoding.encode())
+    }
+
+    /// Reads the encoding.
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub fn from_secret_bytes(bytes: &SecretBytes) -> Result<Self, KeysError> {
+        let file = KeyFile::decode(bytes.expose())?;
+        if file.version != 1 {
+            return Err(DecodeError::Invalid("the device keys are of another version").into());
+        }
+        let sealing = file
+            .sealing
+            .into_iter()
+            .map(|key| {
+                let suite = Suite::from_number(key.suite).ok_or(DecodeError::UnknownNumber {
+                    what: "suite",
+                    number: key.suite,
+                })?;
+                Ok(KeyPair::from_private(suite, SecretBytes::new(key.private_key.0))?)
+            })
+            .collect::<Result<Vec<_>, KeysError>>()?;
+        Ok(Self {
+            signing: SigningKey::from_scalar(file.signing)?,
+            sealing,
+            store_key: file.store_key,
+        })
+    }
+}
+
+impl KeyStore for SoftwareKeys {
+    fn signer(&self) -> &dyn Signer {
+        &self.signing
+    }
+
+    fn sealing_keys(&self) -> Vec<SealingKey> {
+        let public = |pair: &KeyPair| SealingKey {
+            suite: pair.suite().number(),
+            public_key: Bytes(pair.public_key().to_vec()),
+        };
+        self.sealing.iter().map(public).collect()
+    }
+
+    fn open(
+        &self,
+        suite: Suite,
+        info: &[u8],
+        encapsulated: &[u8],
+        ciphertext: &[u8],
+    ) -> Result<SecretBytes, CryptoError> {
+        let pair = self
+            .sealing
+            .iter()
+            .find(|pair| pair.suite() == suite)
+            .ok_or(CryptoError::NotOpened)?;
+        pair.open(info, encapsulated, ciphertext)
+    }
+
+    fn store_key(&self) -> Result<Secret<32>, CryptoError> {
+        Ok(self.store_key.duplicate())
+    }
+}
+
+impl core::fmt::Debug for SoftwareKeys {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("SoftwareKeys")
+            .field("public", self.signing.public_key())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why device keys cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeysError {
+    /// The encoding is malformed.
+    #[error("the device keys are malformed: {0}")]
+    Decode(#[from] DecodeError),
+    /// A key is malformed.
+    #[error("the device keys are malformed: {0}")]
+    Key(#[from] CryptoError),
+}
+
+cbor_map! {
+    /// Encoding of software keys.
+    struct KeyFile = "device keys" {
+        /// Format version.
+        [1] version: u64,
+        /// Private scalar of the signing key.
+        [2] signing: Secret<32>,
+        /// One private key a suite.
+        [3] sealing: Vec<PrivateKey>,
+        /// Seals the epoch file.
+        [4] store_key: Secret<32>,
+    }
+}
+
+cbor_map! {
+    /// A private key of one suite.
+    struct PrivateKey = "private key" {
+        /// Suite number.
+        [1] suite: u64,
+        /// The private key's encoding.
+        [2] private_key: Bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+
+    use super::*;
+
+    #[test]
+    fn keys_survive_their_encoding() {
+        let keys = SoftwareKeys::generate(&mut ChaCha20Rng::from_seed([1; 32]));
+        let again = SoftwareKeys::from_secret_bytes(&keys.to_secret_bytes()).unwrap();
+        assert_eq!(again.device_id(), keys.device_id());
+        assert_eq!(again.sealing_keys(), keys.sealing_keys());
+        assert_eq!(again.store_key, keys.store_key);
+    }
+
+    #[test]
+    fn truncated_keys_are_refused_and_debug_is_redacted() {
+        let keys = SoftwareKeys::generate(&mut ChaCha20Rng::from_seed([2; 32]));
+        let bytes = keys.to_secret_bytes();
+        for end in 0..bytes.expose().len() {
+            assert!(
+                SoftwareKeys::from_secret_bytes(&SecretBytes::new(bytes.expose()[..end].to_vec())).is_err()
+            );
+        }
+        let shown = format!("{keys:?}");
+        assert!(
+            shown.starts_with("SoftwareKeys { public: PublicKey(") && shown.ends_with("…), .. }"),
+            "{shown}"
+        );
+    }
+}

@@ -1,0 +1,206 @@
+//! What a client can run into, sorted by who has to do something about it.
+
+use keyward_content::header::HeaderError;
+use keyward_crypto::CryptoError;
+use keyward_license::{
+    codec::DecodeError, error_code::Problem, ids::Kid, response::Denial, signed::MessageError,
+    usage_rules::Refusal,
+};
+
+/// An error of the client component.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    // What the user or operator can mend.
+    /// No operator profile covers this license server URL.
+    #[error("no enrolled operator has the license server {url}")]
+    UnknownOperator {
+        /// The URL, from the content header or the caller.
+        url: String,
+    },
+    /// The device is not enrolled with any operator, or with several and none was named.
+    #[error("{0}")]
+    OperatorNotNamed(&'static str),
+    /// A license server URL that must not be called.
+    #[error("the license server URL {url} is refused: {why}")]
+    UrlRefused {
+        /// The URL.
+        url: String,
+        /// Why.
+        why: &'static str,
+    },
+    /// The content names no license server and the caller named none.
+    #[error("the content names no license server")]
+    NoLicenseServer,
+    /// The content header is malformed.
+    #[error("the content header is malformed: {0}")]
+    ContentHeader(#[from] HeaderError),
+
+    // What the rules say.
+    /// The store holds no license for this key.
+    #[error("no license in the store covers key {kid}")]
+    NoLicense {
+        /// Key id.
+        kid: Kid,
+    },
+    /// There are licenses, and none permits the action now.
+    #[error("the license for key {kid} does not permit this: {refusal} ({})", refusal.rule())]
+    Refused {
+        /// Key id.
+        kid: Kid,
+        /// The rule that decided, of the license that came closest.
+        refusal: Refusal,
+    },
+    /// The license server denied a license.
+    #[error("the license server denied a license for key {kid}: {}", denial.sentence)]
+    Denied {
+        /// Key id.
+        kid: Kid,
+        /// Code, sentence and page.
+        denial: Denial,
+    },
+
+    // What the other side did wrong.
+    /// The server answered with a problem document.
+    #[error("the license server refused: {} ({})", .0.detail, .0.name)]
+    ServerRefused(Problem),
+    /// The server answered with something that is neither an answer nor a problem document.
+    #[error("the license server answered with HTTP status {status} and no message of the protocol")]
+    NotAnAnswer {
+        /// HTTP status.
+        status: u16,
+    },
+    /// V-001 to V-005 and the steps built on them: a message was refused.
+    #[error("{what} was refused: {error}")]
+    Message {
+        /// Which message.
+        what: &'static str,
+        /// Which step failed.
+        error: MessageError,
+    },
+    /// V-010, V-011: no pending request matches the response.
+    #[error("the response answers no pending request of this client")]
+    NoPendingRequest,
+    /// V-012, V-014: the response does not answer the request that it was sealed for.
+    #[error("the response does not fit its request: {0}")]
+    ResponseMismatch(&'static str),
+    /// V-013: the server's time contradicts what is known.
+    #[error("the server's time lies before a time that a server stated earlier")]
+    ServerTimeWentBack,
+    /// V-020 to V-028: a license in a response was refused.
+    #[error("the license for key {kid} was refused: {fault}")]
+    LicenseRefused {
+        /// Key id.
+        kid: Kid,
+        /// Which step failed.
+        fault: LicenseFault,
+    },
+    /// V-053: the certificate is not one for this device.
+    #[error("the device certificate was refused: {0}")]
+    CertificateRefused(&'static str),
+    /// V-060 to V-062: the discovery document is not one of this operator, or not in use.
+    #[error("the discovery document was refused: {0}")]
+    DiscoveryRefused(&'static str),
+
+    // What happened to the store.
+    /// A record is missing, altered or swapped.
+    #[error("the license store is damaged: {0}")]
+    StoreDamaged(&'static str),
+    /// R-010 of stores: the store or its epoch file is an earlier copy.
+    #[error("the license store was set back to an earlier state")]
+    StoreRolledBack,
+    /// There are records, and the epoch file with their keys is gone.
+    #[error("the license store's epoch file is missing, so its records cannot be read")]
+    EpochMissing,
+    /// The store holds as much as it may.
+    #[error("the license store is full: {0}")]
+    StoreFull(&'static str),
+
+    // What should not happen.
+    /// The host replied to a step with something else.
+    #[error("the host did not carry out the step that it was asked for")]
+    HostOutOfStep,
+    /// A cryptographic operation failed.
+    #[error(transparent)]
+    Crypto(#[from] CryptoError),
+    /// An object of the client's own does not decode.
+    #[error("a stored object is malformed: {0}")]
+    Decode(#[from] DecodeError),
+}
+
+/// Why a license was refused at installation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LicenseFault {
+    /// V-020, V-021, V-026: signature, signer or form.
+    #[error("{0}")]
+    Message(MessageError),
+    /// V-021: a kind that this version does not use.
+    #[error("licenses of this kind are not supported yet")]
+    Kind,
+    /// V-022: bound to something else.
+    #[error("it is bound to another device")]
+    OtherDevice,
+    /// V-023: the key does not open, or is not what the body describes.
+    #[error("its key does not open")]
+    KeyNotOpened,
+    /// V-024: an in-memory license of another request.
+    #[error("it is an in-memory license of another request")]
+    OtherNonce,
+    /// V-025: another key id than its result says.
+    #[error("it is for another key")]
+    OtherKid,
+    /// V-027: sealed with a weaker suite than the parties have in common.
+    #[error("it is sealed with a weaker suite than this device and the operator have in common")]
+    WeakSuite,
+    /// V-028: it was removed from this store.
+    #[error("it was removed from this store before")]
+    Removed,
+}
+
+impl ClientError {
+    /// What to do next, for people.
+    #[must_use]
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::UnknownOperator { .. } | Self::OperatorNotNamed(_) => {
+                "enrol with the operator that protected the content: `keyward enrol --profile FILE --token TOKEN`"
+            }
+            Self::UrlRefused { .. } | Self::NoLicenseServer => {
+                "name a license server of the operator's profile, over https or on this machine: `--server URL`"
+            }
+            Self::ContentHeader(_) => "check that the file is whole and was protected by a Keyward packager",
+            Self::NoLicense { .. } => "request one: `keyward acquire FILE`",
+            Self::Refused { refusal, .. } => match refusal {
+                Refusal::NoUsableClock => "set the device's clock to the true time and try again",
+                Refusal::NotYetValid { .. } => "wait until the license begins",
+                Refusal::Ended { .. } => "request a new license: `keyward acquire FILE`",
+                _ => "ask the operator for a license that permits this on this device",
+            },
+            Self::Denied { .. } => "obtain the right to this content from its provider, then try again",
+            Self::ServerRefused(problem) => {
+                match keyward_license::error_code::ErrorCode::from_number(problem.code) {
+                    Some(code) => code.hint(),
+                    None => "update the client: the server's error is newer than this version",
+                }
+            }
+            Self::NotAnAnswer { .. } => "check the license server URL: something else answers there",
+            Self::Message { .. }
+            | Self::ResponseMismatch(_)
+            | Self::LicenseRefused { .. }
+            | Self::ServerTimeWentBack
+            | Self::CertificateRefused(_)
+            | Self::DiscoveryRefused(_) => {
+                "nothing was stored; if it happens again, tell the operator that the answer was altered or is wrong"
+            }
+            Self::NoPendingRequest => "install each response once, on the device that made its request",
+            Self::StoreDamaged(_) | Self::StoreRolledBack | Self::EpochMissing => {
+                "restore the whole client directory, or remove its store and epoch files and acquire licenses again"
+            }
+            Self::StoreFull(_) => "remove licenses that are no longer needed",
+            Self::HostOutOfStep | Self::Crypto(_) | Self::Decode(_) => {
+                "this is a fault of the program; please report it with the message above"
+            }
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Taking in a license response: every check of `spec/rules.md`, then one commit.
+
+use std::collections::BTreeSet;
+
+use keyward_crypto::x509::Role;
+use keyward_license::{
+    codec::{Bytes, Wire},
+    envelope::SealedResponse,
+    ids::{Kid, LicenseId},
+    license::{License, LicenseKind},
+    response::{Denial, LicenseResponse, MAX_RESULTS, Outcome},
+    signed::{MessageError, SignedBody, Unverified},
+    time::Timestamp,
+};
+use rand_core::CryptoRng;
+
+use crate::{
+    Client, ClientError, Held, LicenseFault, clock,
+    device::KeyStore,
+    flow::Io,
+    operator::{self, Operator},
+    store::{LicenseRecord, MAX_LICENSES_PER_KID, Pending, PendingTable, Write},
+};
+
+/// What a response brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acquired {
+    /// One outcome a key id asked for.
+    pub outcomes: Vec<(Kid, AcquiredKey)>,
+    /// The server's time.
+    pub server_time: Timestamp,
+    /// The service's own bytes for the application.
+    pub custom_data: Option<Vec<u8>>,
+}
+
+/// What became of one key id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AcquiredKey {
+    /// A license is in the store.
+    Stored(LicenseId),
+    /// A license is in memory, for as long as this client lives.
+    InMemory(LicenseId),
+    /// The server denied one.
+    Denied(Denial),
+}
+
+/// A license that passed every check of installation.
+struct Accepted {
+    kid: Kid,
+    id: LicenseId,
+    persistent: bool,
+    bytes: Vec<u8>,
+}
+
+impl<K: KeyStore, R: CryptoRng> Client<K, R> {
+    /// Steps 9 and 10 of the main job. `round_trip` as in [`clock::adopt`].
+    pub(crate) async fn run_install(
+        &mut self,
+        io: &Io,
+        response: &[u8],
+        round_trip: Option<u64>,
+    ) -> Result<Acquired, ClientError> {
+        let mut table = self.store.pending(io).await?;
+        // V-010, V-011: only the request's maker and its server know the key that opens the response.
+        let (pending, opened) = take_matching(&mut table, response)?;
+        let outcome = self.check_response(io, &pending, opened.expose()).await;
+        let mut writes = vec![if table.0.is_empty() {
+            Write::Delete(self.store.pending_key()?)
+        } else {
+            Write::Put(self.store.pending_key()?, table.encode())
+        }];
+        let (response, accepted) = match outcome {
+            Ok(checked) => checked,
+            Err(refused) => {
+                // The pending request is consumed whatever comes of its response.
+                self.store.commit(io, &mut self.rng, writes, |_| ()).await?;
+                return Err(refused);
+            }
+        };
+        for license in accepted.iter().filter(|license| license.persistent) {
+            self.add_license(io, &pending, license, &mut writes).await?;
+        }
+        let server_time = response.server_time;
+        self.store
+            .commit(io, &mut self.rng, writes, |head| {
+                clock::adopt(&mut head.clock, server_time, round_trip)
+            })
+            .await?;
+        // Memory only after the commit: whatever fails before leaves nothing usable.
+        let in_memory = accepted.iter().filter(|license| !license.persistent);
+        self.memory.extend(in_memory.map(|license| Held {
+            kid: license.kid,
+            operator: pending.operator,
+            license: license.bytes.clone(),
+        }));
+        Ok(summary(response, &accepted))
+    }
+
+    /// V-012 to V-014 for the response, V-020 to V-028 for each license in it.
+    async fn check_response(
+        &self,
+        io: &Io,
+        pending: &Pending,
+        opened: &[u8],
+    ) -> Result<(LicenseResponse, Vec<Accepted>), ClientError> {
+        let operator = self
+            .operators
+            .get(&pending.operator)
+            .ok_or(ClientError::OperatorNotNamed("the operator was removed"))?;
+        let clock = self.store.head().clock;
+        let moment = io.moment();
+        // V-013
+        let response = Unverified::<LicenseResponse>::parse(opened)
+            .and_then(|message| {
+                message.verify(&operator.anchor, Role::LicenseServer, |body| {
+                    vec![clock::judge_at(&clock, moment, body.server_time).unwrap_or(body.server_time)]
+                })
+            })
+            .map_err(|error| ClientError::Message {
+                what: "the license response",
+                error,
+            })?
+            .into_body();
+        let at = operator::judge_at(&clock, io, response.server_time)?;
+        // V-012
+        if response.request != pending.digest || response.nonce != pending.nonce {
+            return Err(ClientError::ResponseMismatch(
+                "it repeats another request's digest or nonce",
+            ));
+        }
+        // V-014
+        check_results(&response, pending)?;
+        let mut accepted = Vec::new();
+        for result in &response.results {
+            if let Outcome::License(bytes) = result.outcome()? {
+                let license = self
+                    .check_license(bytes, result.kid, pending, operator, at)
+                    .map_err(|fault| ClientError::LicenseRefused {
+                        kid: result.kid,
+                        fault,
+                    })?;
+                // V-028
+                if self.store.tombstone(io, &license.id).await?.is_some() {
+                    return Err(ClientError::LicenseRefused {
+                        kid: result.kid,
+                        fault: LicenseFault::Removed,
+                    });
+                }
+                accepted.push(license);
+            }
+        }
+        Ok((response, accepted))
+    }
+
+    fn check_license(
+        &self,
+        bytes: &[u8],
+        kid: Kid,
+        pending: &Pending,
+        operator: &Operator,
+        at: Timestamp,
+    ) -> Result<Accepted, LicenseFault> {
+        // V-020, V-021, V-026
+        let license = License::verify(bytes, &operator.anchor, Some(at)).map_err(LicenseFault::Message)?;
+        let body = license.body();
+        if body.kind != LicenseKind::Simple {
+            return Err(LicenseFault::Kind);
+        }
+        // V-022
+        let device = self.keys.device_id().map_err(|_| LicenseFault::OtherDevice)?;
+        if !body.binding.is_device(&device) {
+            return Err(LicenseFault::OtherDevice);
+        }
+        // V-024
+        if body.nonce.is_some_and(|nonce| nonce != pending.nonce) {
+            return Err(LicenseFault::OtherNonce);
+        }
+        // V-025
+        if body
+            .single_key()
+            .map_err(|fault| LicenseFault::Message(MessageError::Decode(fault)))?
+            .kid
+            != kid
+        {
+            return Err(LicenseFault::OtherKid);
+        }
+        // V-027
+        if license.suite().number() < operator.weakest_suite() {
+            return Err(LicenseFault::WeakSuite);
+        }
+        // V-023
+        self.open_license_key(&license)
+            .map_err(|_| LicenseFault::KeyNotOpened)?;
+        Ok(Accepted {
+            kid,
+            id: body.id,
+            persistent: body.persistent,
+            bytes: bytes.to_vec(),
+        })
+    }
+
+    /// Adds a license to the writes, making room among those of the same key id.
+    async fn add_license(
+        &self,
+        io: &Io,
+        pending: &Pending,
+        license: &Accepted,
+        writes: &mut Vec<Write>,
+    ) -> Result<(), ClientError> {
+        let mut kept = self.store.licenses(io, &license.kid).await?;
+        // Oldest first; a license from before the clock was set counts as oldest.
+        kept.sort_by_key(|(_, record)| record.installed);
+        let surplus = (kept.len() + 1).saturating_sub(MAX_LICENSES_PER_KID);
+        writes.extend(kept.into_iter().take(surplus).map(|(key, _)| Write::Delete(key)));
+        let record = LicenseRecord {
+            license: Bytes(license.bytes.clone()),
+            operator: pending.operator,
+            installed: clock::read(&self.store.head().clock, io.moment()).now,
+        };
+        writes.push(Write::Put(
+            self.store.license_key(&license.kid, &license.id)?,
+            record.encode(),
+        ));
+        Ok(())
+    }
+}
+
+/// Takes the request out of the table whose key opens the response.
+fn take_matching(
+    table: &mut PendingTable,
+    response: &[u8],
+) -> Result<(Pending, keyward_crypto::SecretBytes), ClientError> {
+    let envelope = SealedResponse::decode(response).map_err(|_| ClientError::NoPendingRequest)?;
+    let open = |pending: &Pending| {
+        envelope
+            .open(LicenseResponse::CONTEXT, &pending.response_key, &pending.digest)
+            .ok()
+    };
+    let found = table
+        .0
+        .iter()
+        .enumerate()
+        .find_map(|(at, pending)| Some((at, open(pending)?)));
+    let (at, opened) = found.ok_or(ClientError::NoPendingRequest)?;
+    Ok((table.0.remove(at), opened))
+}
+
+fn check_results(response: &LicenseResponse, pending: &Pending) -> Result<(), ClientError> {
+    let mut seen = BTreeSet::new();
+    for result in &response.results {
+        if !pending.kids.contains(&result.kid) {
+            return Err(ClientError::ResponseMismatch(
+                "it brings a result that was not asked for",
+            ));
+        }
+        if !seen.insert(result.kid) {
+            return Err(ClientError::ResponseMismatch("it brings two results for one key"));
+        }
+        result
+            .outcome()
+            .map_err(|_| ClientError::ResponseMismatch("a result is neither a license nor a denial"))?;
+    }
+    if response.results.len() > MAX_RESULTS {
+        return Err(ClientError::ResponseMismatch(
+            "it brings more results than a response may",
+        ));
+    }
+    Ok(())
+}
+
+fn summary(response: LicenseResponse, accepted: &[Accepted]) -> Acquired {
+    let licensed = accepted.iter().map(|license| {
+        let kept = if license.persistent {
+            AcquiredKey::Stored
+        } else {
+            AcquiredKey::InMemory
+        };
+        (license.kid, kept(license.id))
+    });
+    let denied = response.results.iter().filter_map(|result| {
+        result
+            .denial
+            .as_ref()
+            .map(|denial| (result.kid, AcquiredKey::Denied(denial.clone())))
+    });
+    Acquired {
+        outcomes: licensed.chain(denied).collect(),
+        server_time: response.server_time,
+        custom_data: response.custom_data.map(|data| data.0),
+    }
+}

@@ -1,0 +1,220 @@
+//! The client component: asks, stores, enforces, decrypts. A sans-I/O core for PC, phone, tablet and
+//! browser.
+//!
+//! ```text
+//!            application: "may I play this, and give me the bytes"
+//!                 │
+//!   session   steps 4 to 11 of the main job
+//!   acquire   a license request, sealed to the server        ── Send ──►  host: HTTP, file
+//!   install   every check on response and license
+//!   enforce   the usage rules; releases a key
+//!   clock     the highest time already seen
+//!   store     sealed, authenticated records                  ── Get, Commit ──►  host: database
+//!   device    the device's keys, behind a trait
+//! ```
+//!
+//! A [`Client`] starts [`Flow`](flow::Flow)s; the host resumes them step by step (see [`flow`]). There
+//! are no sockets, files, clocks or threads in here, and plaintext and key use come only after the
+//! commit that they depend on was confirmed.
+//!
+//! What it refuses: a license server URL that the operator's profile does not name, a response to no
+//! pending request, a license that is signed by somebody else, bound to another device, sealed with a
+//! weaker suite than both sides have, or removed earlier, a store that was edited or set back, and a
+//! clock that runs backwards.
+//!
+//! ```
+//! use keyward_client::{Client, device::SoftwareKeys, flow::{Moment, Progress, Reply, Step}, store::memory::MemoryStore};
+//! use keyward_license::{request::ClientInfo, time::Timestamp};
+//! # use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+//! let mut rng = ChaCha20Rng::from_seed([1; 32]);
+//! let keys = SoftwareKeys::generate(&mut rng);
+//! let info = ClientInfo { name: "example".into(), version: "1".into(), platform: "test".into() };
+//! let mut store = MemoryStore::default();
+//! let moment = Moment { utc: Some(Timestamp(1_800_000_000)), monotonic: 0 };
+//!
+//! let mut flow = Client::open(keys, rng, info, store.epoch().map(<[u8]>::to_vec));
+//! let mut reply = Reply::Start;
+//! let client = loop {
+//!     reply = match flow.resume(reply, moment) {
+//!         Progress::Step(Step::Get(keys)) => Reply::Records(store.get(&keys)),
+//!         Progress::Step(Step::Commit(batch)) => { store.commit(batch); Reply::Committed }
+//!         Progress::Step(Step::Send(_)) => unreachable!("opening sends nothing"),
+//!         Progress::Done(client) => break client?,
+//!     };
+//! };
+//! assert!(client.operators().next().is_none());
+//! # Ok::<(), keyward_client::ClientError>(())
+//! ```
+
+pub mod acquire;
+mod clock;
+pub mod device;
+pub mod enforce;
+pub mod enrol;
+pub mod error;
+pub mod flow;
+pub mod install;
+mod operator;
+pub mod session;
+pub mod store;
+
+use std::collections::BTreeMap;
+
+use keyward_license::{
+    ids::{DeviceId, Digest, Kid},
+    license::{License, LicenseBody},
+    operator_profile::OperatorProfile,
+    request::ClientInfo,
+};
+use rand_core::CryptoRng;
+
+pub use error::{ClientError, LicenseFault};
+
+use acquire::Wanted;
+use device::KeyStore;
+use enforce::Availability;
+use enrol::Enrolled;
+use flow::Flow;
+use install::Acquired;
+use operator::Operator;
+use session::{Acquisition, Opened};
+use store::{Store, Tombstone, Write};
+
+/// The client component of one device.
+#[derive(Debug)]
+pub struct Client<K, R> {
+    keys: K,
+    rng: R,
+    info: ClientInfo,
+    store: Store,
+    operators: BTreeMap<Digest, Operator>,
+    memory: Vec<Held>,
+}
+
+/// A license that lives in memory alone.
+#[derive(Debug)]
+struct Held {
+    kid: Kid,
+    operator: Digest,
+    license: Vec<u8>,
+}
+
+impl<K: KeyStore, R: CryptoRng> Client<K, R> {
+    /// Opens the client of the device with these keys. `epoch` is the epoch file's content, if there
+    /// is one.
+    ///
+    /// The flow ends with an error of the store if its records are damaged or older than its epoch file.
+    #[must_use]
+    pub fn open<'a>(keys: K, mut rng: R, info: ClientInfo, epoch: Option<Vec<u8>>) -> Flow<'a, Self>
+    where
+        K: 'a,
+        R: 'a,
+    {
+        Flow::new(|io| async move {
+            let store = Store::open(&io, keys.store_key()?, epoch.as_deref(), &mut rng).await?;
+            let mut operators = BTreeMap::new();
+            for id in &store.head().operators {
+                let record = store.operator(&io, id).await?;
+                let record = record.ok_or(ClientError::StoreDamaged("an operator's record was removed"))?;
+                operators.insert(*id, Operator::from_record(&record)?);
+            }
+            Ok(Self {
+                keys,
+                rng,
+                info,
+                store,
+                operators,
+                memory: Vec::new(),
+            })
+        })
+    }
+
+    /// The device's id.
+    ///
+    /// # Errors
+    /// [`ClientError::Crypto`] never in practice.
+    pub fn device_id(&self) -> Result<DeviceId, ClientError> {
+        Ok(self.keys.device_id()?)
+    }
+
+    /// Profiles of the operators that this device is enrolled with.
+    pub fn operators(&self) -> impl Iterator<Item = &OperatorProfile> {
+        self.operators.values().map(|operator| &operator.profile)
+    }
+
+    /// Enrols with the operator of a profile, with a token that the operator gave out.
+    pub fn enrol(&mut self, profile: OperatorProfile, token: String) -> Flow<'_, Enrolled> {
+        Flow::new(|io| async move { self.run_enrol(&io, profile, token).await })
+    }
+
+    /// Can content under this key be opened now, with what is in the store?
+    pub fn find(&self, kid: Kid) -> Flow<'_, Availability> {
+        Flow::new(move |io| async move { self.run_find(&io, kid).await })
+    }
+
+    /// Proactive acquisition: asks for licenses before anything is played.
+    pub fn acquire(&mut self, wanted: Wanted) -> Flow<'_, Acquired> {
+        Flow::new(|io| async move { self.run_acquire(&io, &wanted).await })
+    }
+
+    /// Opens content: looks in the store and, if `acquisition` permits, acquires what is missing.
+    pub fn open_content(&mut self, kid: Kid, wanted: Wanted, acquisition: Acquisition) -> Flow<'_, Opened> {
+        Flow::new(move |io| async move { self.run_open(&io, kid, &wanted, acquisition).await })
+    }
+
+    /// Makes a license request to be carried by other means (a file, a proxy of the application's own).
+    pub fn request(&mut self, wanted: Wanted) -> Flow<'_, Vec<u8>> {
+        Flow::new(|io| async move { self.run_request(&io, &wanted).await })
+    }
+
+    /// Installs a response that came by other means, in this process or a later one.
+    pub fn install(&mut self, response: Vec<u8>) -> Flow<'_, Acquired> {
+        Flow::new(|io| async move { self.run_install(&io, &response, None).await })
+    }
+
+    /// The terms of every license in the store and in memory, for listing.
+    pub fn licenses(&self) -> Flow<'_, Vec<LicenseBody>> {
+        Flow::new(|io| async move {
+            let stored = self.store.all_licenses(&io).await?;
+            let stored = stored.iter().map(|record| (&record.operator, &record.license.0));
+            let held = self.memory.iter().map(|held| (&held.operator, &held.license));
+            let verified = stored
+                .chain(held)
+                .filter_map(|(operator, license)| self.verified(operator, license));
+            Ok(verified.map(|license| license.body().clone()).collect())
+        })
+    }
+
+    /// Removes the licenses of a key id. A tombstone stays for each until its end, so that an old
+    /// response does not bring it back. Returns how many were removed.
+    pub fn remove_licenses(&mut self, kid: Kid) -> Flow<'_, usize> {
+        Flow::new(move |io| async move { self.run_remove(&io, kid).await })
+    }
+
+    async fn run_remove(&mut self, io: &flow::Io, kid: Kid) -> Result<usize, ClientError> {
+        let licenses = self.store.licenses(io, &kid).await?;
+        let mut writes = Vec::new();
+        for (key, record) in &licenses {
+            writes.push(Write::Delete(*key));
+            if let Some(license) = self.verified(&record.operator, &record.license.0) {
+                let tombstone = Tombstone {
+                    id: license.body().id,
+                    end: license.body().end,
+                };
+                let bytes = keyward_license::codec::Wire::encode(&tombstone);
+                writes.push(Write::Put(self.store.tombstone_key(&tombstone.id)?, bytes));
+            }
+        }
+        let held = self.memory.len();
+        if !writes.is_empty() {
+            self.store.commit(io, &mut self.rng, writes, |_| ()).await?;
+        }
+        self.memory.retain(|held| held.kid != kid);
+        Ok(licenses.len() + held - self.memory.len())
+    }
+
+    /// A license that still verifies under its operator's root.
+    fn verified(&self, operator: &Digest, license: &[u8]) -> Option<License> {
+        License::verify(license, &self.operators.get(operator)?.anchor, None).ok()
+    }
+}

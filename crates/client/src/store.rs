@@ -1,0 +1,384 @@
+//! The license store: sealed, authenticated records over a plain key-to-blob map that the host has.
+//!
+//! ```text
+//!  epoch file   epoch id, epoch key, generation; sealed under the key store's key
+//!  head         generation, digest of the index root, clock, operators
+//!  index        a radix tree of fan-out 256, two levels and a bucket: every node holds its children's
+//!               digests, so a removed, swapped or older record is seen on the way down to it
+//!  records      licenses, pending requests, tombstones, operators
+//! ```
+//! Record keys are HMACs, so the file tells nobody which content is held; values are AES-256-GCM with
+//! the record key as associated data. Finding the licenses of a key id reads head, two nodes, one
+//! bucket and the licenses, however many there are in the store. All licenses of a key id lie in one
+//! bucket, so no scan is needed and the host's map needs no order.
+//!
+//! Rotating the epoch key makes every record unreadable at once. The generation counts commits: the
+//! store must be as new as its epoch file says, or newer by the one commit between whose two writes a
+//! crash may fall; it is also signed into requests, and the server refuses one that falls.
+
+mod index;
+pub mod memory;
+mod records;
+
+use keyward_crypto::{Secret, aead, kdf};
+use keyward_license::{
+    cbor_map,
+    codec::{DecodeError, Wire},
+    ids::{Digest, EpochId, Kid, LicenseId},
+    request::StoreState,
+};
+use rand_core::CryptoRng;
+
+pub(crate) use records::{Clock, Head, LicenseRecord, OperatorRecord, Pending, PendingTable, Tombstone};
+
+use crate::{ClientError, flow::Io};
+use index::Change;
+
+/// Key of a record in the host's map: a kind byte and 32 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordKey([u8; 33]);
+
+impl RecordKey {
+    /// The bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 33] {
+        &self.0
+    }
+
+    const fn kind(&self) -> u8 {
+        self.0[0]
+    }
+
+    fn new(kind: u8, name: [u8; 32]) -> Self {
+        let mut bytes = [kind; 33];
+        bytes
+            .iter_mut()
+            .skip(1)
+            .zip(name)
+            .for_each(|(to, from)| *to = from);
+        Self(bytes)
+    }
+}
+
+/// Changes that the host carries out atomically and durably: the records first, then the epoch file.
+#[derive(Debug)]
+pub struct Batch {
+    /// Records to write.
+    pub puts: Vec<(RecordKey, Vec<u8>)>,
+    /// Records to delete.
+    pub deletes: Vec<RecordKey>,
+    /// New content of the epoch file, to be replaced atomically after the records are durable.
+    pub epoch: Vec<u8>,
+}
+
+const HEAD: RecordKey = RecordKey([0; 33]);
+const KIND_NODE: u8 = 1;
+const KIND_LICENSE: u8 = 2;
+const KIND_PENDING: u8 = 3;
+const KIND_TOMBSTONE: u8 = 4;
+const KIND_OPERATOR: u8 = 5;
+
+/// Most licenses kept for one key id; the ones that ended first make room.
+pub(crate) const MAX_LICENSES_PER_KID: usize = 8;
+
+cbor_map! {
+    /// The epoch file's content.
+    struct EpochFile = "epoch file" {
+        /// Format version.
+        [1] version: u64,
+        /// Names the epoch.
+        [2] id: EpochId,
+        /// Seals and names every record.
+        [3] key: Secret<32>,
+        /// Generation of the newest commit that this file knows of.
+        [4] generation: u64,
+    }
+}
+
+const STORE_VERSION: u64 = 1;
+const EPOCH_AAD: &[u8] = b"keyward/1 store-epoch";
+
+/// An open store: keys of the epoch and the verified head.
+pub(crate) struct Store {
+    file_key: Secret<32>,
+    epoch: EpochFile,
+    value_key: Secret<32>,
+    name_key: Secret<32>,
+    head: Head,
+}
+
+/// A record to write or delete.
+pub(crate) enum Write {
+    Put(RecordKey, Vec<u8>),
+    Delete(RecordKey),
+}
+
+impl Store {
+    /// Opens the store whose epoch file is `epoch`, or makes a new one if there is nothing at all.
+    pub(crate) async fn open(
+        io: &Io,
+        file_key: Secret<32>,
+        epoch: Option<&[u8]>,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Self, ClientError> {
+        let stored_head = io.get(vec![HEAD]).await?.pop().flatten();
+        let known = match epoch {
+            Some(sealed) => Some(read_epoch(&file_key, sealed)?),
+            None => None,
+        };
+        match (known, stored_head) {
+            (None, None) => Self::create(io, file_key, rng).await,
+            (None, Some(_)) => Err(ClientError::EpochMissing),
+            (Some(epoch), None) if epoch.generation == 0 => Self::new(file_key, epoch, Head::default()),
+            (Some(_), None) => Err(ClientError::StoreRolledBack),
+            (Some(epoch), Some(head)) => Self::new(file_key, epoch, Head::default())?.with_head(&head),
+        }
+    }
+
+    /// Writes the epoch file before any record, so that no crash leaves records without their key.
+    async fn create(io: &Io, file_key: Secret<32>, rng: &mut impl CryptoRng) -> Result<Self, ClientError> {
+        let epoch = EpochFile::fresh(rng);
+        let sealed = aead::seal(&file_key, EPOCH_AAD, &epoch.encode(), rng)?;
+        io.commit(Batch {
+            puts: Vec::new(),
+            deletes: Vec::new(),
+            epoch: sealed,
+        })
+        .await?;
+        Self::new(file_key, epoch, Head::default())
+    }
+
+    fn new(file_key: Secret<32>, epoch: EpochFile, head: Head) -> Result<Self, ClientError> {
+        let derive = |label: &[u8]| kdf::hkdf_sha256(epoch.key.expose(), epoch.id.as_bytes(), label);
+        let (value_key, name_key) = (
+            derive(b"keyward/1 store-value")?,
+            derive(b"keyward/1 store-name")?,
+        );
+        Ok(Self {
+            file_key,
+            epoch,
+            value_key,
+            name_key,
+            head,
+        })
+    }
+
+    fn with_head(mut self, sealed: &[u8]) -> Result<Self, ClientError> {
+        self.head = Head::decode(self.unseal(&HEAD, sealed)?.expose())?;
+        // The records are committed before the epoch file: a crash leaves them one commit ahead.
+        let ahead = self.head.generation.checked_sub(self.epoch.generation);
+        if matches!(ahead, Some(0 | 1)) {
+            Ok(self)
+        } else {
+            Err(ClientError::StoreRolledBack)
+        }
+    }
+
+    pub(crate) const fn head(&self) -> &Head {
+        &self.head
+    }
+
+    pub(crate) const fn state(&self) -> StoreState {
+        StoreState {
+            epoch: self.epoch.id,
+            generation: self.head.generation,
+        }
+    }
+
+    /// All licenses of a key id.
+    pub(crate) async fn licenses(
+        &self,
+        io: &Io,
+        kid: &Kid,
+    ) -> Result<Vec<(RecordKey, LicenseRecord)>, ClientError> {
+        let prefix = self.name(&[b"kid", kid.as_bytes()])?;
+        let [first, second, ..] = prefix;
+        let bucket = self.bucket(io, first, second).await?;
+        let wanted = RecordKey::new(KIND_LICENSE, prefix);
+        let keys: Vec<RecordKey> = bucket
+            .keys()
+            .filter(|key| key.0.get(..17) == wanted.0.get(..17))
+            .copied()
+            .collect();
+        let values = self.read_all(io, &bucket, keys).await?;
+        values
+            .into_iter()
+            .map(|(key, value)| Ok((key, LicenseRecord::decode(value.expose())?)))
+            .collect()
+    }
+
+    /// Every license in the store, by walking the index: for listing, not for playback.
+    pub(crate) async fn all_licenses(&self, io: &Io) -> Result<Vec<LicenseRecord>, ClientError> {
+        let mut licenses = Vec::new();
+        for bucket in self.buckets(io).await? {
+            let keys = bucket
+                .keys()
+                .filter(|key| key.kind() == KIND_LICENSE)
+                .copied()
+                .collect();
+            for (_, value) in self.read_all(io, &bucket, keys).await? {
+                licenses.push(LicenseRecord::decode(value.expose())?);
+            }
+        }
+        Ok(licenses)
+    }
+
+    pub(crate) async fn pending(&self, io: &Io) -> Result<PendingTable, ClientError> {
+        self.find(io, self.pending_key()?)
+            .await
+            .map(Option::unwrap_or_default)
+    }
+
+    pub(crate) async fn tombstone(&self, io: &Io, id: &LicenseId) -> Result<Option<Tombstone>, ClientError> {
+        self.find(io, self.tombstone_key(id)?).await
+    }
+
+    pub(crate) async fn operator(
+        &self,
+        io: &Io,
+        operator: &Digest,
+    ) -> Result<Option<OperatorRecord>, ClientError> {
+        self.find(io, self.operator_key(operator)?).await
+    }
+
+    pub(crate) fn license_key(&self, kid: &Kid, id: &LicenseId) -> Result<RecordKey, ClientError> {
+        let mut name = self.name(&[b"kid", kid.as_bytes()])?;
+        let license = self.name(&[b"license", id.as_bytes()])?;
+        name.iter_mut()
+            .skip(16)
+            .zip(license)
+            .for_each(|(to, from)| *to = from);
+        Ok(RecordKey::new(KIND_LICENSE, name))
+    }
+
+    pub(crate) fn pending_key(&self) -> Result<RecordKey, ClientError> {
+        Ok(RecordKey::new(KIND_PENDING, self.name(&[b"pending"])?))
+    }
+
+    pub(crate) fn tombstone_key(&self, id: &LicenseId) -> Result<RecordKey, ClientError> {
+        Ok(RecordKey::new(
+            KIND_TOMBSTONE,
+            self.name(&[b"tombstone", id.as_bytes()])?,
+        ))
+    }
+
+    pub(crate) fn operator_key(&self, operator: &Digest) -> Result<RecordKey, ClientError> {
+        Ok(RecordKey::new(
+            KIND_OPERATOR,
+            self.name(&[b"operator", operator.as_bytes()])?,
+        ))
+    }
+
+    /// Commits the writes together with a changed head. The store in memory changes only after the host
+    /// has confirmed.
+    pub(crate) async fn commit(
+        &mut self,
+        io: &Io,
+        rng: &mut impl CryptoRng,
+        writes: Vec<Write>,
+        change_head: impl FnOnce(&mut Head),
+    ) -> Result<(), ClientError> {
+        let mut batch = Batch {
+            puts: Vec::new(),
+            deletes: Vec::new(),
+            epoch: Vec::new(),
+        };
+        let mut changes = Vec::new();
+        for write in writes {
+            match write {
+                Write::Put(key, value) => {
+                    let sealed = self.seal(&key, &value, rng)?;
+                    changes.push(Change {
+                        key,
+                        digest: Some(index::digest(&sealed)),
+                    });
+                    batch.puts.push((key, sealed));
+                }
+                Write::Delete(key) => {
+                    changes.push(Change { key, digest: None });
+                    batch.deletes.push(key);
+                }
+            }
+        }
+        let mut head = self.head.clone();
+        head.index = self.update_index(io, rng, changes, &mut batch).await?;
+        change_head(&mut head);
+        head.generation = head.generation.saturating_add(1);
+        batch.puts.push((HEAD, self.seal(&HEAD, &head.encode(), rng)?));
+        let epoch = EpochFile {
+            generation: head.generation,
+            ..self.epoch.duplicate()
+        };
+        batch.epoch = aead::seal(&self.file_key, EPOCH_AAD, &epoch.encode(), rng)?;
+        io.commit(batch).await?;
+        (self.head, self.epoch) = (head, epoch);
+        Ok(())
+    }
+
+    async fn find<T: Wire>(&self, io: &Io, key: RecordKey) -> Result<Option<T>, ClientError> {
+        let [_, first, second, ..] = key.0;
+        let bucket = self.bucket(io, first, second).await?;
+        if !bucket.contains_key(&key) {
+            return Ok(None);
+        }
+        let found = self.read_all(io, &bucket, vec![key]).await?.pop();
+        found
+            .map(|(_, value)| T::decode(value.expose()))
+            .transpose()
+            .map_err(ClientError::from)
+    }
+
+    /// A name that tells nobody what it stands for.
+    fn name(&self, parts: &[&[u8]]) -> Result<[u8; 32], ClientError> {
+        Ok(kdf::hmac_sha256(self.name_key.expose(), parts)?)
+    }
+
+    fn seal(&self, key: &RecordKey, value: &[u8], rng: &mut impl CryptoRng) -> Result<Vec<u8>, ClientError> {
+        Ok(aead::seal(&self.value_key, &key.0, value, rng)?)
+    }
+
+    fn unseal(&self, key: &RecordKey, sealed: &[u8]) -> Result<keyward_crypto::SecretBytes, ClientError> {
+        aead::open(&self.value_key, &key.0, sealed)
+            .map_err(|_| ClientError::StoreDamaged("a record does not open under its key"))
+    }
+}
+
+impl core::fmt::Debug for Store {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Store")
+            .field("epoch", &self.epoch.id)
+            .field("head", &self.head)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EpochFile {
+    fn fresh(rng: &mut impl CryptoRng) -> Self {
+        Self {
+            version: STORE_VERSION,
+            id: EpochId::random(rng),
+            key: Secret::random(rng),
+            generation: 0,
+        }
+    }
+
+    const fn duplicate(&self) -> Self {
+        Self {
+            version: self.version,
+            id: self.id,
+            key: self.key.duplicate(),
+            generation: self.generation,
+        }
+    }
+}
+
+fn read_epoch(file_key: &Secret<32>, sealed: &[u8]) -> Result<EpochFile, ClientError> {
+    let opened = aead::open(file_key, EPOCH_AAD, sealed)
+        .map_err(|_| ClientError::StoreDamaged("the epoch file does not open under this device's key"))?;
+    let epoch = EpochFile::decode(opened.expose())?;
+    if epoch.version == STORE_VERSION {
+        Ok(epoch)
+    } else {
+        Err(DecodeError::Invalid("the store is of another version").into())
+    }
+}

@@ -1,0 +1,122 @@
+//! What the records hold.
+
+use keyward_crypto::Secret;
+use keyward_license::{
+    cbor_map,
+    codec::{Bytes, Reader, Wire, Writer},
+    ids::{Digest, Kid, LicenseId, Nonce},
+    time::Timestamp,
+};
+
+cbor_map! {
+    /// The head of the store.
+    #[derive(Debug, Clone, PartialEq, Eq, Default)]
+    pub(crate) struct Head = "store head" {
+        /// Counts commits.
+        [1] generation: u64,
+        /// Digest of the index root; absent while the index is empty.
+        [2?] index: [u8; 16],
+        /// The clock's floor.
+        [3] clock: Clock,
+        /// Operators enrolled with, by root hash.
+        [4] operators: Vec<Digest>,
+    }
+}
+
+cbor_map! {
+    /// What is known about time.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub(crate) struct Clock = "clock record" {
+        /// Highest time seen.
+        [1] floor: Timestamp,
+        /// Whether the floor was told by a server (true) or read from the local clock.
+        [2] floor_is_trusted: bool,
+        /// The last time a server told.
+        [3?] last_trusted: Timestamp,
+    }
+}
+
+cbor_map! {
+    /// A stored license.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub(crate) struct LicenseRecord = "license record" {
+        /// The signed license.
+        [1] license: Bytes,
+        /// Which operator's root it is judged by.
+        [2] operator: Digest,
+        /// When it was installed, if the clock could be read.
+        [3?] installed: Timestamp,
+    }
+}
+
+cbor_map! {
+    /// A request that waits for its response.
+    #[derive(Debug)]
+    pub(crate) struct Pending = "pending request" {
+        /// The request's nonce.
+        [1] nonce: Nonce,
+        /// Its response key.
+        [2] response_key: Secret<32>,
+        /// SHA-256 of its body bytes.
+        [3] digest: Digest,
+        /// The operator it was made for.
+        [4] operator: Digest,
+        /// The key ids it asked for.
+        [5] kids: Vec<Kid>,
+        /// When it was made, if the clock could be read.
+        [6?] created: Timestamp,
+    }
+}
+
+/// The pending requests, oldest first: one record, because there are few and they are looked through
+/// together (a response does not say outside which request it answers).
+#[derive(Debug, Default)]
+pub(crate) struct PendingTable(pub(crate) Vec<Pending>);
+
+impl PendingTable {
+    /// Most requests that wait at a time; the oldest make room.
+    pub(crate) const MAX: usize = 64;
+
+    /// Adds a request, dropping the oldest if there are too many.
+    pub(crate) fn push(&mut self, pending: Pending) {
+        self.0.push(pending);
+        let surplus = self.0.len().saturating_sub(Self::MAX);
+        self.0.drain(..surplus);
+    }
+}
+
+impl Wire for PendingTable {
+    fn write(&self, writer: &mut Writer) {
+        self.0.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, keyward_license::codec::DecodeError> {
+        Vec::read(reader).map(Self)
+    }
+}
+
+cbor_map! {
+    /// What stays of a license that was removed, until its end: an old response restores nothing.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub(crate) struct Tombstone = "tombstone" {
+        /// The license.
+        [1] id: LicenseId,
+        /// When the tombstone may go; never, if absent.
+        [2?] end: Timestamp,
+    }
+}
+
+cbor_map! {
+    /// An operator that the device is enrolled with.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub(crate) struct OperatorRecord = "operator record" {
+        /// The encoded operator profile.
+        [1] profile: Bytes,
+        /// The device's certificate chain, leaf first.
+        [2] chain: Vec<Bytes>,
+        /// The newest discovery document.
+        [3] discovery: Bytes,
+        /// Best suite number that the operator was seen to have in common with this device.
+        [4] best_suite: u64,
+    }
+}
