@@ -39,6 +39,9 @@ impl PublicKey {
     /// # Errors
     /// [`CryptoError::MalformedKey`].
     pub fn from_point(point: &[u8]) -> Result<Self, CryptoError> {
+        if point.len() != 65 {
+            return Err(NOT_A_POINT);
+        }
         let key = p256::PublicKey::from_sec1_bytes(point).map_err(|_| NOT_A_POINT)?;
         Self::from_library(&key)
     }

@@ -3,7 +3,7 @@
 //!
 //! Path validation is `rustls-webpki`'s; this module gives it our one signature algorithm, the role
 //! that is asked for and the time to judge at, and reads the leaf afterwards. Issuing stands in
-//! [`issue`](self::issue) behind the feature `authority`.
+//! `issue`, behind the feature `authority`.
 //!
 //! ```text
 //! 2.25.1843534794.1.<role>   extended key usage, one per role; issuing authorities carry the same

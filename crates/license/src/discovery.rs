@@ -46,8 +46,4 @@ cbor_map! {
 impl SignedBody for Discovery {
     const MEDIA_TYPE: &'static str = media_type::DISCOVERY;
     const CONTEXT: &'static str = "keyward/1 discovery";
-
-    fn version(&self) -> u64 {
-        self.version
-    }
 }

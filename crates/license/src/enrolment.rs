@@ -23,12 +23,14 @@ use crate::{
     time::Timestamp,
 };
 
+/// Longest enrolment token, in bytes.
+pub const MAX_ENROLMENT_TOKEN: usize = 255;
+
 /// Context of the shares that are sealed to each sealing key.
 pub const SHARE_CONTEXT: &str = "keyward/1 enrolment-share";
 
 cbor_map! {
     /// Body of an enrolment request.
-    #[derive(Debug)]
     pub struct EnrolmentRequest = "enrolment request" {
         /// Protocol version.
         [1] version: u64,
@@ -52,13 +54,33 @@ cbor_map! {
 impl SignedBody for EnrolmentRequest {
     const MEDIA_TYPE: &'static str = "application/vnd.keyward.enrolment-request+cose";
     const CONTEXT: &'static str = "keyward/1 enrolment-request";
+}
 
-    fn version(&self) -> u64 {
-        self.version
+/// Without the token, which is a credential.
+impl core::fmt::Debug for EnrolmentRequest {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("EnrolmentRequest")
+            .field("nonce", &self.nonce)
+            .field("client", &self.client)
+            .finish_non_exhaustive()
     }
 }
 
 impl EnrolmentRequest {
+    /// Checks lengths that the decoder does not.
+    ///
+    /// # Errors
+    /// [`DecodeError::Invalid`].
+    pub fn check_bounds(&self) -> Result<(), DecodeError> {
+        if self.token.len() > MAX_ENROLMENT_TOKEN {
+            return Err(DecodeError::Invalid("the token is too long"));
+        }
+        if !self.client.is_bounded() {
+            return Err(DecodeError::Invalid("a client text is too long"));
+        }
+        Ok(())
+    }
+
     /// V-052: the sealing keys, each of a known suite and of its length, suites ascending and suite 1
     /// among them.
     ///
@@ -111,10 +133,6 @@ cbor_map! {
 impl SignedBody for EnrolmentResponse {
     const MEDIA_TYPE: &'static str = "application/vnd.keyward.enrolment-response+cose";
     const CONTEXT: &'static str = "keyward/1 enrolment-response";
-
-    fn version(&self) -> u64 {
-        self.version
-    }
 }
 
 cbor_map! {
@@ -161,7 +179,8 @@ pub fn seal_chain(
     Ok((shares, Bytes(sealed)))
 }
 
-/// Reads the chain with the opened shares, in the request's order.
+/// Reads the chain with the opened shares, in the request's order. No shares open nothing: a chain that
+/// was sealed to no key proves no possession.
 ///
 /// # Errors
 /// [`MessageError::NotOpened`] or [`MessageError::Decode`].
@@ -170,6 +189,9 @@ pub fn open_chain(
     shares: &[SecretBytes],
     request: &Digest,
 ) -> Result<Vec<Vec<u8>>, MessageError> {
+    if shares.is_empty() {
+        return Err(MessageError::NotOpened);
+    }
     let mut all = zeroize::Zeroizing::new(Vec::with_capacity(32 * shares.len()));
     shares
         .iter()

@@ -2,7 +2,10 @@
 //! documents outside. The table is `spec/errors.md`; a test keeps the two equal. A number is never
 //! reused.
 
-use crate::codec::{Reader, Wire, Writer, gate};
+use crate::{
+    cbor_map,
+    codec::{Reader, Wire, Writer, gate},
+};
 
 /// Who has to do something about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,8 +120,9 @@ error_codes! {
 /// An error outside a signed answer: Concise Problem Details (RFC 9290) in deterministic CBOR.
 ///
 /// ```text
-/// { -2: detail, -4: HTTP status, "urn:oid:2.25.1843534794.3": { 1: number, 2: name } }
+/// { -2: detail, "urn:oid:2.25.1843534794.3": { 1: number, 2: name, 3: HTTP status } }
 /// ```
+/// RFC 9290's own `response-code` is a CoAP code, which HTTP has not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Number in the table.
@@ -147,17 +151,16 @@ impl Problem {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::default();
-        writer.map(3);
+        writer.map(2);
         writer.negative(DETAIL);
         writer.text(&self.detail);
-        writer.negative(RESPONSE_CODE);
-        writer.uint(self.status);
         writer.text(EXTENSION);
-        writer.map(2);
-        writer.uint(1);
-        writer.uint(self.code);
-        writer.uint(2);
-        writer.text(&self.name);
+        Entry {
+            code: self.code,
+            name: self.name.clone(),
+            status: self.status,
+        }
+        .write(&mut writer);
         writer.into_bytes()
     }
 
@@ -169,34 +172,37 @@ impl Problem {
         gate::check(bytes)?;
         let mut reader = Reader::new(bytes);
         let form = crate::codec::DecodeError::Invalid("not a problem document of this protocol");
-        if reader.map()? != 3 || reader.negative()? != DETAIL {
+        if reader.map()? != 2 || reader.negative()? != DETAIL {
             return Err(form);
         }
         let detail = String::read(&mut reader)?;
-        if reader.negative()? != RESPONSE_CODE {
+        if reader.text()? != EXTENSION {
             return Err(form);
         }
-        let status = reader.uint()?;
-        if reader.text()? != EXTENSION || reader.map()? != 2 || reader.uint()? != 1 {
-            return Err(form);
-        }
-        let code = reader.uint()?;
-        if reader.uint()? != 2 {
-            return Err(form);
-        }
+        let Entry { code, name, status } = Entry::read(&mut reader)?;
         Ok(Self {
             code,
-            name: String::read(&mut reader)?,
+            name,
             detail,
             status,
         })
     }
 }
 
+cbor_map! {
+    /// Our entry of a problem document.
+    struct Entry = "problem entry" {
+        /// Number in the table.
+        [1] code: u64,
+        /// The table's name.
+        [2] name: String,
+        /// HTTP status.
+        [3] status: u64,
+    }
+}
+
 /// `detail`, RFC 9290 §2.
 const DETAIL: i64 = -2;
-/// `response-code`, RFC 9290 §2.
-const RESPONSE_CODE: i64 = -4;
 /// Our custom problem detail entry (RFC 9290 §3.2): a URI.
 const EXTENSION: &str = "urn:oid:2.25.1843534794.3";
 

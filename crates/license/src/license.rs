@@ -20,7 +20,7 @@ use crate::{
     cbor_enum, cbor_map,
     codec::{Bytes, DecodeError, Wire},
     envelope::binding,
-    ids::{DeviceId, Digest, Kid, LicenseId, Nonce},
+    ids::{DeviceId, Digest, DomainId, Kid, LicenseId, Nonce},
     signed::{self, ChainVerifier, MessageError, SignedBody, Unverified, Verified},
     time::Timestamp,
 };
@@ -68,10 +68,6 @@ impl SignedBody for LicenseBody {
     const MEDIA_TYPE: &'static str = "application/vnd.keyward.license+cose";
     const CONTEXT: &'static str = "keyward/1 license";
     const ATTACHMENTS: usize = 1;
-
-    fn version(&self) -> u64 {
-        self.version
-    }
 }
 
 impl LicenseBody {
@@ -83,17 +79,27 @@ impl LicenseBody {
     /// # Errors
     /// [`DecodeError::Invalid`].
     pub fn check(&self) -> Result<(), DecodeError> {
+        let exchange = self.kind == LicenseKind::KeyExchange;
+        let end = self.end.unwrap_or(Timestamp(u64::MAX));
         let checks = [
             (
-                self.keys.len() == 1 || self.kind == LicenseKind::KeyExchange && !self.keys.is_empty(),
+                self.keys.len() == 1 || exchange && !self.keys.is_empty(),
                 "a license holds exactly one key",
+            ),
+            (
+                self.keys.iter().all(|key| key.fits(self.kind)),
+                "the license holds a key that its kind may not hold",
+            ),
+            (
+                self.binding.fits(self.kind),
+                "the license is bound to what its kind may not be bound to",
             ),
             (
                 self.persistent != self.nonce.is_some(),
                 "an in-memory license holds the request's nonce, another does not",
             ),
             (
-                self.begin.unwrap_or_default() < self.end.unwrap_or(Timestamp(u64::MAX)),
+                self.begin.unwrap_or_default() < end,
                 "the license ends before it begins",
             ),
             (!self.rights.is_empty(), "a license grants at least one right"),
@@ -163,6 +169,23 @@ cbor_map! {
     }
 }
 
+impl KeyDescription {
+    /// Whether a license of this kind may hold the key.
+    fn fits(&self, kind: LicenseKind) -> bool {
+        let operation_named = self.algorithm.is_some() && self.operation.is_some();
+        let operation_absent = self.algorithm.is_none() && self.operation.is_none();
+        match (kind, self.key_type) {
+            (LicenseKind::KeyExchange, KeyType::Exchange) => operation_named,
+            (LicenseKind::Root, KeyType::Root)
+            | (
+                LicenseKind::Simple | LicenseKind::Leaf,
+                KeyType::CencCtr | KeyType::CencCbc | KeyType::File,
+            ) => operation_absent,
+            _ => false,
+        }
+    }
+}
+
 cbor_enum! {
     /// What a key serves. A KID is registered with one type, so that no key serves in two modes.
     pub enum KeyType = "key type" {
@@ -200,6 +223,16 @@ impl Binding {
             kind: BindingKind::Device,
             id: Bytes(device.as_bytes().to_vec()),
             revision: None,
+        }
+    }
+
+    /// Whether a license of this kind may be bound so, and the id is one of its kind.
+    fn fits(&self, kind: LicenseKind) -> bool {
+        let leaf = kind == LicenseKind::Leaf;
+        match self.kind {
+            BindingKind::Device => !leaf && self.id.0.len() == DeviceId::LEN && self.revision.is_none(),
+            BindingKind::Domain => !leaf && self.id.0.len() == DomainId::LEN && self.revision.is_some(),
+            BindingKind::Root => leaf && self.id.0.len() == Kid::LEN && self.revision.is_none(),
         }
     }
 
@@ -384,4 +417,99 @@ impl License {
 
 fn body_digest(body: &[u8]) -> Digest {
     Digest::new(keyward_crypto::kdf::sha256(&[body]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn simple() -> LicenseBody {
+        LicenseBody {
+            version: 1,
+            id: LicenseId::new([1; 16]),
+            kind: LicenseKind::Simple,
+            keys: vec![key(KeyType::File, None)],
+            binding: Binding::device(&DeviceId::new([2; 32])),
+            issued: Timestamp(1),
+            persistent: true,
+            nonce: None,
+            rights: vec![Right::Play],
+            begin: None,
+            end: None,
+            minimum_security_level: None,
+            name: None,
+        }
+    }
+
+    fn key(key_type: KeyType, operation: Option<u64>) -> KeyDescription {
+        KeyDescription {
+            kid: Kid::new([3; 16]),
+            key_type,
+            algorithm: operation,
+            operation,
+        }
+    }
+
+    fn binding(kind: BindingKind, len: usize, revision: Option<u64>) -> Binding {
+        Binding {
+            kind,
+            id: Bytes(vec![4; len]),
+            revision,
+        }
+    }
+
+    #[test]
+    fn v_021_kind_key_and_binding_fit_together() {
+        use BindingKind as B;
+        use LicenseKind as K;
+        let (device, domain, root) = (
+            binding(B::Device, 32, None),
+            binding(B::Domain, 16, Some(1)),
+            binding(B::Root, 16, None),
+        );
+        let cases = [
+            (K::Simple, key(KeyType::File, None), &device, true),
+            (K::Simple, key(KeyType::CencCtr, None), &domain, true),
+            (K::Simple, key(KeyType::Root, None), &device, false),
+            (K::Simple, key(KeyType::Exchange, Some(1)), &device, false),
+            (K::Simple, key(KeyType::File, Some(1)), &device, false),
+            (K::Simple, key(KeyType::File, None), &root, false),
+            (K::Root, key(KeyType::Root, None), &device, true),
+            (K::Root, key(KeyType::File, None), &device, false),
+            (K::Root, key(KeyType::Root, None), &root, false),
+            (K::Leaf, key(KeyType::CencCbc, None), &root, true),
+            (K::Leaf, key(KeyType::CencCbc, None), &device, false),
+            (K::KeyExchange, key(KeyType::Exchange, Some(1)), &device, true),
+            (K::KeyExchange, key(KeyType::Exchange, None), &device, false),
+            (K::KeyExchange, key(KeyType::File, None), &device, false),
+        ];
+        for (kind, key, binding, fits) in cases {
+            let (keys, binding) = (vec![key], binding.clone());
+            let body = LicenseBody {
+                kind,
+                keys,
+                binding,
+                ..simple()
+            };
+            assert_eq!(body.check().is_ok(), fits, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_binding_names_an_id_of_its_kind() {
+        use BindingKind as B;
+        for (kind, len, revision) in [
+            (B::Device, 16, None),
+            (B::Device, 32, Some(1)),
+            (B::Domain, 16, None),
+            (B::Domain, 32, Some(1)),
+        ] {
+            let body = LicenseBody {
+                binding: binding(kind, len, revision),
+                ..simple()
+            };
+            assert!(body.check().is_err(), "{body:?}");
+        }
+        assert!(simple().check().is_ok());
+    }
 }

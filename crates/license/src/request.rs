@@ -18,12 +18,13 @@ pub const MAX_HEADERS: usize = 64;
 pub const MAX_TOKEN: usize = 8 * 1024;
 /// Longest custom data, in bytes.
 pub const MAX_CUSTOM_DATA: usize = 16 * 1024;
+/// Most entries of each list about the client: capabilities, revocation lists, memberships.
+pub const MAX_LIST: usize = 64;
 /// Longest free text about the client (name, version, platform), in bytes each.
 pub const MAX_CLIENT_TEXT: usize = 255;
 
 cbor_map! {
     /// Body of a license request.
-    #[derive(Debug)]
     pub struct LicenseRequest = "license request" {
         /// Protocol version.
         [1] version: u64,
@@ -63,13 +64,40 @@ cbor_map! {
 impl SignedBody for LicenseRequest {
     const MEDIA_TYPE: &'static str = "application/vnd.keyward.license-request+cose";
     const CONTEXT: &'static str = "keyward/1 license-request";
+}
 
-    fn version(&self) -> u64 {
-        self.version
+/// Without the token, which is a credential, and the application's bytes, which may hold one.
+impl core::fmt::Debug for LicenseRequest {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("LicenseRequest")
+            .field("nonce", &self.nonce)
+            .field("kids", &self.kids)
+            .field("persistent", &self.persistent)
+            .finish_non_exhaustive()
     }
 }
 
 impl LicenseRequest {
+    fn lists_are_bounded(&self) -> bool {
+        let Capabilities {
+            key_types,
+            terms,
+            exchange_algorithms,
+            suites,
+            clock: _,
+        } = &self.capabilities;
+        [
+            key_types.len(),
+            terms.len(),
+            exchange_algorithms.as_ref().map_or(0, Vec::len),
+            suites.len(),
+            self.revocation_lists.as_ref().map_or(0, Vec::len),
+            self.memberships.as_ref().map_or(0, Vec::len),
+        ]
+        .iter()
+        .all(|length| *length <= MAX_LIST)
+    }
+
     /// Checks counts and lengths that the decoder does not.
     ///
     /// # Errors
@@ -77,17 +105,14 @@ impl LicenseRequest {
     pub fn check_bounds(&self) -> Result<(), DecodeError> {
         let kids = self.kids.as_ref().map_or(0, Vec::len);
         let headers = self.content_headers.as_ref().map_or(0, Vec::len);
-        let text = [&self.client.name, &self.client.version, &self.client.platform];
         let checks = [
             (kids <= MAX_KIDS, "more key ids than a request may name"),
             (
                 headers <= MAX_HEADERS,
                 "more content headers than a request may carry",
             ),
-            (
-                text.iter().all(|text| text.len() <= MAX_CLIENT_TEXT),
-                "a client text is too long",
-            ),
+            (self.client.is_bounded(), "a client text is too long"),
+            (self.lists_are_bounded(), "a list about the client is too long"),
             (
                 self.authorization
                     .as_ref()
@@ -122,6 +147,16 @@ cbor_map! {
         [2] version: String,
         /// Operating system and processor.
         [3] platform: String,
+    }
+}
+
+impl ClientInfo {
+    /// Whether each text is at most [`MAX_CLIENT_TEXT`] bytes long.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        [&self.name, &self.version, &self.platform]
+            .iter()
+            .all(|text| text.len() <= MAX_CLIENT_TEXT)
     }
 }
 

@@ -37,10 +37,6 @@ cbor_map! {
 impl SignedBody for LicenseResponse {
     const MEDIA_TYPE: &'static str = "application/vnd.keyward.license-response+cose";
     const CONTEXT: &'static str = "keyward/1 license-response";
-
-    fn version(&self) -> u64 {
-        self.version
-    }
 }
 
 cbor_map! {

@@ -15,7 +15,7 @@ use keyward_crypto::{
 };
 
 use crate::{
-    codec::{Bytes, DecodeError, Wire, gate},
+    codec::{Bytes, DecodeError, Reader, Wire, gate},
     ids::Digest,
     time::Timestamp,
 };
@@ -31,9 +31,6 @@ pub trait SignedBody: Wire {
     const CONTEXT: &'static str;
     /// Byte strings that follow the body in the payload.
     const ATTACHMENTS: usize = 0;
-
-    /// The protocol version that the body states.
-    fn version(&self) -> u64;
 }
 
 /// Why a message was not accepted. Verification steps are those of `spec/rules.md`.
@@ -202,11 +199,7 @@ impl<T: SignedBody> Unverified<T> {
             .message
             .verify(T::CONTEXT.as_bytes(), key)
             .map_err(|_| MessageError::BadSignature)?;
-        let opened = read_payload::<T>(&payload)?;
-        match opened.0.version() {
-            PROTOCOL_VERSION => Ok(opened),
-            other => Err(MessageError::UnsupportedVersion(other)),
-        }
+        read_payload::<T>(&payload)
     }
 }
 
@@ -267,5 +260,19 @@ fn read_payload<T: SignedBody>(payload: &[u8]) -> Result<(T, Vec<u8>, Vec<Bytes>
     if attachments.len() != T::ATTACHMENTS {
         return Err(DecodeError::Invalid("the payload has the wrong number of items").into());
     }
-    Ok((T::decode(&body_bytes)?, body_bytes, attachments))
+    // V-005 before anything else of the body: another version may have other critical keys.
+    match version(&body_bytes)? {
+        PROTOCOL_VERSION => Ok((T::decode(&body_bytes)?, body_bytes, attachments)),
+        other => Err(MessageError::UnsupportedVersion(other)),
+    }
+}
+
+/// The version that a body states: key 1, the first of every body's map.
+fn version(body: &[u8]) -> Result<u64, DecodeError> {
+    gate::check(body)?;
+    let mut reader = Reader::new(body);
+    if reader.map()? == 0 || reader.uint()? != 1 {
+        return Err(DecodeError::Invalid("the body does not begin with its version"));
+    }
+    reader.uint()
 }

@@ -1,0 +1,367 @@
+//! Every map of the protocol with every entry, and the decoder that reads it.
+
+use keyward_crypto::Secret;
+use keyward_license::{
+    certificate::{Claims, SealingKey},
+    codec::{Bytes, DecodeError, Wire},
+    discovery::Discovery,
+    enrolment::{EnrolmentRequest, EnrolmentResponse, SealedShare},
+    envelope::{SealedRequest, SealedResponse},
+    ids::{Digest, DomainId, EpochId, Kid, LicenseId, Nonce, TransactionId},
+    license::{
+        Binding, BindingKind, KeyDescription, KeyType, LicenseBody, LicenseKeys, LicenseKind, Right,
+        SealedKey,
+    },
+    operator_profile::OperatorProfile,
+    request::{
+        Capabilities, ClientClock, ClientInfo, ClockKind, ClockState, LicenseRequest, ListHeld, Membership,
+        StoreState,
+    },
+    response::{Denial, KeyResult, LicenseResponse},
+    time::Timestamp,
+};
+use keyward_testkit::vectors::examples;
+
+use super::Map;
+
+pub(super) fn read<T: Wire>(bytes: &[u8]) -> Result<(), DecodeError> {
+    T::decode(bytes).map(drop)
+}
+
+/// Decodes and takes the version check that [`keyward_license::signed`] takes after the signature.
+macro_rules! read_versioned {
+    ($type:ty) => {
+        |bytes| {
+            let message = <$type>::decode(bytes)?;
+            if message.version == 1 {
+                Ok(())
+            } else {
+                Err(DecodeError::Invalid("version"))
+            }
+        }
+    };
+}
+
+/// A key or binding is judged as a part of its license.
+fn read_key_description(bytes: &[u8]) -> Result<(), DecodeError> {
+    let keys = vec![KeyDescription::decode(bytes)?];
+    LicenseBody {
+        keys,
+        ..full_license()
+    }
+    .check()
+}
+
+fn read_binding(bytes: &[u8]) -> Result<(), DecodeError> {
+    let binding = Binding::decode(bytes)?;
+    LicenseBody {
+        binding,
+        ..full_license()
+    }
+    .check()
+}
+
+pub(super) fn read_license(bytes: &[u8]) -> Result<(), DecodeError> {
+    LicenseBody::decode(bytes)?.check()
+}
+
+pub(super) fn read_request(bytes: &[u8]) -> Result<(), DecodeError> {
+    let request = LicenseRequest::decode(bytes)?;
+    if request.version != 1 {
+        return Err(DecodeError::Invalid("version"));
+    }
+    request.check_bounds()
+}
+
+pub(super) fn read_result(bytes: &[u8]) -> Result<(), DecodeError> {
+    KeyResult::decode(bytes)?.outcome().map(drop)
+}
+
+fn read_enrolment_request(bytes: &[u8]) -> Result<(), DecodeError> {
+    EnrolmentRequest::decode(bytes)?.checked_sealing_keys().map(drop)
+}
+
+pub(super) fn signed_license() -> Vec<u8> {
+    examples()
+        .into_iter()
+        .find(|(name, _)| *name == "signed-license")
+        .unwrap()
+        .1
+}
+
+pub(super) fn client_info() -> ClientInfo {
+    ClientInfo {
+        name: "keyward".into(),
+        version: "1".into(),
+        platform: "test".into(),
+    }
+}
+
+fn key_description() -> KeyDescription {
+    KeyDescription {
+        kid: Kid::new([2; 16]),
+        key_type: KeyType::Exchange,
+        algorithm: Some(3),
+        operation: Some(1),
+    }
+}
+
+/// Every entry is there, so that every entry is tried; the nonce rule is another test's.
+pub(super) fn full_license() -> LicenseBody {
+    LicenseBody {
+        version: 1,
+        id: LicenseId::new([1; 16]),
+        kind: LicenseKind::KeyExchange,
+        keys: vec![key_description()],
+        binding: full_binding(),
+        issued: Timestamp(1),
+        persistent: false,
+        nonce: Some(Nonce::new([3; 16])),
+        rights: vec![Right::Play],
+        begin: Some(Timestamp(1)),
+        end: Some(Timestamp(2)),
+        minimum_security_level: Some(2000),
+        name: Some("name".into()),
+    }
+}
+
+fn full_binding() -> Binding {
+    Binding {
+        kind: BindingKind::Domain,
+        id: Bytes(vec![1; 16]),
+        revision: Some(1),
+    }
+}
+
+pub(super) fn full_request() -> LicenseRequest {
+    LicenseRequest {
+        version: 1,
+        recipient: Digest::new([1; 32]),
+        nonce: Nonce::new([2; 16]),
+        response_key: Secret::new([3; 32]),
+        content_headers: Some(vec![Bytes(vec![1])]),
+        kids: Some(vec![Kid::new([4; 16])]),
+        client: client_info(),
+        capabilities: full_capabilities(),
+        persistent: true,
+        revocation_lists: Some(vec![ListHeld { list: 1, number: 2 }]),
+        memberships: Some(vec![Membership {
+            domain: DomainId::new([5; 16]),
+            revision: 1,
+        }]),
+        clock: full_clock(),
+        store: StoreState {
+            epoch: EpochId::new([6; 16]),
+            generation: 1,
+        },
+        license_requested: false,
+        authorization: Some("token".into()),
+        custom_data: Some(Bytes(vec![1])),
+    }
+}
+
+fn full_capabilities() -> Capabilities {
+    Capabilities {
+        key_types: vec![1],
+        terms: vec![10],
+        exchange_algorithms: Some(vec![3]),
+        suites: vec![1],
+        clock: ClockKind::Secure,
+    }
+}
+
+fn full_clock() -> ClientClock {
+    ClientClock {
+        now: Some(Timestamp(1)),
+        last_trusted: Some(Timestamp(1)),
+        state: ClockState::Set,
+    }
+}
+
+fn full_response() -> LicenseResponse {
+    LicenseResponse {
+        version: 1,
+        request: Digest::new([1; 32]),
+        nonce: Nonce::new([2; 16]),
+        results: vec![KeyResult {
+            kid: Kid::new([1; 16]),
+            license: Some(Bytes(signed_license())),
+            denial: None,
+        }],
+        revocation_lists: Some(vec![Bytes(vec![1])]),
+        server_time: Timestamp(1),
+        transaction: Some(TransactionId::new([3; 16])),
+        custom_data: Some(Bytes(vec![1])),
+    }
+}
+
+fn sealing_key() -> SealingKey {
+    SealingKey {
+        suite: 1,
+        public_key: Bytes(vec![4; 65]),
+    }
+}
+
+fn sealed_share() -> SealedShare {
+    SealedShare {
+        suite: 1,
+        encapsulated: Bytes(vec![4; 65]),
+        ciphertext: Bytes(vec![1; 48]),
+    }
+}
+
+fn enrolment_request() -> EnrolmentRequest {
+    EnrolmentRequest {
+        version: 1,
+        recipient: Digest::new([1; 32]),
+        nonce: Nonce::new([2; 16]),
+        response_key: Secret::new([3; 32]),
+        public_key: Bytes(vec![1]),
+        sealing_keys: vec![sealing_key()],
+        token: "token".into(),
+        client: client_info(),
+    }
+}
+
+fn enrolment_response() -> EnrolmentResponse {
+    EnrolmentResponse {
+        version: 1,
+        request: Digest::new([1; 32]),
+        nonce: Nonce::new([2; 16]),
+        shares: vec![sealed_share()],
+        chain: Bytes(vec![1]),
+        server_time: Timestamp(1),
+    }
+}
+
+fn discovery() -> Discovery {
+    Discovery {
+        version: 1,
+        operator: Digest::new([1; 32]),
+        request_encryption: vec![Bytes(vec![1])],
+        license_path: "/a".into(),
+        enrolment_path: "/b".into(),
+        issued: Timestamp(1),
+        expires: Timestamp(2),
+    }
+}
+
+fn claims() -> Claims {
+    Claims {
+        security_level: Some(2000),
+        maker: Some("maker".into()),
+        model: Some("model".into()),
+        robustness_version: Some(1),
+        sealing_keys: Some(vec![sealing_key()]),
+    }
+}
+
+fn profile() -> OperatorProfile {
+    OperatorProfile {
+        version: 1,
+        name: "operator".into(),
+        root: Bytes(vec![1]),
+        license_servers: vec!["https://license.example".into()],
+        minimum_suite: 1,
+    }
+}
+
+/// Every map of the protocol, with every entry.
+pub(super) fn maps() -> Vec<Map> {
+    let sealed_request = SealedRequest {
+        version: 1,
+        suite: 1,
+        recipient: Digest::new([1; 32]),
+        encapsulated: Bytes(vec![4; 65]),
+        ciphertext: Bytes(vec![1; 17]),
+    };
+    let sealed_response = SealedResponse {
+        version: 1,
+        ciphertext: Bytes(vec![1; 29]),
+    };
+    let sealed_key = SealedKey {
+        suite: 1,
+        encapsulated: Bytes(vec![4; 65]),
+        ciphertext: Bytes(vec![1]),
+    };
+    let license_keys = LicenseKeys {
+        keys: vec![Bytes(vec![1; 16])],
+        proof_key: Secret::new([2; 32]),
+    };
+    let denial = Denial {
+        code: 301,
+        sentence: "no".into(),
+        url: Some("https://shop.example".into()),
+    };
+    let map = |rule, full, read| Map { rule, full, read };
+    vec![
+        map(
+            "sealed-request",
+            sealed_request.encode(),
+            read_versioned!(SealedRequest),
+        ),
+        map(
+            "sealed-response",
+            sealed_response.encode(),
+            read_versioned!(SealedResponse),
+        ),
+        map("license", full_license().encode(), read_license),
+        map(
+            "key-description",
+            key_description().encode(),
+            read_key_description,
+        ),
+        map("binding", full_binding().encode(), read_binding),
+        map("sealed-key", sealed_key.encode(), read::<SealedKey>),
+        map("license-keys", license_keys.encode(), read::<LicenseKeys>),
+        map("license-request", full_request().encode(), read_request),
+        map("client-info", client_info().encode(), read::<ClientInfo>),
+        map("capabilities", full_capabilities().encode(), read::<Capabilities>),
+        map("client-clock", full_clock().encode(), read::<ClientClock>),
+        map("store-state", full_request().store.encode(), read::<StoreState>),
+        map(
+            "revocation-list-held",
+            ListHeld { list: 1, number: 2 }.encode(),
+            read::<ListHeld>,
+        ),
+        map(
+            "membership",
+            Membership {
+                domain: DomainId::new([5; 16]),
+                revision: 1,
+            }
+            .encode(),
+            read::<Membership>,
+        ),
+        map(
+            "license-response",
+            full_response().encode(),
+            read_versioned!(LicenseResponse),
+        ),
+        map("result", full_response().results[0].encode(), read_result),
+        map("denial", denial.encode(), read::<Denial>),
+        map(
+            "enrolment-request",
+            enrolment_request().encode(),
+            read_enrolment_request,
+        ),
+        map(
+            "enrolment-response",
+            enrolment_response().encode(),
+            read_versioned!(EnrolmentResponse),
+        ),
+        map("sealed-share", sealed_share().encode(), read::<SealedShare>),
+        map(
+            "discovery-document",
+            discovery().encode(),
+            read_versioned!(Discovery),
+        ),
+        map("certificate-claims", claims().encode(), read::<Claims>),
+        map("sealing-key", sealing_key().encode(), read::<SealingKey>),
+        map(
+            "operator-profile",
+            profile().encode(),
+            read_versioned!(OperatorProfile),
+        ),
+    ]
+}

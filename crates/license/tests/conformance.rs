@@ -1,0 +1,177 @@
+//! The tables of the spec hold the numbers and names of the code.
+
+use keyward_crypto::{
+    hpke::Suite,
+    x509::{ARC, Role},
+};
+use keyward_license::{
+    codec::{FIRST_GREASE_KEY, FIRST_OPTIONAL_KEY, gate::MAX_DEPTH},
+    discovery::{Discovery, WELL_KNOWN_PATH, media_type},
+    enrolment::{EnrolmentRequest, EnrolmentResponse, SHARE_CONTEXT},
+    license::{KEY_CONTEXT, LicenseBody, LicenseKind},
+    request::{LicenseRequest, MAX_CLIENT_TEXT, MAX_CUSTOM_DATA, MAX_HEADERS, MAX_KIDS, MAX_TOKEN},
+    response::{LicenseResponse, MAX_RESULTS},
+    signed::SignedBody,
+};
+
+const OVERVIEW: &str = include_str!("../../../spec/overview.md");
+const PROTOCOL: &str = include_str!("../../../spec/protocol.md");
+const LICENSE: &str = include_str!("../../../spec/license.md");
+const CDDL: &str = include_str!("../../../spec/messages.cddl");
+
+#[test]
+fn media_types_and_context_strings() {
+    fn row<T: SignedBody>(name: &str) -> String {
+        format!("| {name} | `{}` | `{}` |", T::MEDIA_TYPE, T::CONTEXT)
+    }
+    let rows = [
+        row::<LicenseBody>("license"),
+        row::<LicenseRequest>("license request"),
+        row::<LicenseResponse>("license response"),
+        row::<EnrolmentRequest>("enrolment request"),
+        row::<EnrolmentResponse>("enrolment response"),
+        row::<Discovery>("discovery document"),
+    ];
+    assert_eq!(
+        table(OVERVIEW, "| message | media type in `typ` | context string |"),
+        rows
+    );
+    for context in [KEY_CONTEXT, SHARE_CONTEXT] {
+        assert!(OVERVIEW.contains(&format!("`{context}`")), "{context}");
+    }
+    let http = [
+        format!("| `GET {WELL_KNOWN_PATH}` | none | `{}` |", media_type::DISCOVERY),
+        format!(
+            "| `POST` license path | `{}` | `{}` |",
+            media_type::LICENSE_REQUEST,
+            media_type::LICENSE_RESPONSE
+        ),
+        format!(
+            "| `POST` enrolment path | `{}` | `{}` |",
+            media_type::ENROLMENT_REQUEST,
+            media_type::ENROLMENT_RESPONSE
+        ),
+    ];
+    assert_eq!(table(PROTOCOL, "| request | body | answer |"), http);
+    assert!(PROTOCOL.contains(media_type::PROBLEM));
+}
+
+#[test]
+fn no_string_serves_two_messages() {
+    let contexts = [
+        LicenseBody::CONTEXT,
+        LicenseRequest::CONTEXT,
+        LicenseResponse::CONTEXT,
+        EnrolmentRequest::CONTEXT,
+        EnrolmentResponse::CONTEXT,
+        Discovery::CONTEXT,
+        KEY_CONTEXT,
+        SHARE_CONTEXT,
+    ];
+    let distinct: std::collections::BTreeSet<_> = contexts.iter().collect();
+    assert_eq!(distinct.len(), contexts.len());
+}
+
+#[test]
+fn suites() {
+    let head = "| suite | KEM | KEM id | public key | encapsulated key | private key | from |";
+    let rows = table(OVERVIEW, head);
+    assert_eq!(rows.len(), Suite::ALL.len());
+    for (row, suite) in rows.iter().zip(Suite::ALL) {
+        let cells: Vec<_> = row.split(" | ").collect();
+        let expected =
+            [suite.public_key_len(), suite.encapsulated_len(), 32].map(|length| length.to_string());
+        assert_eq!(cells.first().copied(), Some(&*format!("| {}", suite.number())));
+        assert_eq!(
+            cells.get(3..6),
+            Some(&expected.each_ref().map(String::as_str)[..]),
+            "{row}"
+        );
+    }
+}
+
+#[test]
+fn roles() {
+    let rows = table(PROTOCOL, "| number | role | its holder |");
+    assert_eq!(rows.len(), Role::ALL.len());
+    for (row, role) in rows.iter().zip(Role::ALL) {
+        let words = format!("{role:?}")
+            .chars()
+            .fold(String::new(), |mut words, letter| {
+                if letter.is_uppercase() && !words.is_empty() {
+                    words.push(' ');
+                }
+                words.extend(letter.to_lowercase());
+                words
+            });
+        assert!(
+            row.starts_with(&format!("| {} | {words} |", role.number())),
+            "{row}"
+        );
+    }
+    for arc in [1, 2, 3] {
+        assert!(OVERVIEW.contains(&format!("| 2.25.{ARC}.{arc}")), "{arc}");
+    }
+}
+
+#[test]
+fn terms() {
+    let rows = table(LICENSE, "| key | entry | |");
+    let starts = |key: u64| {
+        rows.iter()
+            .find(|row| row.starts_with(&format!("| {key} |")))
+            .cloned()
+            .unwrap_or_default()
+    };
+    for key in LicenseBody::TERMS {
+        assert!(starts(key).contains("(R-0"), "{key} is enforced by a rule");
+    }
+    for key in (13..=25).chain([27]) {
+        assert!(starts(key).ends_with("| assigned, refused |"), "{key}");
+    }
+    let kinds = table(LICENSE, "| kind | number | bound to | key | in this version |");
+    for (row, number) in kinds.iter().zip(1..) {
+        assert!(
+            LicenseKind::from_number(number).is_some() && row.contains(&format!("| {number} |")),
+            "{row}"
+        );
+    }
+    assert_eq!(LicenseKind::from_number(kinds.len() as u64 + 1), None);
+}
+
+#[test]
+fn limits() {
+    let limits = format!(
+        "Limits: {MAX_KIDS} KIDs in headers and list together, {MAX_HEADERS} content headers, {MAX_TOKEN} bytes of token, \
+         {MAX_CUSTOM_DATA} bytes of custom data,\n{MAX_CLIENT_TEXT} bytes for each text about the client; {MAX_RESULTS} results."
+    );
+    assert!(PROTOCOL.contains(&limits), "{limits}");
+    for limit in [
+        format!("[ 0*{MAX_KIDS} kid ]"),
+        format!("[ 0*{MAX_HEADERS} bstr ]"),
+        format!("[ 0*{MAX_RESULTS} result ]"),
+        format!("tstr .size (0..{MAX_TOKEN})"),
+        format!("bstr .size (0..{MAX_CUSTOM_DATA})"),
+        format!("tstr .size (0..{MAX_CLIENT_TEXT})"),
+        format!("optional-key = uint .ge {FIRST_OPTIONAL_KEY}"),
+    ] {
+        assert!(CDDL.contains(&limit), "{limit}");
+    }
+    assert!(OVERVIEW.contains(&format!("more than {MAX_DEPTH} levels")));
+    assert!(OVERVIEW.contains(&format!("| 0 to {} |", FIRST_OPTIONAL_KEY - 1)));
+    assert!(OVERVIEW.contains(&format!(
+        "| {FIRST_GREASE_KEY} to {} |",
+        FIRST_GREASE_KEY + 0xffff
+    )));
+}
+
+/// The rows of the table with this head.
+fn table(page: &str, head: &str) -> Vec<String> {
+    let rows = page.lines().skip_while(|line| *line != head).skip(2);
+    let rows: Vec<_> = rows
+        .take_while(|line| line.starts_with('|'))
+        .map(str::to_owned)
+        .collect();
+    assert!(!rows.is_empty(), "no table {head}");
+    rows
+}

@@ -1,0 +1,441 @@
+//! Every file in `vectors/` gets the verdict that it states, for the reason that it states.
+//!
+//! Steps that are the client's or the server's own (who it is bound to, what was asked for) are taken
+//! here as `spec/protocol.md` words them; everything else is this crate's.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failure is a failed test"
+)]
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use keyward_crypto::{
+    ChainFault, CryptoError, Secret, SecretBytes,
+    ecdsa::PublicKey,
+    hpke::{KeyPair, Suite},
+    kdf::sha256,
+    x509::{Anchor, Certificate, Role},
+};
+use keyward_license::{
+    certificate::{Claims, certificate_digest, device_id},
+    codec::{DecodeError, Wire},
+    discovery::Discovery,
+    enrolment::{EnrolmentRequest, EnrolmentResponse, SHARE_CONTEXT, open_chain},
+    envelope::{SealedRequest, SealedResponse, binding},
+    error_code::Problem,
+    ids::{Digest, Kid},
+    license::{License, LicenseKeys},
+    operator_profile::OperatorProfile,
+    request::LicenseRequest,
+    response::{LicenseResponse, Outcome},
+    signed::{MessageError, SignedBody, Unverified},
+    time::Timestamp,
+};
+use keyward_testkit::vectors::{MessageType, Vector, Verdict};
+
+/// Which step refused, and our words for it where they are this crate's.
+#[derive(Debug)]
+struct Refused(&'static str, String);
+
+type Answer = Result<Vec<(&'static str, String)>, Refused>;
+
+#[test]
+fn every_vector_gets_its_verdict() {
+    let mut ran = BTreeSet::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../vectors");
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut wrong = Vec::new();
+    for path in files.filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
+        let vector: Vector = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!(path.file_stem().unwrap().to_str().unwrap(), vector.name);
+        wrong.extend(hold(&vector));
+        ran.insert((vector.message_type, vector.verdict == Verdict::Valid));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(ran.len(), 16, "every message type has valid and invalid cases");
+}
+
+/// What is wrong with the answer to a vector, if anything.
+fn hold(vector: &Vector) -> Option<String> {
+    let stated = match vector.verdict {
+        Verdict::Valid => format!("valid, {:?}", vector.learns),
+        Verdict::Invalid => format!(
+            "{}: {}",
+            vector.rule.as_ref().unwrap(),
+            vector.error.as_ref().unwrap()
+        ),
+    };
+    let answered = match judge(vector) {
+        Ok(learned) => {
+            let learned: std::collections::BTreeMap<_, _> = learned.into_iter().collect();
+            format!("valid, {learned:?}")
+        }
+        Err(Refused(rule, error)) => format!("{rule}: {error}"),
+    };
+    (stated != answered).then(|| format!("{}\n  stated   {stated}\n  answered {answered}", vector.name))
+}
+
+fn judge(vector: &Vector) -> Answer {
+    let message = hex::decode(&vector.message).unwrap();
+    match vector.message_type {
+        MessageType::License => license(vector, &message),
+        MessageType::LicenseRequest => license_request(vector, &message),
+        MessageType::LicenseResponse => license_response(vector, &message),
+        MessageType::EnrolmentRequest => enrolment_request(vector, &message),
+        MessageType::EnrolmentResponse => enrolment_response(vector, &message),
+        MessageType::Discovery => discovery(vector, &message),
+        MessageType::OperatorProfile => operator_profile(&message),
+        MessageType::Problem => problem(&message),
+    }
+}
+
+fn license(vector: &Vector, message: &[u8]) -> Answer {
+    let arrives = vector.inputs["arrives"] == "in-response";
+    let (license, keys) = open_license(vector, message, arrives)?;
+    let nonce = vector.inputs.get("request-nonce");
+    // V-024
+    if license
+        .body()
+        .nonce
+        .is_some_and(|own| nonce != Some(&own.to_string()))
+    {
+        return refused("V-024");
+    }
+    Ok(vec![
+        ("license-id", license.body().id.to_string()),
+        ("kid", license.body().single_key().unwrap().kid.to_string()),
+        ("content-key", hex::encode(&keys.keys[0].0)),
+        ("proof-key", hex::encode(keys.proof_key.expose())),
+    ])
+}
+
+fn open_license(vector: &Vector, message: &[u8], arrives: bool) -> Result<(License, LicenseKeys), Refused> {
+    let license =
+        License::verify(message, &anchor(vector), arrives.then_some(now(vector))).map_err(license_rule)?;
+    // V-022
+    let device = input(vector, "device-id");
+    if !license.body().binding.is_device(&device[..].try_into().unwrap()) {
+        return refused("V-022");
+    }
+    // V-023
+    let sealed = license.sealed();
+    let key = sealing_key(vector, "device", license.suite());
+    let opened = key.open(
+        &license.key_binding(),
+        &sealed.encapsulated.0,
+        &sealed.ciphertext.0,
+    );
+    let opened = opened.map_err(|_| Refused("V-023", String::new()))?;
+    let keys = license
+        .read_keys(&opened)
+        .map_err(|error| Refused("V-023", error.to_string()))?;
+    Ok((license, keys))
+}
+
+fn license_request(vector: &Vector, message: &[u8]) -> Answer {
+    let certificate = Certificate::parse(&input(vector, "certificate")).unwrap();
+    let opened = open_request(vector, message, LicenseRequest::CONTEXT)?;
+    let parsed = Unverified::<LicenseRequest>::parse(&opened).map_err(rule)?;
+    // V-041
+    let verified = parsed
+        .verify(&anchor(vector), Role::Device, |_| vec![now(vector)])
+        .map_err(|error| signer_rule("V-041", error))?;
+    let body = verified.body();
+    // V-040
+    if body.recipient != certificate_digest(&certificate) {
+        return Err(Refused(
+            "V-040",
+            "the body names another certificate than the envelope".into(),
+        ));
+    }
+    body.check_bounds().map_err(form)?;
+    let kids: Vec<_> = body.kids.iter().flatten().map(Kid::to_string).collect();
+    Ok(vec![
+        (
+            "device-id",
+            device_id(verified.signer().unwrap().public_key())
+                .unwrap()
+                .to_string(),
+        ),
+        ("nonce", body.nonce.to_string()),
+        ("response-key", hex::encode(body.response_key.expose())),
+        ("kids", kids.join(" ")),
+    ])
+}
+
+fn open_request(vector: &Vector, message: &[u8], context: &str) -> Result<Vec<u8>, Refused> {
+    let certificate = Certificate::parse(&input(vector, "certificate")).unwrap();
+    let envelope = SealedRequest::decode(message).map_err(form)?;
+    // V-040
+    if envelope.recipient != certificate_digest(&certificate) {
+        return Err(Refused(
+            "V-040",
+            "the request is sealed to another certificate".into(),
+        ));
+    }
+    let keys: Vec<_> = Suite::ALL
+        .into_iter()
+        .map(|suite| sealing_key(vector, "server", suite))
+        .collect();
+    let opened = envelope.open(context, &keys).map_err(|error| match error {
+        MessageError::NotOpened => Refused("V-040", error.to_string()),
+        other => rule(other),
+    })?;
+    Ok(opened.expose().to_vec())
+}
+
+fn license_response(vector: &Vector, message: &[u8]) -> Answer {
+    let opened = open_response(vector, message, LicenseResponse::CONTEXT)?;
+    let parsed = Unverified::<LicenseResponse>::parse(&opened).map_err(rule)?;
+    // V-013
+    let verified = parsed
+        .verify(&anchor(vector), Role::LicenseServer, |_| vec![now(vector)])
+        .map_err(|error| signer_rule("V-013", error))?;
+    let body = verified.body();
+    answers_request(vector, &body.request, body.nonce.as_bytes())?;
+    // V-014
+    let asked: Vec<Kid> = vector.inputs["request-kids"]
+        .split(' ')
+        .map(|kid| kid.parse().unwrap())
+        .collect();
+    let mut seen = BTreeSet::new();
+    if !body
+        .results
+        .iter()
+        .all(|result| asked.contains(&result.kid) && seen.insert(result.kid))
+    {
+        return refused("V-014");
+    }
+    let (mut granted, mut denied) = (Vec::new(), Vec::new());
+    for result in &body.results {
+        match result.outcome().map_err(|_| Refused("V-014", String::new()))? {
+            Outcome::License(bytes) => {
+                let (license, _) = open_license(vector, bytes, true)?;
+                // V-025
+                if license.body().single_key().unwrap().kid != result.kid {
+                    return refused("V-025");
+                }
+                granted.push(result.kid.to_string());
+            }
+            Outcome::Denied(denial) => denied.push(format!("{}:{}", result.kid, denial.code)),
+        }
+    }
+    Ok(vec![
+        ("granted", granted.join(" ")),
+        ("denied", denied.join(" ")),
+        ("server-time", body.server_time.0.to_string()),
+    ])
+}
+
+fn open_response(vector: &Vector, message: &[u8], context: &str) -> Result<Vec<u8>, Refused> {
+    let envelope = SealedResponse::decode(message).map_err(form)?;
+    let key = Secret::from_slice(&input(vector, "response-key")).unwrap();
+    let digest = Digest::try_from(&input(vector, "request-digest")[..]).unwrap();
+    // V-011
+    let opened = envelope
+        .open(context, &key, &digest)
+        .map_err(|error| match error {
+            MessageError::NotOpened => Refused("V-011", error.to_string()),
+            other => rule(other),
+        })?;
+    Ok(opened.expose().to_vec())
+}
+
+/// V-012
+fn answers_request(vector: &Vector, request: &Digest, nonce: &[u8]) -> Result<(), Refused> {
+    let matches =
+        request.as_bytes()[..] == input(vector, "request-digest") && nonce == input(vector, "request-nonce");
+    if matches { Ok(()) } else { refused("V-012") }
+}
+
+fn enrolment_request(vector: &Vector, message: &[u8]) -> Answer {
+    let opened = open_request(vector, message, EnrolmentRequest::CONTEXT)?;
+    let parsed = Unverified::<EnrolmentRequest>::parse(&opened).map_err(rule)?;
+    // V-050
+    let verified = parsed.verify_with_own_key(|body| PublicKey::from_spki_der(&body.public_key.0));
+    let verified = verified.map_err(|error| match error {
+        MessageError::BadSignature | MessageError::Cose(CryptoError::MalformedKey(_)) => {
+            Refused("V-050", error.to_string())
+        }
+        other => rule(other),
+    })?;
+    let body = verified.body();
+    // V-052
+    let keys = body
+        .checked_sealing_keys()
+        .map_err(|error| Refused("V-052", error.to_string()))?;
+    let suites: Vec<_> = keys.iter().map(|(suite, _)| suite.number().to_string()).collect();
+    Ok(vec![
+        ("public-key", hex::encode(&body.public_key.0)),
+        ("token", body.token.clone()),
+        ("suites", suites.join(" ")),
+    ])
+}
+
+fn enrolment_response(vector: &Vector, message: &[u8]) -> Answer {
+    let opened = open_response(vector, message, EnrolmentResponse::CONTEXT)?;
+    let parsed = Unverified::<EnrolmentResponse>::parse(&opened).map_err(rule)?;
+    let verified = parsed
+        .verify(&anchor(vector), Role::LicenseServer, |_| vec![now(vector)])
+        .map_err(rule)?;
+    let body = verified.body();
+    answers_request(vector, &body.request, body.nonce.as_bytes())?;
+    let leaf = read_certificate(vector, body).ok_or(Refused("V-053", String::new()))?;
+    Ok(vec![("leaf", hex::encode(leaf.der()))])
+}
+
+/// V-053
+fn read_certificate(vector: &Vector, body: &EnrolmentResponse) -> Option<Certificate> {
+    let own: Vec<_> = Suite::ALL
+        .into_iter()
+        .map(|suite| sealing_key(vector, "device", suite))
+        .collect();
+    let opened = body.shares.iter().map(|share| {
+        let suite = Suite::from_number(share.suite)?;
+        let pair = own.iter().find(|pair| pair.suite() == suite)?;
+        pair.open(
+            &binding(SHARE_CONTEXT, suite, &body.request),
+            &share.encapsulated.0,
+            &share.ciphertext.0,
+        )
+        .ok()
+    });
+    let shares = opened.collect::<Option<Vec<SecretBytes>>>()?;
+    let chain = (shares.len() == own.len())
+        .then(|| open_chain(&body.chain, &shares, &body.request))?
+        .ok()?;
+    let leaf = anchor(vector).verify(&chain, Role::Device, now(vector).0).ok()?;
+    let named = Claims::of(&leaf).ok()?.sealing_keys?;
+    let names_own = leaf.public_key().to_spki_der().ok()? == input(vector, "device-public-key")
+        && named.len() == own.len()
+        && named
+            .iter()
+            .zip(&own)
+            .all(|(named, own)| named.public_key.0 == own.public_key());
+    names_own.then_some(leaf)
+}
+
+fn discovery(vector: &Vector, message: &[u8]) -> Answer {
+    let anchor = anchor(vector);
+    let parsed = Unverified::<Discovery>::parse(message).map_err(rule)?;
+    // V-060
+    let verified = parsed
+        .verify(&anchor, Role::LicenseServer, |_| vec![now(vector)])
+        .map_err(|error| signer_rule("V-060", error))?;
+    let body = verified.body();
+    if *body.operator.as_bytes() != anchor.operator() {
+        return refused("V-060");
+    }
+    // V-061
+    if body.issued > now(vector).plus(300) || now(vector) >= body.expires {
+        return refused("V-061");
+    }
+    // V-062
+    let chain: Vec<_> = body.request_encryption.iter().map(|der| der.0.clone()).collect();
+    let recipient = anchor.verify(&chain, Role::RequestEncryption, now(vector).0);
+    let recipient = recipient.map_err(|_| Refused("V-062", String::new()))?;
+    let claims = Claims::of(&recipient).map_err(|_| Refused("V-062", String::new()))?;
+    assert_eq!(
+        claims.best_sealing_key(&Suite::ALL).map(|(suite, _)| suite),
+        Some(Suite::XWing)
+    );
+    Ok(vec![
+        ("license-path", body.license_path.clone()),
+        ("enrolment-path", body.enrolment_path.clone()),
+        ("certificate-digest", certificate_digest(&recipient).to_string()),
+    ])
+}
+
+fn operator_profile(message: &[u8]) -> Answer {
+    let profile = OperatorProfile::decode(message).map_err(form)?;
+    assert_eq!(profile.operator(), Digest::new(sha256(&[&profile.root.0])));
+    Ok(vec![
+        ("operator", profile.operator().to_string()),
+        ("name", profile.name),
+        ("license-servers", profile.license_servers.join(" ")),
+    ])
+}
+
+fn problem(message: &[u8]) -> Answer {
+    let problem = Problem::decode(message).map_err(form)?;
+    Ok(vec![
+        ("code", problem.code.to_string()),
+        ("name", problem.name),
+        ("detail", problem.detail),
+    ])
+}
+
+/// The step of an error of [`License::verify`].
+fn license_rule(error: MessageError) -> Refused {
+    const WINDOW: &str = "the license ends before it begins";
+    const FORM: [&str; 4] = [
+        "a license holds exactly one key",
+        "an in-memory license holds the request's nonce, another does not",
+        "a license grants at least one right",
+        "the license's name is too long",
+    ];
+    match error {
+        MessageError::Decode(DecodeError::Invalid(WINDOW)) => Refused("V-026", error.to_string()),
+        MessageError::Decode(DecodeError::Invalid(fault)) if FORM.contains(&fault) => {
+            Refused("V-021", error.to_string())
+        }
+        other => rule(other),
+    }
+}
+
+/// A refused signer is the step that names the signer of this message; the rest are everybody's.
+fn signer_rule(step: &'static str, error: MessageError) -> Refused {
+    let shared = rule(error);
+    if shared.0 == "V-004" {
+        Refused(step, shared.1)
+    } else {
+        shared
+    }
+}
+
+/// The step of an error that every message may meet.
+fn rule(error: MessageError) -> Refused {
+    let step = match &error {
+        MessageError::Decode(_) | MessageError::Cose(_) => "V-001",
+        MessageError::WrongType { .. } => "V-002",
+        MessageError::BadSignature => "V-003",
+        MessageError::Signer(CryptoError::ChainRefused(fault)) => {
+            assert_ne!(
+                *fault,
+                ChainFault::Invalid,
+                "no vector is refused without a reason"
+            );
+            "V-004"
+        }
+        MessageError::UnsupportedVersion(_) => "V-005",
+        other => panic!("no step refuses with {other:?}"),
+    };
+    Refused(step, error.to_string())
+}
+
+fn form(error: DecodeError) -> Refused {
+    Refused("V-001", error.to_string())
+}
+
+fn refused<T>(step: &'static str) -> Result<T, Refused> {
+    Err(Refused(step, String::new()))
+}
+
+fn anchor(vector: &Vector) -> Anchor {
+    Anchor::from_der(&input(vector, "root")).unwrap()
+}
+
+const fn now(vector: &Vector) -> Timestamp {
+    Timestamp(vector.now)
+}
+
+fn input(vector: &Vector, name: &str) -> Vec<u8> {
+    hex::decode(&vector.inputs[name]).unwrap()
+}
+
+fn sealing_key(vector: &Vector, whose: &str, suite: Suite) -> KeyPair {
+    let private = input(vector, &format!("{whose}-sealing-key-{}", suite.number()));
+    KeyPair::from_private(suite, SecretBytes::new(private)).unwrap()
+}

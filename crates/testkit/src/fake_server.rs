@@ -1,0 +1,432 @@
+//! A license server in memory: bytes in, bytes out, made of `keyward-license` and [`pki`](crate::pki)
+//! alone, so that the client is tested against the specification and not against our server.
+//!
+//! It answers discovery, enrolment and license requests like an honest server until a test bends it:
+//! every field of [`Bent`] is one way to misbehave. It remembers nothing but what a test reads back:
+//! tokens and nonces are not checked, the same request may be answered twice.
+//!
+//! ```
+//! use keyward_testkit::{fake_server::{FakeServer, ORIGIN}, pki::NOW};
+//! let mut server = FakeServer::new([1; 32]);
+//! assert_eq!(server.answer(&format!("{ORIGIN}/.well-known/keyward"), &[]).status, 200);
+//! assert_eq!(server.answer(&format!("{ORIGIN}/license"), b"not a request").status, 400);
+//! assert_eq!(server.now, NOW);
+//! ```
+
+use std::collections::BTreeMap;
+
+use keyward_content::header::ContentHeader;
+use keyward_crypto::{
+    Secret,
+    ecdsa::PublicKey,
+    hpke::{KeyPair, Suite},
+    x509::Role,
+};
+use keyward_license::{
+    certificate::{Claims, SECURITY_LEVEL_SOFTWARE, device_id},
+    codec::{Bytes, Wire, grease},
+    discovery::{Discovery, WELL_KNOWN_PATH},
+    enrolment::{EnrolmentRequest, EnrolmentResponse, seal_chain},
+    envelope::{SealedRequest, SealedResponse},
+    error_code::{ErrorCode, Problem},
+    ids::{DeviceId, Digest, Kid, LicenseId},
+    license::{
+        Binding, KeyDescription, KeyType, LicenseBody, LicenseKeys, LicenseKind, PreparedLicense, Right,
+    },
+    request::LicenseRequest,
+    response::{Denial, KeyResult, LicenseResponse},
+    signed::{PROTOCOL_VERSION, SignedBody, Unverified, sign},
+    time::Timestamp,
+};
+
+use crate::pki::{DAY, Identity, Leaf, NOW, Operator, Recipient, claims};
+
+/// Scheme and authority of the server, with the port written out.
+pub const ORIGIN: &str = "https://license.example:443";
+/// Path of license acquisition in an honest discovery document.
+pub const LICENSE_PATH: &str = "/license";
+/// Path of enrolment in an honest discovery document.
+pub const ENROLMENT_PATH: &str = "/enrol";
+
+/// What the server answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+/// A change to a value on its way out; none is honest.
+pub type Edit<T> = Option<Box<dyn Fn(&mut T)>>;
+
+/// The ways in which the server misbehaves.
+#[derive(Default)]
+pub struct Bent {
+    /// Changes a license's body before its key is sealed under it.
+    pub license: Edit<LicenseBody>,
+    /// Changes the encoded body, before the key is sealed under it.
+    pub encoded_license: Edit<Vec<u8>>,
+    /// Changes the encoded body after the key was sealed under it, before the signature.
+    pub license_after_sealing: Edit<Vec<u8>>,
+    /// Changes the keys that are sealed into a license.
+    pub license_keys: Edit<Vec<Bytes>>,
+    /// Seals licenses with this suite.
+    pub license_suite: Option<Suite>,
+    /// Signs licenses in the server's place.
+    pub license_signer: Option<Identity>,
+    /// Changes a signed license.
+    pub signed_license: Edit<Vec<u8>>,
+    /// Changes a license response before it is signed.
+    pub response: Edit<LicenseResponse>,
+    /// Signs license responses in the server's place.
+    pub response_signer: Option<Identity>,
+    /// Changes a signed license response before it is sealed to the request.
+    pub signed_response: Edit<Vec<u8>>,
+    /// Changes the discovery document before it is signed.
+    pub discovery: Edit<Discovery>,
+    /// Signs discovery documents in the server's place.
+    pub discovery_signer: Option<Identity>,
+    /// Changes an enrolment response before it is signed.
+    pub enrolment: Edit<EnrolmentResponse>,
+    /// Signs enrolment responses in the server's place.
+    pub enrolment_signer: Option<Identity>,
+    /// Changes a device's chain before it is sealed to the device.
+    pub device_chain: Edit<Vec<Vec<u8>>>,
+    /// Answers requests for these paths with something else altogether.
+    pub instead: BTreeMap<&'static str, Reply>,
+}
+
+/// The terms of the licenses that the server issues.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
+    /// Not usable before.
+    pub begin: Option<Timestamp>,
+    /// Not usable from this time on.
+    pub end: Option<Timestamp>,
+    /// Smallest security level.
+    pub minimum_security_level: Option<u64>,
+}
+
+/// The server.
+pub struct FakeServer {
+    /// Its operator: issues further certificates for a test.
+    pub operator: Operator,
+    /// The server's clock: the time it states and the time of issue.
+    pub now: Timestamp,
+    /// Content keys that it grants.
+    pub keys: BTreeMap<Kid, [u8; 16]>,
+    /// Key ids that it denies, and how. A key id in neither map is unknown to it.
+    pub denials: BTreeMap<Kid, Denial>,
+    /// Terms of what it grants.
+    pub terms: Terms,
+    /// Security level of the devices that it enrols.
+    pub security_level: u64,
+    /// How it misbehaves.
+    pub bent: Bent,
+    /// The license requests that it has opened, newest last.
+    pub requests: Vec<LicenseRequest>,
+    signer: Identity,
+    recipient: Recipient,
+    suites: Vec<Suite>,
+}
+
+impl FakeServer {
+    /// An honest server of both suites.
+    #[must_use]
+    pub fn new(seed: [u8; 32]) -> Self {
+        Self::with_suites(seed, &Suite::ALL)
+    }
+
+    /// An honest server that has these suites alone.
+    #[must_use]
+    pub fn with_suites(seed: [u8; 32], suites: &[Suite]) -> Self {
+        let mut operator = Operator::new(seed);
+        let signer = operator.server(Role::LicenseServer);
+        let recipient = recipient(&mut operator, suites);
+        Self {
+            operator,
+            now: NOW,
+            keys: BTreeMap::new(),
+            denials: BTreeMap::new(),
+            terms: Terms::default(),
+            security_level: SECURITY_LEVEL_SOFTWARE,
+            bent: Bent::default(),
+            requests: Vec::new(),
+            signer,
+            recipient,
+            suites: suites.to_vec(),
+        }
+    }
+
+    /// Replaces the request-encryption certificate by one with keys of these suites.
+    pub fn roll_recipient(&mut self, suites: &[Suite]) {
+        self.recipient = recipient(&mut self.operator, suites);
+        self.suites = suites.to_vec();
+    }
+
+    /// SHA-256 of the request-encryption certificate: what a request must name as its recipient.
+    #[must_use]
+    pub fn recipient(&self) -> Digest {
+        self.recipient.identity.digest()
+    }
+
+    /// Answers a request for `url`; an empty body is a GET.
+    pub fn answer(&mut self, url: &str, body: &[u8]) -> Reply {
+        let path = url.strip_prefix(ORIGIN).unwrap_or("");
+        if let Some(reply) = self.bent.instead.get(path) {
+            return reply.clone();
+        }
+        let answered = match path {
+            WELL_KNOWN_PATH => Ok(self.discovery()),
+            ENROLMENT_PATH => self.enrol(body),
+            LICENSE_PATH => self.license(body),
+            _ => Err(ErrorCode::NotFound),
+        };
+        match answered {
+            Ok(body) => Reply { status: 200, body },
+            Err(code) => problem(code),
+        }
+    }
+
+    /// The discovery document.
+    #[must_use]
+    pub fn discovery(&self) -> Vec<u8> {
+        let mut document = Discovery {
+            version: PROTOCOL_VERSION,
+            operator: self.operator.id(),
+            request_encryption: self.recipient.identity.chain.iter().cloned().map(Bytes).collect(),
+            license_path: LICENSE_PATH.into(),
+            enrolment_path: ENROLMENT_PATH.into(),
+            issued: self.now,
+            expires: self.now.plus(7 * DAY),
+        };
+        edit(&self.bent.discovery, &mut document);
+        let signer = self.bent.discovery_signer.as_ref().unwrap_or(&self.signer);
+        signed::<Discovery>(&document.encode(), &[], signer)
+    }
+
+    /// Issues and signs one license, outside any request.
+    pub fn issue(
+        &mut self,
+        kid: Kid,
+        device: &DeviceId,
+        device_claims: &Claims,
+        request: &LicenseRequest,
+    ) -> Vec<u8> {
+        let mut body = LicenseBody {
+            version: PROTOCOL_VERSION,
+            id: LicenseId::random(self.operator.rng()),
+            kind: LicenseKind::Simple,
+            keys: vec![KeyDescription {
+                kid,
+                key_type: KeyType::File,
+                algorithm: None,
+                operation: None,
+            }],
+            binding: Binding::device(device),
+            issued: self.now,
+            persistent: request.persistent,
+            nonce: (!request.persistent).then_some(request.nonce),
+            rights: vec![Right::Play],
+            begin: self.terms.begin,
+            end: self.terms.end,
+            minimum_security_level: self.terms.minimum_security_level,
+            name: None,
+        };
+        edit(&self.bent.license, &mut body);
+        let mut encoded = body.encode();
+        edit(&self.bent.encoded_license, &mut encoded);
+        let encoded = grease(&encoded, self.operator.rng()).unwrap();
+        self.seal_and_sign(kid, device_claims, encoded)
+    }
+
+    fn seal_and_sign(&mut self, kid: Kid, device_claims: &Claims, encoded: Vec<u8>) -> Vec<u8> {
+        let mut keys = vec![Bytes(self.keys.get(&kid).unwrap().to_vec())];
+        edit(&self.bent.license_keys, &mut keys);
+        let keys = LicenseKeys {
+            keys,
+            proof_key: Secret::random(self.operator.rng()),
+        };
+        let usable = self
+            .bent
+            .license_suite
+            .map_or_else(|| self.suites.clone(), |suite| vec![suite]);
+        let (suite, public_key) = device_claims.best_sealing_key(&usable).unwrap();
+        let rng = self.operator.rng();
+        let mut prepared = PreparedLicense::for_device(encoded, &keys, suite, public_key, rng).unwrap();
+        edit(&self.bent.license_after_sealing, &mut prepared.body);
+        let signer = self.bent.license_signer.as_ref().unwrap_or(&self.signer);
+        let mut signed = prepared.sign(&signer.chain, &signer.key).unwrap();
+        edit(&self.bent.signed_license, &mut signed);
+        signed
+    }
+
+    fn license(&mut self, body: &[u8]) -> Result<Vec<u8>, ErrorCode> {
+        // Open and verify.
+        let opened = self.open(LicenseRequest::CONTEXT, body)?;
+        let (anchor, now) = (self.operator.anchor(), self.now);
+        let verified = Unverified::<LicenseRequest>::parse(opened.expose())
+            .and_then(|request| request.verify(&anchor, Role::Device, |_| vec![now]))
+            .map_err(|_| ErrorCode::BadSignature)?;
+        let digest = verified.digest();
+        let certificate = verified.signer().unwrap();
+        let device = device_id(certificate.public_key()).unwrap();
+        let device_claims = Claims::of(certificate).unwrap();
+        let request = verified.into_body();
+        request.check_bounds().map_err(|_| ErrorCode::Malformed)?;
+        // Decide and issue.
+        let results = kids(&request)?
+            .into_iter()
+            .map(|kid| self.result(kid, &device, &device_claims, &request))
+            .collect();
+        // Answer.
+        let mut response = LicenseResponse {
+            version: PROTOCOL_VERSION,
+            request: digest,
+            nonce: request.nonce,
+            results,
+            revocation_lists: None,
+            server_time: self.now,
+            transaction: None,
+            custom_data: request.custom_data.clone(),
+        };
+        edit(&self.bent.response, &mut response);
+        let signer = self.bent.response_signer.as_ref().unwrap_or(&self.signer);
+        let encoded = grease(&response.encode(), self.operator.rng()).unwrap();
+        let mut signed = signed::<LicenseResponse>(&encoded, &[], signer);
+        edit(&self.bent.signed_response, &mut signed);
+        let (context, rng) = (LicenseResponse::CONTEXT, self.operator.rng());
+        let sealed = SealedResponse::seal(context, &request.response_key, &digest, &signed, rng).unwrap();
+        self.requests.push(request);
+        Ok(sealed.encode())
+    }
+
+    fn result(
+        &mut self,
+        kid: Kid,
+        device: &DeviceId,
+        device_claims: &Claims,
+        request: &LicenseRequest,
+    ) -> KeyResult {
+        let unknown = Denial {
+            code: ErrorCode::KidUnknown.number(),
+            sentence: "the key id is not known here".into(),
+            url: None,
+        };
+        if self.keys.contains_key(&kid) && !self.denials.contains_key(&kid) {
+            let license = Some(Bytes(self.issue(kid, device, device_claims, request)));
+            return KeyResult {
+                kid,
+                license,
+                denial: None,
+            };
+        }
+        KeyResult {
+            kid,
+            license: None,
+            denial: Some(self.denials.get(&kid).cloned().unwrap_or(unknown)),
+        }
+    }
+
+    fn enrol(&mut self, body: &[u8]) -> Result<Vec<u8>, ErrorCode> {
+        // Open and verify.
+        let opened = self.open(EnrolmentRequest::CONTEXT, body)?;
+        let verified = Unverified::<EnrolmentRequest>::parse(opened.expose())
+            .and_then(|request| {
+                request.verify_with_own_key(|body| PublicKey::from_spki_der(&body.public_key.0))
+            })
+            .map_err(|_| ErrorCode::BadSignature)?;
+        let (digest, request) = (verified.digest(), verified.into_body());
+        // Certify.
+        let keys = request
+            .checked_sealing_keys()
+            .map_err(|_| ErrorCode::KeyRefused)?;
+        let leaf = Leaf {
+            claims: Some(Claims {
+                sealing_keys: Some(request.sealing_keys.clone()),
+                ..claims(Some(self.security_level), &[])
+            }),
+            ..Leaf::new("Test device", &[Role::Device])
+        };
+        let key = PublicKey::from_spki_der(&request.public_key.0).map_err(|_| ErrorCode::KeyRefused)?;
+        let mut chain = self.operator.certify(&leaf, &key);
+        edit(&self.bent.device_chain, &mut chain);
+        // Answer.
+        let (shares, chain) = seal_chain(&chain, &keys, &digest, self.operator.rng()).unwrap();
+        let mut response = EnrolmentResponse {
+            version: PROTOCOL_VERSION,
+            request: digest,
+            nonce: request.nonce,
+            shares,
+            chain,
+            server_time: self.now,
+        };
+        edit(&self.bent.enrolment, &mut response);
+        let signer = self.bent.enrolment_signer.as_ref().unwrap_or(&self.signer);
+        let signed = signed::<EnrolmentResponse>(&response.encode(), &[], signer);
+        let (context, rng) = (EnrolmentResponse::CONTEXT, self.operator.rng());
+        Ok(
+            SealedResponse::seal(context, &request.response_key, &digest, &signed, rng)
+                .unwrap()
+                .encode(),
+        )
+    }
+
+    fn open(&self, context: &str, body: &[u8]) -> Result<keyward_crypto::SecretBytes, ErrorCode> {
+        let envelope = SealedRequest::decode(body).map_err(|_| ErrorCode::Malformed)?;
+        if envelope.recipient != self.recipient() {
+            return Err(ErrorCode::WrongRecipient);
+        }
+        envelope
+            .open(context, &self.recipient.sealing)
+            .map_err(|_| ErrorCode::NotOpened)
+    }
+}
+
+/// A problem document of the table, as an answer.
+#[must_use]
+pub fn problem(code: ErrorCode) -> Reply {
+    let body = Problem::new(code, format!("refused by the test server, {}", code.name())).encode();
+    Reply {
+        status: code.status(),
+        body,
+    }
+}
+
+/// Every key id of a request, each once, in the order of their bytes.
+fn kids(request: &LicenseRequest) -> Result<Vec<Kid>, ErrorCode> {
+    let mut kids = request.kids.clone().unwrap_or_default();
+    for object in request.content_headers.iter().flatten() {
+        let header = ContentHeader::read_object(&object.0).map_err(|_| ErrorCode::Malformed)?;
+        kids.extend(header.kids.iter().map(|key| key.kid));
+    }
+    kids.sort_unstable();
+    kids.dedup();
+    Ok(kids)
+}
+
+fn recipient(operator: &mut Operator, suites: &[Suite]) -> Recipient {
+    let sealing: Vec<_> = suites
+        .iter()
+        .map(|suite| KeyPair::generate(*suite, operator.rng()))
+        .collect();
+    let leaf = Leaf {
+        claims: Some(claims(None, &sealing)),
+        ..Leaf::new("Test request encryption", &[Role::RequestEncryption])
+    };
+    Recipient {
+        identity: operator.issue(&leaf),
+        sealing,
+    }
+}
+
+fn signed<T: SignedBody>(body: &[u8], attachments: &[&[u8]], signer: &Identity) -> Vec<u8> {
+    sign::<T>(body, attachments, &signer.chain, &signer.key).unwrap()
+}
+
+fn edit<T>(change: &Edit<T>, value: &mut T) {
+    if let Some(change) = change {
+        change(value);
+    }
+}

@@ -1,0 +1,113 @@
+//! What the fuzz targets in `fuzz/` do, so that their corpora run as ordinary tests on the stable
+//! compiler too (`tests/corpus.rs`).
+//!
+//! ```text
+//!  fuzzing       one function a target; the table of all of them
+//!   ├── messages  CBOR, COSE, certificates, every message of the protocol
+//!   ├── contents  content header and any-file container
+//!   ├── clients   the client's flows against an attacker on the wire, in the content, at the disk
+//!   ├── cbor      the oracle: CBOR read and written by a library alone
+//!   ├── world     one operator, server and device for all of them
+//!   └── seeds     the committed corpora: right and almost right inputs
+//! ```
+//!
+//! A target never only "does not panic". It holds what was accepted against something that is known
+//! otherwise: another encoder, the one plaintext, the one license that was ever signed. Where random
+//! bytes would end at a signature or a seal, the first byte of the input says what the rest is, and the
+//! target signs or seals that itself.
+//!
+//! ```
+//! use keyward_testkit::fuzzing;
+//! assert!(fuzzing::kid(b"a2c786d0-f9ef-4cb3-b333-cd323a4284a5"));
+//! assert!(!fuzzing::kid(b"not a key id"));
+//! ```
+
+mod cbor;
+mod clients;
+mod contents;
+mod messages;
+mod seeds;
+mod world;
+
+pub use clients::{client_content_header, client_enrol, client_install, client_store, device_keys};
+pub use contents::{file_header, file_reader, playready_header, playready_object};
+pub use messages::{
+    certificate, claims, codec, cose_sign1, discovery, enrolment_request, enrolment_response, kid, license,
+    license_request, license_response, operator_profile, problem, sealed_request, sealed_response,
+};
+pub use seeds::{Seed, seeds};
+
+/// A target: feeds an input to the code under test and says whether that accepted it.
+///
+/// # Panics
+/// If the code under test panics, or accepts what it must not.
+pub type Target = fn(&[u8]) -> bool;
+
+/// Every target, under the name that it has in `fuzz/fuzz_targets` and `fuzz/corpus`.
+pub const TARGETS: [(&str, Target); 24] = [
+    ("certificate", certificate),
+    ("claims", claims),
+    ("client_content_header", client_content_header),
+    ("client_enrol", client_enrol),
+    ("client_install", client_install),
+    ("client_store", client_store),
+    ("codec", codec),
+    ("cose_sign1", cose_sign1),
+    ("device_keys", device_keys),
+    ("discovery", discovery),
+    ("enrolment_request", enrolment_request),
+    ("enrolment_response", enrolment_response),
+    ("file_header", file_header),
+    ("file_reader", file_reader),
+    ("kid", kid),
+    ("license", license),
+    ("license_request", license_request),
+    ("license_response", license_response),
+    ("operator_profile", operator_profile),
+    ("playready_header", playready_header),
+    ("playready_object", playready_object),
+    ("problem", problem),
+    ("sealed_request", sealed_request),
+    ("sealed_response", sealed_response),
+];
+
+/// Takes an input apart. What is not there reads as zero or empty, so that every input means something.
+struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    fn take(&mut self, len: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(len.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+
+    fn array<const N: usize>(&mut self) -> [u8; N] {
+        let mut array = [0; N];
+        let taken = self.take(N);
+        array.iter_mut().zip(taken).for_each(|(to, from)| *to = *from);
+        array
+    }
+
+    fn u8(&mut self) -> u8 {
+        let [byte] = self.array();
+        byte
+    }
+
+    fn u16(&mut self) -> u16 {
+        u16::from_be_bytes(self.array())
+    }
+
+    /// Two bytes of length, big-endian, then that many bytes.
+    fn part(&mut self) -> &'a [u8] {
+        let len = self.u16();
+        self.take(len.into())
+    }
+
+    const fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

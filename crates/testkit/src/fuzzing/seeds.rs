@@ -1,0 +1,459 @@
+//! The committed corpora: for every target inputs that are right, and inputs that are almost right.
+
+mod clients;
+mod contents;
+
+use keyward_client::device::SoftwareKeys;
+use keyward_crypto::x509::Role;
+use keyward_license::{
+    certificate::Claims,
+    codec::{Bytes, Wire, grease},
+    discovery::Discovery,
+    envelope::SealedRequest,
+    error_code::{ErrorCode, Problem},
+    ids::Kid,
+    license::{BindingKind, LicenseBody, LicenseKind, PreparedLicense},
+    operator_profile::OperatorProfile,
+    response::{Denial, KeyResult, LicenseResponse},
+    time::Timestamp,
+};
+
+use super::{
+    messages::BODY,
+    world::{KID, WORLD, draws},
+};
+use crate::pki::{DAY, NOW};
+
+/// One file of the corpora.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seed {
+    /// The target.
+    pub target: &'static str,
+    /// File name; begins with `valid-` or `invalid-`, which says what the target answers, or `script-`
+    /// where only its assertions count.
+    pub name: String,
+    /// The input.
+    pub bytes: Vec<u8>,
+}
+
+/// All seeds, the same on every call.
+#[must_use]
+pub fn seeds() -> Vec<Seed> {
+    let mut seeds = Seeds(Vec::new());
+    seeds.encodings();
+    seeds.signatures();
+    seeds.envelopes();
+    seeds.licenses();
+    seeds.exchanges();
+    seeds.content_headers();
+    seeds.files();
+    seeds.installations();
+    seeds.enrolments();
+    seeds.disks();
+    seeds.0
+}
+
+struct Seeds(Vec<Seed>);
+
+impl Seeds {
+    /// An input that the target accepts; cut off or with a byte too many it does not.
+    fn valid(&mut self, target: &'static str, name: &str, bytes: impl Into<Vec<u8>>) {
+        let bytes = bytes.into();
+        let half = bytes.get(..bytes.len() / 2).unwrap_or_default();
+        self.invalid(target, &format!("{name}-cut-off"), half);
+        self.invalid(
+            target,
+            &format!("{name}-trailing-byte"),
+            [&bytes[..], &[0]].concat(),
+        );
+        self.accepted(target, name, bytes);
+    }
+
+    fn accepted(&mut self, target: &'static str, name: &str, bytes: impl Into<Vec<u8>>) {
+        self.0.push(Seed {
+            target,
+            name: format!("valid-{name}"),
+            bytes: bytes.into(),
+        });
+    }
+
+    fn invalid(&mut self, target: &'static str, name: &str, bytes: impl Into<Vec<u8>>) {
+        self.0.push(Seed {
+            target,
+            name: format!("invalid-{name}"),
+            bytes: bytes.into(),
+        });
+    }
+
+    fn encodings(&mut self) {
+        let world = &*WORLD;
+        let greased = grease(&world.license_body().encode(), &mut draws(20)).unwrap();
+        self.valid("codec", "license-greased", greased);
+        self.valid("codec", "license-request", &world.request.body[..]);
+        self.valid("codec", "enrolment-request", &world.enrolment.body[..]);
+        self.valid("codec", "discovery", world.discovery().encode());
+        self.valid(
+            "codec",
+            "numbers",
+            hex("8800 17 1818 190100 1a00010000 1b0000000100000000 18ff 19ffff"),
+        );
+        let faults = [
+            ("not-shortest", "a1011817"),
+            ("unsorted", "a202000100"),
+            ("duplicate", "a201000100"),
+            ("indefinite-array", "9f00ff"),
+            ("indefinite-bytes", "5f4100ff"),
+            ("huge-array", "9bffffffffffffffff"),
+            ("huge-bytes", "5bffffffffffffffff"),
+            ("deep", "8181818181818181818181818100"),
+            ("deep-tags", "c1c1c1c1c1c1c1c1c1c1c1c1c1c1c100"),
+            ("float", "f93c00"),
+            ("undefined", "f7"),
+            ("text-not-utf8", "61ff"),
+            ("array-as-key", "a18000"),
+            ("unknown-critical", "a10600"),
+        ];
+        for (name, bytes) in faults {
+            self.invalid("codec", name, hex(bytes));
+        }
+        let claims = Claims::of(&world.device.identity.leaf()).unwrap();
+        self.valid("claims", "device", claims.encode());
+        self.accepted("claims", "empty", hex("a0"));
+        self.invalid("claims", "level-as-text", hex("a10161aa"));
+        self.valid("kid", "plain", &b"a2c786d0f9ef4cb3b333cd323a4284a5"[..]);
+        self.accepted("kid", "hyphens", &b"A2C786D0-F9EF-4CB3-B333-CD323A4284A5"[..]);
+        self.invalid("kid", "letter", &b"a2c786d0f9ef4cb3b333cd323a4284ag"[..]);
+        self.invalid("kid", "wide-digits", "１２c786d0f9ef4cb3b333cd323a4284a5");
+        self.valid(
+            "problem",
+            "busy",
+            Problem::new(ErrorCode::Busy, "the server is stopping".into()).encode(),
+        );
+        self.invalid("problem", "empty", hex("a0"));
+        self.valid("operator_profile", "profile", world.profile.encode());
+        let rootless = OperatorProfile {
+            root: Bytes(vec![0x30, 0]),
+            ..world.profile.clone()
+        };
+        self.invalid("operator_profile", "no-root", rootless.encode());
+        let keys = SoftwareKeys::generate(&mut draws(21));
+        self.valid("device_keys", "keys", keys.to_secret_bytes().expose());
+        self.invalid(
+            "device_keys",
+            "zero-scalar",
+            zeroed(keys.to_secret_bytes().expose(), 6..38),
+        );
+    }
+
+    fn signatures(&mut self) {
+        let world = &*WORLD;
+        let signed = world.sign::<Discovery>(&world.discovery().encode(), &[]);
+        self.valid("cose_sign1", "discovery", &signed[..]);
+        self.invalid("cose_sign1", "untagged", signed.get(1..).unwrap());
+        self.invalid("cose_sign1", "other-type", &world.request.signed[..]);
+        self.invalid(
+            "cose_sign1",
+            "altered-payload",
+            flipped(&signed, signed.len() - 80),
+        );
+        self.invalid(
+            "cose_sign1",
+            "altered-signature",
+            flipped(&signed, signed.len() - 1),
+        );
+        let chain = &world.device.identity.chain;
+        let valid = certificates(Role::Device, NOW, chain);
+        self.invalid(
+            "certificate",
+            "server-role",
+            certificates(Role::LicenseServer, NOW, chain),
+        );
+        self.invalid(
+            "certificate",
+            "expired",
+            certificates(Role::Device, NOW.plus(4000 * DAY), chain),
+        );
+        self.invalid(
+            "certificate",
+            "end-of-time",
+            certificates(Role::Device, Timestamp(u64::MAX), chain),
+        );
+        self.invalid(
+            "certificate",
+            "no-authority",
+            certificates(Role::Device, NOW, chain.get(..1).unwrap()),
+        );
+        let root = world.profile.root.0.clone();
+        self.invalid(
+            "certificate",
+            "root-alone",
+            certificates(Role::Device, NOW, &[root]),
+        );
+        self.invalid("certificate", "altered-leaf", flipped(&valid, 200));
+        self.accepted("certificate", "device", valid);
+        let server = &world.license_server.chain;
+        self.accepted(
+            "certificate",
+            "license-server",
+            certificates(Role::LicenseServer, NOW, server),
+        );
+    }
+
+    fn envelopes(&mut self) {
+        let world = &*WORLD;
+        self.valid("sealed_request", "license", &world.request.sealed[..]);
+        self.valid("sealed_request", "enrolment", &world.enrolment.sealed[..]);
+        let sealed = SealedRequest::decode(&world.request.sealed).unwrap();
+        let other_suite = SealedRequest {
+            suite: 1,
+            ..sealed.clone()
+        };
+        self.invalid("sealed_request", "other-suite", other_suite.encode());
+        let no_suite = SealedRequest {
+            suite: 9,
+            encapsulated: Bytes(Vec::new()),
+            ..sealed
+        };
+        self.invalid("sealed_request", "unknown-suite", no_suite.encode());
+        let response = world.right_response();
+        self.invalid("sealed_response", "altered", flipped(&response, 40));
+        self.invalid(
+            "sealed_response",
+            "too-short-to-open",
+            hex("a20101024b0000000000000000000000"),
+        );
+        self.valid("sealed_response", "license", response);
+    }
+
+    fn licenses(&mut self) {
+        let right = WORLD.prepared(WORLD.license_body().encode());
+        self.valid("license", "message", [&[0], &signed_license(&right)[..]].concat());
+        self.valid("license", "parts", [&[BODY], &parts(&right)[..]].concat());
+        for (name, terms) in other_terms() {
+            let other = PreparedLicense {
+                body: terms.encode(),
+                sealed: right.sealed.clone(),
+            };
+            self.invalid(
+                "license",
+                &format!("parts-{name}"),
+                [&[BODY], &parts(&other)[..]].concat(),
+            );
+        }
+    }
+
+    fn exchanges(&mut self) {
+        let world = &*WORLD;
+        let both: [(&'static str, &[u8], &[u8]); 2] = [
+            ("license_request", &world.request.body, &world.request.signed),
+            (
+                "enrolment_request",
+                &world.enrolment.body,
+                &world.enrolment.signed,
+            ),
+        ];
+        for (target, body, signed) in both {
+            self.valid(target, "body", [&[BODY], body].concat());
+            self.valid(target, "message", [&[0], signed].concat());
+        }
+        let discovery = world.discovery().encode();
+        self.valid("discovery", "body", [&[BODY], &discovery[..]].concat());
+        self.valid(
+            "discovery",
+            "message",
+            [&[0], &world.sign::<Discovery>(&discovery, &[])[..]].concat(),
+        );
+        let chainless = Discovery {
+            request_encryption: Vec::new(),
+            ..world.discovery()
+        };
+        self.invalid(
+            "discovery",
+            "body-without-chain",
+            [&[BODY], &chainless.encode()[..]].concat(),
+        );
+        let license = signed_license(&world.prepared(world.license_body().encode()));
+        self.valid(
+            "license_response",
+            "license",
+            [&[BODY], &world.response(license).encode()[..]].concat(),
+        );
+        self.valid(
+            "license_response",
+            "denial",
+            [&[BODY], &denied().encode()[..]].concat(),
+        );
+        let result = KeyResult {
+            kid: KID,
+            license: None,
+            denial: None,
+        };
+        let neither = LicenseResponse {
+            results: vec![result],
+            ..denied()
+        };
+        self.invalid(
+            "license_response",
+            "neither",
+            [&[BODY], &neither.encode()[..]].concat(),
+        );
+        let response = world.enrolled(&world.enrolment);
+        self.valid(
+            "enrolment_response",
+            "body",
+            [&[BODY], &response.encode()[..]].concat(),
+        );
+        let mut one_share = response.clone();
+        one_share.shares.pop();
+        self.invalid(
+            "enrolment_response",
+            "one-share",
+            [&[BODY], &one_share.encode()[..]].concat(),
+        );
+        let mut swapped = response;
+        swapped.shares.reverse();
+        self.invalid(
+            "enrolment_response",
+            "shares-swapped",
+            [&[BODY], &swapped.encode()[..]].concat(),
+        );
+    }
+}
+
+/// A license for the client under terms that are not the right ones, each wrong or other in one way.
+fn other_terms() -> Vec<(&'static str, LicenseBody)> {
+    let right = || WORLD.license_body();
+    let mut other_device = right();
+    other_device.binding.id = Bytes(vec![1; 32]);
+    let mut domain = right();
+    domain.binding.kind = BindingKind::Domain;
+    let mut two_keys = right();
+    two_keys.keys.push(two_keys.keys.first().unwrap().clone());
+    let mut other_kid = right();
+    other_kid.keys.first_mut().unwrap().kid = Kid::new([9; 16]);
+    vec![
+        (
+            "longer",
+            LicenseBody {
+                end: Some(NOW.plus(2 * DAY)),
+                ..right()
+            },
+        ),
+        ("endless", LicenseBody { end: None, ..right() }),
+        (
+            "ended",
+            LicenseBody {
+                end: Some(NOW),
+                ..right()
+            },
+        ),
+        (
+            "backwards",
+            LicenseBody {
+                begin: Some(NOW),
+                end: Some(NOW),
+                ..right()
+            },
+        ),
+        (
+            "no-right",
+            LicenseBody {
+                rights: Vec::new(),
+                ..right()
+            },
+        ),
+        (
+            "lower-level",
+            LicenseBody {
+                minimum_security_level: None,
+                ..right()
+            },
+        ),
+        (
+            "in-memory",
+            LicenseBody {
+                persistent: false,
+                nonce: Some(WORLD.request.nonce),
+                ..right()
+            },
+        ),
+        (
+            "other-nonce",
+            LicenseBody {
+                persistent: false,
+                nonce: Some(WORLD.enrolment.nonce),
+                ..right()
+            },
+        ),
+        (
+            "leaf",
+            LicenseBody {
+                kind: LicenseKind::Leaf,
+                ..right()
+            },
+        ),
+        (
+            "future-version",
+            LicenseBody {
+                version: 2,
+                ..right()
+            },
+        ),
+        ("other-device", other_device),
+        ("domain", domain),
+        ("two-keys", two_keys),
+        ("other-kid", other_kid),
+    ]
+}
+
+fn denied() -> LicenseResponse {
+    let denial = Denial {
+        code: 301,
+        sentence: "not bought".into(),
+        url: Some("https://shop.example/".into()),
+    };
+    let result = KeyResult {
+        kid: KID,
+        license: None,
+        denial: Some(denial),
+    };
+    LicenseResponse {
+        results: vec![result],
+        ..WORLD.response(Vec::new())
+    }
+}
+
+fn signed_license(prepared: &PreparedLicense) -> Vec<u8> {
+    WORLD.sign::<LicenseBody>(&prepared.body, &[&prepared.sealed])
+}
+
+/// Two bytes of length and the body, then the sealed part.
+fn parts(prepared: &PreparedLicense) -> Vec<u8> {
+    [&part(&prepared.body)[..], &prepared.sealed].concat()
+}
+
+fn certificates(role: Role, at: Timestamp, chain: &[Vec<u8>]) -> Vec<u8> {
+    let chain: Vec<u8> = chain.iter().flat_map(|der| part(der)).collect();
+    [&[role.number() - 1], &at.0.to_be_bytes()[..], &chain].concat()
+}
+
+fn part(bytes: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(bytes.len()).unwrap();
+    [&len.to_be_bytes(), bytes].concat()
+}
+
+fn flipped(bytes: &[u8], at: usize) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    *bytes.get_mut(at).unwrap() ^= 1;
+    bytes
+}
+
+fn zeroed(bytes: &[u8], range: core::ops::Range<usize>) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes.get_mut(range).unwrap().fill(0);
+    bytes
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    hex::decode(text.replace(' ', "")).unwrap()
+}

@@ -1,0 +1,72 @@
+"""Judges vector files with stock packages.
+
+    python judge_vectors.py FOLDER
+
+Prints a JSON object: for every vector of the types license, license response and discovery document,
+either what the receiver learns or the step that refuses.
+"""
+
+import json
+import pathlib
+import sys
+
+import keyward_peer as peer
+import make_request
+
+
+def license(inputs, message, now):
+    keys = {suite: bytes.fromhex(inputs[f"device-sealing-key-{suite}"]) for suite in (1, 2)}
+    arriving_at = now if inputs["arrives"] == "in-response" else None
+    root, device_id = bytes.fromhex(inputs["root"]), bytes.fromhex(inputs["device-id"])
+    opened = peer.open_license(message, root, keys, device_id, arriving_at)
+    nonce = peer.loads(peer.loads(peer.loads(message).value[2])[0]).get(8)
+    if nonce is not None and nonce.hex() != inputs.get("request-nonce"):
+        raise peer.Refused("V-024", "the nonce of another request")
+    return {name: opened[name] for name in ("license-id", "kid", "content-key", "proof-key")}
+
+
+def license_response(inputs, message, now):
+    given = {
+        "root": inputs["root"],
+        "at": now,
+        "request-digest": inputs["request-digest"],
+        "nonce": inputs["request-nonce"],
+        "response-key": inputs["response-key"],
+        "kids": inputs["request-kids"].split(" "),
+        "device-id": inputs["device-id"],
+        "sealing-keys": {suite: inputs[f"device-sealing-key-{suite}"] for suite in ("1", "2")},
+        "response": message.hex(),
+    }
+    opened = make_request.response(given)
+    results = opened["results"].items()
+    return {
+        "granted": " ".join(kid for kid, result in results if "denied" not in result),
+        "denied": " ".join(f"{kid}:{result['denied']}" for kid, result in results if "denied" in result),
+        "server-time": str(opened["server-time"]),
+    }
+
+
+def discovery(inputs, message, now):
+    found = make_request.discover(message, bytes.fromhex(inputs["root"]), now)
+    return {"license-path": found["path"]}
+
+
+JUDGES = {"license": license, "license-response": license_response, "discovery": discovery}
+
+
+def judge(vector):
+    try:
+        return {"learns": JUDGES[vector["message_type"]](vector["inputs"], bytes.fromhex(vector["message"]), vector["now"])}
+    except peer.Refused as refused:
+        return {"refused": refused.args[0]}
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        return {"refused": "V-001", "why": repr(error)}
+
+
+def main():
+    vectors = [json.loads(path.read_text()) for path in sorted(pathlib.Path(sys.argv[1]).glob("*.json"))]
+    print(json.dumps({vector["name"]: judge(vector) for vector in vectors if vector["message_type"] in JUDGES}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Makes a license request with stock packages, or opens the response to one. JSON in, JSON out.
+
+    python make_request.py request  < {"root", "discovery", "at", "suite", "chain", "signing-key", "kids"}
+    python make_request.py response < {"root", "at", "request-digest", "nonce", "response-key", "kids",
+                                       "device-id", "sealing-keys", "response"}
+
+Bytes are hexadecimal; `chain` and `kids` are lists, `sealing-keys` an object by suite. `request` trusts
+nothing but the root: it verifies the discovery document and takes path and key from it. It prints the
+request, and beside it what `response` needs. Exit status 1: refused.
+"""
+
+import hashlib
+import json
+import sys
+
+import keyward_peer as peer
+from cryptography.hazmat.primitives import serialization
+
+DISCOVERY = "application/vnd.keyward.discovery+cose", "keyward/1 discovery"
+REQUEST = "application/vnd.keyward.license-request+cose", "keyward/1 license-request"
+RESPONSE = "application/vnd.keyward.license-response+cose", "keyward/1 license-response"
+
+
+def request(given):
+    root, at, suite = bytes.fromhex(given["root"]), given["at"], given["suite"]
+    server = discover(bytes.fromhex(given["discovery"]), root, at)
+    certificate = server["certificate"].public_bytes(serialization.Encoding.DER)
+    recipient = hashlib.sha256(certificate).digest()
+    nonce, response_key = peer.random(16), peer.random(32)
+    body = {
+        1: peer.PROTOCOL_VERSION,
+        2: recipient,
+        3: nonce,
+        4: response_key,
+        6: [bytes.fromhex(kid) for kid in given["kids"]],
+        7: {1: "keyward-peer", 2: "1", 3: "python"},
+        8: {1: [1, 2, 3], 2: [10, 11, 12], 4: [1, 2], 5: 1},
+        9: True,
+        12: {1: at, 3: 1},
+        13: {1: peer.random(16), 2: 1},
+        14: True,
+        70000: "skip me",
+    }
+    encoded = peer.dumps(body)
+    chain = [bytes.fromhex(der) for der in given["chain"]]
+    signed = peer.sign1(*REQUEST, [encoded], chain, bytes.fromhex(given["signing-key"]))
+    key = next(key[2] for key in peer.claims(server["certificate"])[5] if key[1] == suite)
+    info = peer.binding(REQUEST[1], suite, recipient)
+    encapsulated, ciphertext = peer.hpke_seal(suite, key, info, signed)
+    envelope = {1: peer.PROTOCOL_VERSION, 2: suite, 3: recipient, 4: encapsulated, 5: ciphertext}
+    return {
+        "request": peer.dumps(envelope).hex(),
+        "path": server["path"],
+        "request-digest": hashlib.sha256(encoded).hexdigest(),
+        "nonce": nonce.hex(),
+        "response-key": response_key.hex(),
+    }
+
+
+def discover(document, root, at):
+    """V-060 to V-062: where to ask and whom to seal to."""
+    _, body, _ = peer.verify_sign1(document, *DISCOVERY, root, peer.LICENSE_SERVER, lambda _: [at])
+    peer.critical("discovery document", body, set(range(1, 8)))
+    if body[2] != hashlib.sha256(root).digest():
+        raise peer.Refused("V-060", "another operator")
+    if body[6] > at + 300 or at >= body[7]:
+        raise peer.Refused("V-061", "not in use")
+    return {"certificate": peer.verify_chain(body[3], root, peer.REQUEST_ENCRYPTION, at), "path": body[4]}
+
+
+def response(given):
+    root, at = bytes.fromhex(given["root"]), given["at"]
+    digest = bytes.fromhex(given["request-digest"])
+    envelope, secret = bytes.fromhex(given["response"]), bytes.fromhex(given["response-key"])
+    signed = peer.open_response(envelope, secret, digest, RESPONSE[1])
+    _, body, _ = peer.verify_sign1(signed, *RESPONSE, root, peer.LICENSE_SERVER, lambda _: [at])
+    peer.critical("license response", body, set(range(1, 9)))
+    if body[2] != digest or body[3] != bytes.fromhex(given["nonce"]):
+        raise peer.Refused("V-012", "the answer to another request")
+    keys = {int(suite): bytes.fromhex(key) for suite, key in given["sealing-keys"].items()}
+    asked, results = set(given["kids"]), {}
+    for result in body[4]:
+        kid = result[1].hex()
+        if kid not in asked or (2 in result) == (3 in result):
+            raise peer.Refused("V-014", "a result that does not fit the request")
+        asked.remove(kid)
+        results[kid] = {"denied": result[3][1]} if 3 in result else granted(result, given, root, keys, at)
+    return {"results": results, "server-time": body[6]}
+
+
+def granted(result, given, root, keys, at):
+    opened = peer.open_license(result[2], root, keys, bytes.fromhex(given["device-id"]), at)
+    if opened["kid"] != result[1].hex():
+        raise peer.Refused("V-025", "a license for another key id")
+    return opened
+
+
+def main():
+    action = {"request": request, "response": response}.get("".join(sys.argv[1:]))
+    if action is None:
+        sys.exit(__doc__)
+    try:
+        print(json.dumps(action(json.load(sys.stdin))))
+    except peer.Refused as refused:
+        print(json.dumps({"refused": refused.args[0], "why": refused.args[1]}))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
