@@ -74,9 +74,11 @@ impl NativeError {
                 "check the folder's permissions and the free space, then try again; nothing was lost"
             }
             Self::StoreInUse(_) => "wait until the other process has ended, or name another client directory",
-            Self::Store { .. } => "check the free space and the disk; nothing that was confirmed is lost",
+            Self::Store { .. } => {
+                "check the folder's permissions, the free space and the disk; nothing that was confirmed is lost"
+            }
             Self::Keys { .. } => {
-                "restore the whole client directory from its backup, or enrol as a new device"
+                "restore the whole client directory from its backup, or remove it and enrol as a new device"
             }
             Self::Transport(_) => "check the network and that the license server is running, then try again",
         }

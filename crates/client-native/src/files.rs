@@ -8,15 +8,14 @@ use std::{
 
 use crate::NativeError;
 
-/// Makes a directory that only its owner may enter, if it is not there.
+/// Makes a directory that only its owner may enter, if it is not there. One that is there keeps its
+/// permissions: it may be shared, and each file in it is its owner's alone.
 pub(crate) fn make_private_dir(path: &Path) -> Result<(), NativeError> {
-    fs::create_dir_all(path).map_err(at("make", path))?;
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
     #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(at("protect", path))?;
-    }
-    Ok(())
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(at("make", path))
 }
 
 /// Replaces a file atomically and durably. The new file can be read by its owner alone.

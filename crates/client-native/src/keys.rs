@@ -20,8 +20,13 @@ const KEYS: &str = "device.keys";
 const SECRET: &str = "device.secret";
 const AAD: &[u8] = b"keyward/1 device-keys";
 
-/// Reads the device's keys, or makes them if there are none at all.
-pub(crate) fn open(folder: &Path, rng: &mut impl CryptoRng) -> Result<SoftwareKeys, NativeError> {
+/// Reads the device's keys, or makes them if there are none at all. Where there is a store already
+/// (`store_exists`), there were keys, and new ones would not open it: then none are made.
+pub(crate) fn open(
+    folder: &Path,
+    store_exists: bool,
+    rng: &mut impl CryptoRng,
+) -> Result<SoftwareKeys, NativeError> {
     let (keys_path, secret_path) = (folder.join(KEYS), folder.join(SECRET));
     let fault = |error| NativeError::Keys {
         path: keys_path.clone(),
@@ -29,6 +34,7 @@ pub(crate) fn open(folder: &Path, rng: &mut impl CryptoRng) -> Result<SoftwareKe
     };
     let secret = read_if_there(&secret_path)?.map(SecretBytes::new);
     match (read_if_there(&keys_path)?, secret) {
+        (None, _) if store_exists => Err(fault(KeysFault::Missing(KEYS))),
         // A secret without keys is what a crash between the two writes leaves.
         (None, secret) => {
             let secret = match secret {

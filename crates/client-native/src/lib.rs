@@ -149,8 +149,8 @@ impl NativeClient {
     ) -> Result<Self, NativeError> {
         files::make_private_dir(folder)?;
         let files = StoreFiles::open(folder)?;
-        let keys = keys::open(folder, &mut UnwrapErr(SysRng))?;
         let epoch = files.epoch()?;
+        let keys = keys::open(folder, epoch.is_some(), &mut UnwrapErr(SysRng))?;
         let mut host = Host {
             files,
             transport,

@@ -1,9 +1,12 @@
 //! The license store's host: one redb table and the epoch file.
 
-use std::path::{Path, PathBuf};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+};
 
 use keyward_client::store::{Batch, RecordKey};
-use redb::{Database, DatabaseError, ReadableDatabase, TableDefinition};
+use redb::{Database, ReadableDatabase, TableDefinition};
 
 use crate::{
     NativeError,
@@ -27,13 +30,14 @@ impl StoreFiles {
     /// Opens or makes the database. It stays locked against other processes until it is dropped.
     pub(crate) fn open(folder: &Path) -> Result<Self, NativeError> {
         let path = folder.join(DATABASE);
-        let database = Database::create(&path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => NativeError::StoreInUse(path.clone()),
-            other => NativeError::Store {
-                path: path.clone(),
-                error: Box::new(other.into()),
-            },
-        })?;
+        let database =
+            guarded(|| Database::create(&path).map_err(redb::Error::from)).map_err(|error| match error {
+                redb::Error::DatabaseAlreadyOpen => NativeError::StoreInUse(path.clone()),
+                other => NativeError::Store {
+                    path: path.clone(),
+                    error: Box::new(other),
+                },
+            })?;
         let files = Self {
             database,
             path,
@@ -57,7 +61,7 @@ impl StoreFiles {
                 .map(|key| Ok(table.get(key.as_bytes())?.map(|value| value.value().to_vec())))
                 .collect()
         };
-        read().map_err(|error| self.failed(error))
+        guarded(read).map_err(|error| self.failed(error))
     }
 
     /// Carries out a batch: the records first, then the epoch file.
@@ -87,7 +91,7 @@ impl StoreFiles {
             transaction.commit()?;
             Ok(())
         };
-        write().map_err(|error| self.failed(error))
+        guarded(write).map_err(|error| self.failed(error))
     }
 
     fn failed(&self, error: redb::Error) -> NativeError {
@@ -96,6 +100,17 @@ impl StoreFiles {
             error: Box::new(error),
         }
     }
+}
+
+/// redb panics on some pages that a disk or a person has garbled. To a caller that is damage like any
+/// other: the flow ends with an error. Nothing is used after a panic but to close the file.
+fn guarded<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+    let damaged = |_| {
+        Err(redb::Error::Corrupted(
+            "a page does not hold what it should".to_owned(),
+        ))
+    };
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(damaged)
 }
 
 fn protect(path: &Path) -> Result<(), NativeError> {

@@ -5,7 +5,7 @@ use keyward_crypto::Secret;
 use keyward_license::{
     codec::{Bytes, Wire, grease},
     discovery::media_type,
-    envelope::SealedRequest,
+    envelope::{SealedRequest, SealedResponse},
     error_code::ErrorCode,
     ids::{Digest, Kid, Nonce},
     license::{KeyType, LicenseBody},
@@ -19,7 +19,7 @@ use crate::{
     device::KeyStore,
     flow::{Answer, Io, Outgoing},
     install::Acquired,
-    operator::{self, Server},
+    operator::{self, Operator, Server},
     store::{Pending, Write},
 };
 
@@ -27,7 +27,7 @@ use crate::{
 const PENDING_LIFETIME: u64 = 30 * 86_400;
 
 /// What to ask for.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Wanted {
     /// Content headers (PlayReady Objects) as found in the content.
     pub content_headers: Vec<Vec<u8>>,
@@ -67,15 +67,30 @@ impl Wanted {
     }
 }
 
+/// Without the token, which is a credential, and the application's bytes, which may hold one.
+impl core::fmt::Debug for Wanted {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Wanted")
+            .field("kids", &self.kids)
+            .field("license_url", &self.license_url)
+            .field("in_memory", &self.in_memory)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     /// Steps 6 to 10 of the main job: request, send, install.
     pub(crate) async fn run_acquire(&mut self, io: &Io, wanted: &Wanted) -> Result<Acquired, ClientError> {
         let (operator, origin) = self.target(wanted)?;
-        match self.exchange(io, wanted, operator, &origin).await {
+        let server = match self.stored_server(io, &operator, &origin) {
+            Ok(server) => server,
+            Err(_) => self.refresh_server(io, &operator, &origin).await?,
+        };
+        match self.exchange(io, wanted, operator, &server).await {
             // The server rolled its request-encryption certificate: once more with a fresh document.
             Err(ClientError::ServerRefused(problem)) if rolled(problem.code) => {
-                self.forget_discovery(&operator);
-                self.exchange(io, wanted, operator, &origin).await
+                let server = self.refresh_server(io, &operator, &origin).await?;
+                self.exchange(io, wanted, operator, &server).await
             }
             other => other,
         }
@@ -93,17 +108,13 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         io: &Io,
         wanted: &Wanted,
         operator: Digest,
-        origin: &str,
+        server: &Server,
     ) -> Result<Acquired, ClientError> {
-        let server = match self.stored_server(io, &operator, origin) {
-            Ok(server) => server,
-            Err(_) => self.refresh_server(io, &operator, origin).await?,
-        };
-        let request = self.make_request(io, wanted, operator, &server).await?;
+        let request = self.make_request(io, wanted, operator, server).await?;
         let sent = io.moment().monotonic;
         let answer = io
             .send(Outgoing {
-                url: server.license_url,
+                url: server.license_url.clone(),
                 content_type: Some(media_type::LICENSE_REQUEST),
                 body: request,
             })
@@ -111,6 +122,9 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let Answer { status: 200, body } = answer else {
             return Err(operator::refusal_of(&answer));
         };
+        if SealedResponse::decode(&body).is_err() {
+            return Err(ClientError::NotAnAnswer { status: 200 });
+        }
         let round_trip = io.moment().monotonic.saturating_sub(sent);
         self.run_install(io, &body, Some(round_trip)).await
     }
@@ -151,9 +165,19 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     /// The server as the stored discovery document describes it, if that is still in use.
     fn stored_server(&self, io: &Io, operator: &Digest, origin: &str) -> Result<Server, ClientError> {
         let operator = self.operators.get(operator).ok_or(NOT_ENROLLED)?;
+        self.read_server(io, operator, &operator.discovery, origin)
+    }
+
+    fn read_server(
+        &self,
+        io: &Io,
+        operator: &Operator,
+        document: &[u8],
+        origin: &str,
+    ) -> Result<Server, ClientError> {
         let known = self.store.head().clock;
         operator::read_discovery(
-            &operator.discovery,
+            document,
             &operator.anchor,
             &operator.profile,
             operator.weakest_suite(),
@@ -163,23 +187,17 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         )
     }
 
-    /// Fetches the discovery document anew and remembers it.
+    /// Fetches the discovery document anew and, if it passes its checks, remembers it.
     async fn refresh_server(&mut self, io: &Io, id: &Digest, origin: &str) -> Result<Server, ClientError> {
         let document = operator::fetch_discovery(io, origin).await?;
+        let operator = self.operators.get(id).ok_or(NOT_ENROLLED)?;
+        let server = self.read_server(io, operator, &document, origin)?;
         let operator = self.operators.get_mut(id).ok_or(NOT_ENROLLED)?;
         operator.discovery = document;
-        let server = self.stored_server(io, id, origin)?;
-        let operator = self.operators.get_mut(id).ok_or(NOT_ENROLLED)?;
         operator.best_suite = operator.best_suite.max(server.suite.number());
         let write = Write::Put(self.store.operator_key(id)?, operator.to_record().encode());
         self.store.commit(io, &mut self.rng, vec![write], |_| ()).await?;
         Ok(server)
-    }
-
-    fn forget_discovery(&mut self, operator: &Digest) {
-        if let Some(operator) = self.operators.get_mut(operator) {
-            operator.discovery.clear();
-        }
     }
 
     /// Step 6: builds the request; it is sent only after it was committed as pending.

@@ -71,16 +71,20 @@ pub(crate) fn raise(clock: &mut Clock, now: Timestamp) {
     }
 }
 
-/// Takes over the time of a nonce-bound answer. `round_trip` is in milliseconds, measured on a clock
+/// Takes over the time of a nonce-bound answer. The floor never falls below a time that a server told
+/// freshly before, even if the local clock has raised it since. `round_trip` is in milliseconds, measured on a clock
 /// that never steps; `None` if request and answer were handled by different processes.
 pub(crate) fn adopt(clock: &mut Clock, server_time: Timestamp, round_trip: Option<u64>) {
     let fresh = round_trip.is_some_and(|millis| millis <= LONGEST_ROUND_TRIP);
     let may_lower = fresh && !clock.floor_is_trusted;
-    if server_time > clock.floor || may_lower {
-        (clock.floor, clock.floor_is_trusted) = (server_time, true);
-    }
     if fresh {
         clock.last_trusted = clock.last_trusted.max(Some(server_time));
+    }
+    if server_time > clock.floor || may_lower {
+        clock.floor = clock
+            .last_trusted
+            .map_or(server_time, |told| told.max(server_time));
+        clock.floor_is_trusted = true;
     }
 }
 
@@ -174,6 +178,13 @@ mod tests {
             clock.floor,
             Timestamp(1_000),
             "a floor that a server told is not lowered"
+        );
+        raise(&mut clock, Timestamp(5_000));
+        adopt(&mut clock, Timestamp(500), Some(20));
+        assert_eq!(
+            clock.floor,
+            Timestamp(1_000),
+            "not even after the local clock has raised it"
         );
     }
 

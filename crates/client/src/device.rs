@@ -12,6 +12,7 @@ use keyward_license::{
     ids::DeviceId,
 };
 use rand_core::CryptoRng;
+use zeroize::Zeroize;
 
 /// Where the device's private keys live: in memory ([`SoftwareKeys`]), in a token or in an enclave.
 /// The keys themselves never come out.
@@ -102,12 +103,15 @@ impl SoftwareKeys {
         let sealing = file
             .sealing
             .into_iter()
-            .map(|key| {
+            .map(|mut key| {
                 let suite = Suite::from_number(key.suite).ok_or(DecodeError::UnknownNumber {
                     what: "suite",
                     number: key.suite,
                 })?;
-                Ok(KeyPair::from_private(suite, SecretBytes::new(key.private_key.0))?)
+                Ok(KeyPair::from_private(
+                    suite,
+                    SecretBytes::new(core::mem::take(&mut key.private_key.0)),
+                )?)
             })
             .collect::<Result<Vec<_>, KeysError>>()?;
         Ok(Self {
@@ -192,6 +196,12 @@ cbor_map! {
         [1] suite: u64,
         /// The private key's encoding.
         [2] private_key: Bytes,
+    }
+}
+
+impl Drop for PrivateKey {
+    fn drop(&mut self) {
+        self.private_key.0.zeroize();
     }
 }
 

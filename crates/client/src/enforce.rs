@@ -4,7 +4,7 @@ use keyward_content::file::{FileError, LockedFile, Opener};
 use keyward_crypto::{ContentKey, CryptoError};
 use keyward_license::{
     ids::{Digest, Kid, LicenseId},
-    license::{KeyType, License, LicenseKeys, Right},
+    license::{KeyType, License, Right},
     time::Timestamp,
     usage_rules::{Decision, Host, Refusal, evaluate},
 };
@@ -120,20 +120,19 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             self.store_floor(io).await?;
         }
         let description = body.single_key()?;
-        let keys = self.open_license_key(&candidate.license)?;
-        let key = keys.keys.first().ok_or(CryptoError::NotOpened)?;
         Ok(Bound {
             kid,
             key_type: description.key_type,
-            key: ContentKey::from_slice(&key.0)?,
+            key: self.open_content_key(&candidate.license)?,
             license: body.id,
             until,
             persistent: body.persistent,
         })
     }
 
-    /// V-023: opens the sealed part with the device's key, under the hash of the body.
-    pub(crate) fn open_license_key(&self, license: &License) -> Result<LicenseKeys, ClientError> {
+    /// V-023: opens the sealed part with the device's key, under the hash of the body, and takes out the
+    /// one content key that is described there.
+    pub(crate) fn open_content_key(&self, license: &License) -> Result<ContentKey, ClientError> {
         let sealed = license.sealed();
         let opened = self.keys.open(
             license.suite(),
@@ -141,7 +140,9 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             &sealed.encapsulated.0,
             &sealed.ciphertext.0,
         )?;
-        Ok(license.read_keys(&opened)?)
+        let keys = license.read_keys(&opened)?;
+        let key = keys.keys.first().ok_or(CryptoError::NotOpened)?;
+        Ok(ContentKey::from_slice(&key.0)?)
     }
 
     /// Every license of the key, verified again and judged. A license that no longer verifies (its

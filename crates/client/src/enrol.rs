@@ -26,6 +26,9 @@ use crate::{
     store::Write,
 };
 
+/// Version of the operator profile's format.
+const PROFILE_VERSION: u64 = 1;
+
 /// What enrolment gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Enrolled {
@@ -46,7 +49,12 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         profile: OperatorProfile,
         token: String,
     ) -> Result<Enrolled, ClientError> {
-        let anchor = Anchor::from_der(&profile.root.0)?;
+        if profile.version != PROFILE_VERSION {
+            return Err(ClientError::ProfileRefused("it is of another version"));
+        }
+        let anchor = Anchor::from_der(&profile.root.0)
+            .map_err(|_| ClientError::ProfileRefused("its root is not a certificate"))?;
+        let id = profile.operator();
         let url = profile
             .license_servers
             .first()
@@ -55,7 +63,9 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let discovery = operator::fetch_discovery(io, &origin).await?;
         let known = self.store.head().clock;
         let reading = clock::read(&known, io.moment());
-        let weakest = profile.minimum_suite;
+        // Enrolling again does not make the device forget the best suite that it has seen.
+        let best_seen = self.operators.get(&id).map_or(0, |known| known.best_suite);
+        let weakest = profile.minimum_suite.max(best_seen);
         let server = operator::read_discovery(
             &discovery,
             &anchor,
@@ -82,12 +92,12 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let (chain, certificate, claims) = self.read_certificate(&response, &anchor, &digest, at)?;
 
         let enrolled = Enrolled {
-            operator: profile.operator(),
+            operator: id,
             operator_name: profile.name.clone(),
             security_level: claims.security_level,
             valid_until: Timestamp(certificate.not_after()),
         };
-        let best_suite = server.suite.number();
+        let best_suite = best_seen.max(server.suite.number());
         let operator = Operator {
             profile,
             anchor,
@@ -96,7 +106,6 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             discovery,
             best_suite,
         };
-        let id = operator.id();
         let write = Write::Put(self.store.operator_key(&id)?, operator.to_record().encode());
         let server_time = response.server_time;
         self.store
@@ -164,14 +173,19 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         };
         let clock = self.store.head().clock;
         let moment = io.moment();
-        let at = |stated| clock::judge_at(&clock, moment, stated).unwrap_or(stated);
-        let opened = SealedResponse::decode(answer)?
+        // At the stated time as well: a signer cannot state a time beyond its own end.
+        let at = |stated| {
+            clock::judge_at(&clock, moment, stated)
+                .into_iter()
+                .chain([stated])
+                .collect()
+        };
+        let opened = SealedResponse::decode(answer)
+            .map_err(|_| ClientError::NotAnAnswer { status: 200 })?
             .open(EnrolmentResponse::CONTEXT, response_key, request)
             .map_err(refused)?;
         let response = Unverified::<EnrolmentResponse>::parse(opened.expose())
-            .and_then(|message| {
-                message.verify(anchor, Role::LicenseServer, |body| vec![at(body.server_time)])
-            })
+            .and_then(|message| message.verify(anchor, Role::LicenseServer, |body| at(body.server_time)))
             .map_err(refused)?
             .into_body();
         if response.request != *request || response.nonce != nonce {
@@ -209,7 +223,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let certificate = anchor
             .verify_chain(&chain, Role::Device, at)
             .map_err(|_| refused("its chain does not lead to the operator's root"))?;
-        let claims = Claims::of(&certificate)?;
+        let claims = Claims::of(&certificate).map_err(|_| refused("it has no claims"))?;
         if certificate.public_key() != self.keys.signer().public_key() {
             return Err(refused("it names another signing key"));
         }

@@ -1,7 +1,7 @@
 //! What a client can run into, sorted by who has to do something about it.
 
 use keyward_content::header::HeaderError;
-use keyward_crypto::CryptoError;
+use keyward_crypto::{ChainFault, CryptoError};
 use keyward_license::{
     codec::DecodeError, error_code::Problem, ids::Kid, response::Denial, signed::MessageError,
     usage_rules::Refusal,
@@ -13,7 +13,7 @@ use keyward_license::{
 pub enum ClientError {
     // What the user or operator can mend.
     /// No operator profile covers this license server URL.
-    #[error("no enrolled operator has the license server {url}")]
+    #[error("no enrolled operator has the license server {}", OneLine(url))]
     UnknownOperator {
         /// The URL, from the content header or the caller.
         url: String,
@@ -22,7 +22,7 @@ pub enum ClientError {
     #[error("{0}")]
     OperatorNotNamed(&'static str),
     /// A license server URL that must not be called.
-    #[error("the license server URL {url} is refused: {why}")]
+    #[error("the license server URL {} is refused: {why}", OneLine(url))]
     UrlRefused {
         /// The URL.
         url: String,
@@ -32,8 +32,11 @@ pub enum ClientError {
     /// The content names no license server and the caller named none.
     #[error("the content names no license server")]
     NoLicenseServer,
+    /// The operator profile is of another version or names no root certificate.
+    #[error("the operator profile is refused: {0}")]
+    ProfileRefused(&'static str),
     /// The content header is malformed.
-    #[error("the content header is malformed: {0}")]
+    #[error(transparent)]
     ContentHeader(#[from] HeaderError),
 
     // What the rules say.
@@ -52,7 +55,7 @@ pub enum ClientError {
         refusal: Refusal,
     },
     /// The license server denied a license.
-    #[error("the license server denied a license for key {kid}: {}", denial.sentence)]
+    #[error("the license server denied a license for key {kid}: {}", OneLine(&denial.sentence))]
     Denied {
         /// Key id.
         kid: Kid,
@@ -62,7 +65,7 @@ pub enum ClientError {
 
     // What the other side did wrong.
     /// The server answered with a problem document.
-    #[error("the license server refused: {} ({})", .0.detail, .0.name)]
+    #[error("the license server refused: {} ({})", OneLine(&.0.detail), OneLine(&.0.name))]
     ServerRefused(Problem),
     /// The server answered with something that is neither an answer nor a problem document.
     #[error("the license server answered with HTTP status {status} and no message of the protocol")]
@@ -98,7 +101,7 @@ pub enum ClientError {
     /// V-053: the certificate is not one for this device.
     #[error("the device certificate was refused: {0}")]
     CertificateRefused(&'static str),
-    /// V-060 to V-062: the discovery document is not one of this operator, or not in use.
+    /// V-060, V-061, V-062: the discovery document is not one of this operator, or not in use.
     #[error("the discovery document was refused: {0}")]
     DiscoveryRefused(&'static str),
 
@@ -112,6 +115,9 @@ pub enum ClientError {
     /// There are records, and the epoch file with their keys is gone.
     #[error("the license store's epoch file is missing, so its records cannot be read")]
     EpochMissing,
+    /// The host did not confirm a commit, so the store may be ahead of what this client knows of it.
+    #[error("a change to the license store was not confirmed, so its state is not known")]
+    CommitUnconfirmed,
     /// The store holds as much as it may.
     #[error("the license store is full: {0}")]
     StoreFull(&'static str),
@@ -169,6 +175,7 @@ impl ClientError {
             Self::UrlRefused { .. } | Self::NoLicenseServer => {
                 "name a license server of the operator's profile, over https or on this machine: `--server URL`"
             }
+            Self::ProfileRefused(_) => "ask the operator for its profile again",
             Self::ContentHeader(_) => "check that the file is whole and was protected by a Keyward packager",
             Self::NoLicense { .. } => "request one: `keyward acquire FILE`",
             Self::Refused { refusal, .. } => match refusal {
@@ -185,6 +192,11 @@ impl ClientError {
                 }
             }
             Self::NotAnAnswer { .. } => "check the license server URL: something else answers there",
+            Self::Message {
+                error:
+                    MessageError::Signer(CryptoError::ChainRefused(ChainFault::Expired | ChainFault::NotYetValid)),
+                ..
+            } => "check that the device's clock is right; if it is, tell the operator",
             Self::Message { .. }
             | Self::ResponseMismatch(_)
             | Self::LicenseRefused { .. }
@@ -195,12 +207,34 @@ impl ClientError {
             }
             Self::NoPendingRequest => "install each response once, on the device that made its request",
             Self::StoreDamaged(_) | Self::StoreRolledBack | Self::EpochMissing => {
-                "restore the whole client directory, or remove its store and epoch files and acquire licenses again"
+                "restore the whole client directory, or remove its store and epoch files, then enrol and acquire again"
+            }
+            Self::CommitUnconfirmed => {
+                "open the client again: it finds what was written and goes on from there"
             }
             Self::StoreFull(_) => "remove licenses that are no longer needed",
             Self::HostOutOfStep | Self::Crypto(_) | Self::Decode(_) => {
                 "this is a fault of the program; please report it with the message above"
             }
         }
+    }
+}
+
+/// Text that somebody else wrote, made fit for one line of a message: nothing in it ends the line, moves
+/// the cursor, reverses the text or goes on without end.
+struct OneLine<'a>(&'a str);
+
+/// Longest such text, in characters.
+const LONGEST_TEXT: usize = 300;
+
+impl core::fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let separates =
+            |c| matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let plain = |c: char| if c.is_control() || separates(c) { ' ' } else { c };
+        self.0
+            .chars()
+            .take(LONGEST_TEXT)
+            .try_for_each(|c| core::fmt::Write::write_char(f, plain(c)))
     }
 }

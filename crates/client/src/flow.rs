@@ -86,9 +86,12 @@ pub enum Progress<T> {
     Done(Result<T, ClientError>),
 }
 
+type Running<'a, T> = Pin<Box<dyn Future<Output = Result<T, ClientError>> + 'a>>;
+
 /// A running flow.
 pub struct Flow<'a, T> {
-    future: Pin<Box<dyn Future<Output = Result<T, ClientError>> + 'a>>,
+    /// None once the flow has ended: a future must not be polled again then.
+    future: Option<Running<'a, T>>,
     port: Rc<RefCell<Port>>,
 }
 
@@ -100,12 +103,13 @@ impl<'a, T> Flow<'a, T> {
     {
         let port = Rc::new(RefCell::new(Port::default()));
         Self {
-            future: Box::pin(start(Io(Rc::clone(&port)))),
+            future: Some(Box::pin(start(Io(Rc::clone(&port))))),
             port,
         }
     }
 
-    /// Runs until the next step or the end. The first reply is [`Reply::Start`].
+    /// Runs until the next step or the end. The first reply is [`Reply::Start`]. A flow that has ended
+    /// answers [`ClientError::HostOutOfStep`].
     pub fn resume(&mut self, reply: Reply, moment: Moment) -> Progress<T> {
         {
             let mut port = self.port.borrow_mut();
@@ -115,11 +119,17 @@ impl<'a, T> Flow<'a, T> {
                 other => Some(other),
             };
         }
+        let Some(mut future) = self.future.take() else {
+            return Progress::Done(Err(ClientError::HostOutOfStep));
+        };
         // The future only ever waits for a reply, which the next `resume` brings: no waker is needed.
-        match self.future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(result) => Progress::Done(result),
             Poll::Pending => match self.port.borrow_mut().step.take() {
-                Some(step) => Progress::Step(step),
+                Some(step) => {
+                    self.future = Some(future);
+                    Progress::Step(step)
+                }
                 None => Progress::Done(Err(ClientError::HostOutOfStep)),
             },
         }

@@ -87,13 +87,24 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             })
             .await?;
         // Memory only after the commit: whatever fails before leaves nothing usable.
-        let in_memory = accepted.iter().filter(|license| !license.persistent);
-        self.memory.extend(in_memory.map(|license| Held {
-            kid: license.kid,
-            operator: pending.operator,
-            license: license.bytes.clone(),
-        }));
+        for license in accepted.iter().filter(|license| !license.persistent) {
+            self.hold(Held {
+                kid: license.kid,
+                operator: pending.operator,
+                license: license.bytes.clone(),
+            });
+        }
         Ok(summary(response, &accepted))
+    }
+
+    /// Keeps a license in memory; the oldest of its key id makes room.
+    fn hold(&mut self, license: Held) {
+        let of_kid = self.memory.iter().filter(|held| held.kid == license.kid);
+        if of_kid.count() >= MAX_LICENSES_PER_KID {
+            let oldest = self.memory.iter().position(|held| held.kid == license.kid);
+            oldest.map(|at| self.memory.remove(at));
+        }
+        self.memory.push(license);
     }
 
     /// V-012 to V-014 for the response, V-020 to V-028 for each license in it.
@@ -113,7 +124,9 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let response = Unverified::<LicenseResponse>::parse(opened)
             .and_then(|message| {
                 message.verify(&operator.anchor, Role::LicenseServer, |body| {
-                    vec![clock::judge_at(&clock, moment, body.server_time).unwrap_or(body.server_time)]
+                    // At the stated time as well: a signer cannot state a time beyond its own end.
+                    let now = clock::judge_at(&clock, moment, body.server_time);
+                    now.into_iter().chain([body.server_time]).collect()
                 })
             })
             .map_err(|error| ClientError::Message {
@@ -189,7 +202,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             return Err(LicenseFault::WeakSuite);
         }
         // V-023
-        self.open_license_key(&license)
+        self.open_content_key(&license)
             .map_err(|_| LicenseFault::KeyNotOpened)?;
         Ok(Accepted {
             kid,
@@ -207,21 +220,30 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         license: &Accepted,
         writes: &mut Vec<Write>,
     ) -> Result<(), ClientError> {
+        let key = self.store.license_key(&license.kid, &license.id)?;
+        let now = clock::read(&self.store.head().clock, io.moment()).now;
         let mut kept = self.store.licenses(io, &license.kid).await?;
-        // Oldest first; a license from before the clock was set counts as oldest.
-        kept.sort_by_key(|(_, record)| record.installed);
+        // The same license again takes its own place.
+        kept.retain(|(other, _)| *other != key);
+        // What has ended goes first, then the oldest; one from before the clock was set counts as oldest.
+        kept.sort_by_cached_key(|(_, record)| (!self.is_over(record, now), record.installed));
         let surplus = (kept.len() + 1).saturating_sub(MAX_LICENSES_PER_KID);
         writes.extend(kept.into_iter().take(surplus).map(|(key, _)| Write::Delete(key)));
         let record = LicenseRecord {
             license: Bytes(license.bytes.clone()),
             operator: pending.operator,
-            installed: clock::read(&self.store.head().clock, io.moment()).now,
+            installed: now,
         };
-        writes.push(Write::Put(
-            self.store.license_key(&license.kid, &license.id)?,
-            record.encode(),
-        ));
+        writes.push(Write::Put(key, record.encode()));
         Ok(())
+    }
+
+    /// Whether a stored license can never be used again.
+    fn is_over(&self, record: &LicenseRecord, now: Option<Timestamp>) -> bool {
+        let end = self
+            .verified(&record.operator, &record.license.0)
+            .map(|license| license.body().end);
+        end.is_none_or(|end| end.zip(now).is_some_and(|(end, now)| now >= end))
     }
 }
 

@@ -64,10 +64,6 @@ impl Operator {
         }
     }
 
-    pub(crate) fn id(&self) -> Digest {
-        self.profile.operator()
-    }
-
     /// The suite a license must at least be sealed with (V-027).
     pub(crate) fn weakest_suite(&self) -> u64 {
         self.profile.minimum_suite.max(self.best_suite)
@@ -169,7 +165,8 @@ pub(crate) fn read_discovery(
         .iter()
         .filter_map(|key| Suite::from_number(key.suite))
         .collect();
-    let claims = Claims::of(&certificate)?;
+    let claims =
+        Claims::of(&certificate).map_err(|_| refused("its request-encryption certificate has no claims"))?;
     let (suite, public_key) = claims
         .best_sealing_key(&usable)
         .ok_or(refused("it offers no suite that this device has"))?;

@@ -14,13 +14,14 @@
 //!
 //! Rotating the epoch key makes every record unreadable at once. The generation counts commits: the
 //! store must be as new as its epoch file says, or newer by the one commit between whose two writes a
-//! crash may fall; it is also signed into requests, and the server refuses one that falls.
+//! crash may fall; opening closes that gap before anything else is written. The generation is also
+//! signed into requests, and the server refuses one that falls.
 
 mod index;
 pub mod memory;
 mod records;
 
-use keyward_crypto::{Secret, aead, kdf};
+use keyward_crypto::{Secret, SecretBytes, aead, kdf};
 use keyward_license::{
     cbor_map,
     codec::{DecodeError, Wire},
@@ -78,7 +79,7 @@ const KIND_PENDING: u8 = 3;
 const KIND_TOMBSTONE: u8 = 4;
 const KIND_OPERATOR: u8 = 5;
 
-/// Most licenses kept for one key id; the ones that ended first make room.
+/// Most licenses kept for one key id; those that have ended make room first, then the oldest.
 pub(crate) const MAX_LICENSES_PER_KID: usize = 8;
 
 cbor_map! {
@@ -105,6 +106,8 @@ pub(crate) struct Store {
     value_key: Secret<32>,
     name_key: Secret<32>,
     head: Head,
+    /// A commit was handed to the host and its end is not known: `head` may be older than the records.
+    unconfirmed: bool,
 }
 
 /// A record to write or delete.
@@ -131,14 +134,18 @@ impl Store {
             (None, Some(_)) => Err(ClientError::EpochMissing),
             (Some(epoch), None) if epoch.generation == 0 => Self::new(file_key, epoch, Head::default()),
             (Some(_), None) => Err(ClientError::StoreRolledBack),
-            (Some(epoch), Some(head)) => Self::new(file_key, epoch, Head::default())?.with_head(&head),
+            (Some(epoch), Some(head)) => {
+                let mut store = Self::new(file_key, epoch, Head::default())?.with_head(&head)?;
+                store.catch_up(io, rng).await?;
+                Ok(store)
+            }
         }
     }
 
     /// Writes the epoch file before any record, so that no crash leaves records without their key.
     async fn create(io: &Io, file_key: Secret<32>, rng: &mut impl CryptoRng) -> Result<Self, ClientError> {
         let epoch = EpochFile::fresh(rng);
-        let sealed = aead::seal(&file_key, EPOCH_AAD, &epoch.encode(), rng)?;
+        let sealed = epoch.seal(&file_key, rng)?;
         io.commit(Batch {
             puts: Vec::new(),
             deletes: Vec::new(),
@@ -146,6 +153,22 @@ impl Store {
         })
         .await?;
         Self::new(file_key, epoch, Head::default())
+    }
+
+    /// Writes the epoch file that a crash kept from being written. Without that, a second crash at the
+    /// same place would leave the records two commits ahead, which is what a set-back store looks like.
+    async fn catch_up(&mut self, io: &Io, rng: &mut impl CryptoRng) -> Result<(), ClientError> {
+        if self.epoch.generation < self.head.generation {
+            self.epoch.generation = self.head.generation;
+            let epoch = self.epoch.seal(&self.file_key, rng)?;
+            io.commit(Batch {
+                puts: Vec::new(),
+                deletes: Vec::new(),
+                epoch,
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     fn new(file_key: Secret<32>, epoch: EpochFile, head: Head) -> Result<Self, ClientError> {
@@ -160,6 +183,7 @@ impl Store {
             value_key,
             name_key,
             head,
+            unconfirmed: false,
         })
     }
 
@@ -270,7 +294,7 @@ impl Store {
     }
 
     /// Commits the writes together with a changed head. The store in memory changes only after the host
-    /// has confirmed.
+    /// has confirmed; if it never does, the store refuses to go on until it is opened again.
     pub(crate) async fn commit(
         &mut self,
         io: &Io,
@@ -278,6 +302,7 @@ impl Store {
         writes: Vec<Write>,
         change_head: impl FnOnce(&mut Head),
     ) -> Result<(), ClientError> {
+        self.ensure_confirmed()?;
         let mut batch = Batch {
             puts: Vec::new(),
             deletes: Vec::new(),
@@ -287,7 +312,8 @@ impl Store {
         for write in writes {
             match write {
                 Write::Put(key, value) => {
-                    let sealed = self.seal(&key, &value, rng)?;
+                    let value = SecretBytes::new(value);
+                    let sealed = self.seal(&key, value.expose(), rng)?;
                     changes.push(Change {
                         key,
                         digest: Some(index::digest(&sealed)),
@@ -309,10 +335,19 @@ impl Store {
             generation: head.generation,
             ..self.epoch.duplicate()
         };
-        batch.epoch = aead::seal(&self.file_key, EPOCH_AAD, &epoch.encode(), rng)?;
+        batch.epoch = epoch.seal(&self.file_key, rng)?;
+        self.unconfirmed = true;
         io.commit(batch).await?;
-        (self.head, self.epoch) = (head, epoch);
+        (self.head, self.epoch, self.unconfirmed) = (head, epoch, false);
         Ok(())
+    }
+
+    const fn ensure_confirmed(&self) -> Result<(), ClientError> {
+        if self.unconfirmed {
+            Err(ClientError::CommitUnconfirmed)
+        } else {
+            Ok(())
+        }
     }
 
     async fn find<T: Wire>(&self, io: &Io, key: RecordKey) -> Result<Option<T>, ClientError> {
@@ -337,7 +372,7 @@ impl Store {
         Ok(aead::seal(&self.value_key, &key.0, value, rng)?)
     }
 
-    fn unseal(&self, key: &RecordKey, sealed: &[u8]) -> Result<keyward_crypto::SecretBytes, ClientError> {
+    fn unseal(&self, key: &RecordKey, sealed: &[u8]) -> Result<SecretBytes, ClientError> {
         aead::open(&self.value_key, &key.0, sealed)
             .map_err(|_| ClientError::StoreDamaged("a record does not open under its key"))
     }
@@ -362,6 +397,11 @@ impl EpochFile {
         }
     }
 
+    fn seal(&self, file_key: &Secret<32>, rng: &mut impl CryptoRng) -> Result<Vec<u8>, ClientError> {
+        let clear = SecretBytes::new(self.encode());
+        Ok(aead::seal(file_key, EPOCH_AAD, clear.expose(), rng)?)
+    }
+
     const fn duplicate(&self) -> Self {
         Self {
             version: self.version,
@@ -382,3 +422,6 @@ fn read_epoch(file_key: &Secret<32>, sealed: &[u8]) -> Result<EpochFile, ClientE
         Err(DecodeError::Invalid("the store is of another version").into())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -179,6 +179,7 @@ impl Store {
         key: RecordKey,
         expected: Option<RecordDigest>,
     ) -> Result<Vec<Entry>, ClientError> {
+        self.ensure_confirmed()?;
         if expected.is_none() {
             return Ok(Vec::new());
         }

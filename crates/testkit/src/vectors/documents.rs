@@ -298,5 +298,5 @@ fn problems(all: &mut Vec<Vector>) {
     );
     let order = Expect::Invalid("V-001", "map keys are duplicate or not sorted");
     let unsorted = edited(&problem, |entries| entries.swap(0, 1));
-    push("problem-unsorted", "-4 before -2", &unsorted, &order);
+    push("problem-unsorted", "the entry before -2", &unsorted, &order);
 }

@@ -156,6 +156,13 @@ impl Seeds {
                 "user-info",
                 Discovery {
                     enrolment_path: "@evil.example/".into(),
+                    ..discovery.clone()
+                },
+            ),
+            (
+                "query",
+                Discovery {
+                    enrolment_path: "/enrol?to=evil".into(),
                     ..discovery
                 },
             ),

@@ -1,0 +1,96 @@
+//! What works: the main job on disk.
+
+use keyward_client::{ClientError, enforce::Availability, install::AcquiredKey, session::Acquisition};
+use keyward_client_native::{NativeClient, NativeError, NoTransport};
+
+use crate::world::{World, kid, open_offline, opens, wanted};
+
+#[test]
+fn a_device_enrols_acquires_and_opens_content_with_the_server_gone() {
+    let world = World::new();
+    let mut client = world.open().unwrap();
+    let id = client.device_id().unwrap();
+    assert_eq!(client.operators().count(), 0);
+    world.enrol(&mut client);
+    let acquired = client.acquire(wanted(1)).unwrap();
+    let [(_, AcquiredKey::Stored(license))] = acquired.outcomes[..] else {
+        panic!("{acquired:?}")
+    };
+    drop(client);
+
+    let mut client = open_offline(&world.folder()).unwrap();
+    assert_eq!(client.device_id().unwrap(), id);
+    assert_eq!(client.operators().count(), 1);
+    assert!(matches!(client.find(kid(1)).unwrap(), Availability::Ready { license: of, .. } if of == license));
+    let opened = client
+        .open_content(kid(1), wanted(1), Acquisition::Never)
+        .unwrap();
+    assert!(opens(&opened.bound));
+    assert_eq!(client.licenses().unwrap().len(), 1);
+    assert_eq!(client.remove_licenses(kid(1)).unwrap(), 1);
+    drop(client);
+
+    let mut client = open_offline(&world.folder()).unwrap();
+    let refused = client.open_content(kid(1), wanted(1), Acquisition::Never);
+    assert!(
+        matches!(refused, Err(NativeError::Client(ClientError::NoLicense { .. }))),
+        "{refused:?}"
+    );
+    let refused = client.open_content(kid(1), wanted(1), Acquisition::Reactive);
+    assert!(matches!(refused, Err(NativeError::Transport(_))), "{refused:?}");
+    let opened = {
+        drop(client);
+        world
+            .open()
+            .unwrap()
+            .open_content(kid(1), wanted(1), Acquisition::Reactive)
+    };
+    assert!(opens(&opened.unwrap().bound));
+}
+
+#[test]
+fn a_failure_of_the_network_is_no_failure_of_the_client() {
+    let world = World::licensed();
+    let mut client = open_offline(&world.folder()).unwrap();
+    for _ in 0..3 {
+        assert!(matches!(
+            client.acquire(wanted(2)),
+            Err(NativeError::Transport(_))
+        ));
+    }
+    assert!(opens(
+        &client
+            .open_content(kid(1), wanted(1), Acquisition::Never)
+            .unwrap()
+            .bound
+    ));
+}
+
+#[test]
+fn the_operating_systems_clock_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut client = NativeClient::open(folder.path(), Box::new(NoTransport)).unwrap();
+    assert_eq!(client.find(kid(1)).unwrap(), Availability::Missing);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_files_are_their_owners_alone_and_a_folder_that_was_there_keeps_its_mode() {
+    use std::{fs, os::unix::fs::PermissionsExt};
+    let world = World::licensed();
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&world.folder()), 0o700);
+    let names: Vec<_> = world.files().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(
+        names,
+        ["device.keys", "device.secret", "licenses.epoch", "licenses.redb"]
+    );
+    for name in names {
+        assert_eq!(mode(&world.folder().join(&name)), 0o600, "{name}");
+    }
+    let shared = world.beside("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o755)).unwrap();
+    drop(open_offline(&shared).unwrap());
+    assert_eq!(mode(&shared), 0o755);
+}

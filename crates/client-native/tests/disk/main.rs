@@ -1,0 +1,19 @@
+//! The native client on a real disk, in real processes.
+//!
+//! The server is `keyward_testkit::fake_server` in this process, and the clock stands at the time at
+//! which its certificates are valid; files, locks, processes and their deaths are real.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panic"
+)]
+
+mod files;
+mod happy;
+mod messages;
+mod process;
+mod secrets;
+mod world;

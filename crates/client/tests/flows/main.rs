@@ -1,0 +1,24 @@
+//! The client's flows against a license server in memory, in virtual time.
+//!
+//! Every test says in its name what holds, with the number of the rule in `spec/rules.md`. The server is
+//! `keyward_testkit::fake_server`, bent where a test needs a dishonest one; the store, the clock and the
+//! network are [`world::World`]'s.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panic"
+)]
+
+mod acquire;
+mod crash;
+mod discovery;
+mod enforce;
+mod enrol;
+mod license;
+mod messages;
+mod response;
+mod store;
+mod world;

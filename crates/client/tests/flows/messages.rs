@@ -1,0 +1,165 @@
+//! Every message of the client: what and why in one lower-case line, and what to do next.
+
+use keyward_client::{ClientError, LicenseFault};
+use keyward_content::header::HeaderError;
+use keyward_crypto::{ChainFault, CryptoError};
+use keyward_license::{
+    codec::DecodeError,
+    error_code::{ErrorCode, Problem},
+    response::Denial,
+    signed::MessageError,
+    usage_rules::Refusal,
+};
+use keyward_testkit::pki::NOW;
+
+use crate::world::kid;
+
+fn denied(sentence: &str) -> ClientError {
+    ClientError::Denied {
+        kid: kid(1),
+        denial: Denial {
+            code: 301,
+            sentence: sentence.into(),
+            url: None,
+        },
+    }
+}
+
+fn license(fault: LicenseFault) -> ClientError {
+    ClientError::LicenseRefused { kid: kid(1), fault }
+}
+
+fn every_error() -> Vec<ClientError> {
+    let url = || "https://evil.example/".to_owned();
+    let refused = |refusal| ClientError::Refused { kid: kid(1), refusal };
+    let message = |error| ClientError::Message {
+        what: "the license response",
+        error,
+    };
+    vec![
+        ClientError::UnknownOperator { url: url() },
+        ClientError::OperatorNotNamed("this device is not enrolled with an operator"),
+        ClientError::UrlRefused {
+            url: url(),
+            why: "the operator's profile does not name this host",
+        },
+        ClientError::NoLicenseServer,
+        ClientError::ProfileRefused("it is of another version"),
+        ClientError::ContentHeader(HeaderError::NoHeaderRecord),
+        ClientError::NoLicense { kid: kid(1) },
+        refused(Refusal::RightNotGranted),
+        refused(Refusal::SecurityLevelTooLow {
+            needed: 3000,
+            actual: 2000,
+        }),
+        refused(Refusal::NoUsableClock),
+        refused(Refusal::NotYetValid { begin: NOW }),
+        refused(Refusal::Ended { end: NOW }),
+        denied("the subscription has ended"),
+        ClientError::ServerRefused(Problem::new(
+            ErrorCode::DeviceRevoked,
+            "the device was revoked".into(),
+        )),
+        ClientError::ServerRefused(Problem {
+            code: 999,
+            name: "new".into(),
+            detail: "something new".into(),
+            status: 400,
+        }),
+        ClientError::NotAnAnswer { status: 502 },
+        message(MessageError::BadSignature),
+        message(MessageError::Signer(CryptoError::ChainRefused(
+            ChainFault::Expired,
+        ))),
+        message(MessageError::UnsupportedVersion(2)),
+        ClientError::NoPendingRequest,
+        ClientError::ResponseMismatch("it brings two results for one key"),
+        ClientError::ServerTimeWentBack,
+        license(LicenseFault::Message(MessageError::Decode(
+            DecodeError::UnknownCritical {
+                map: "license",
+                key: 13,
+            },
+        ))),
+        license(LicenseFault::Kind),
+        license(LicenseFault::OtherDevice),
+        license(LicenseFault::KeyNotOpened),
+        license(LicenseFault::OtherNonce),
+        license(LicenseFault::OtherKid),
+        license(LicenseFault::WeakSuite),
+        license(LicenseFault::Removed),
+        ClientError::CertificateRefused("it names another signing key"),
+        ClientError::DiscoveryRefused("it is not in use at this time"),
+        ClientError::StoreDamaged("a record was removed"),
+        ClientError::StoreRolledBack,
+        ClientError::EpochMissing,
+        ClientError::CommitUnconfirmed,
+        ClientError::StoreFull("it holds as many licenses as it may"),
+        ClientError::HostOutOfStep,
+        ClientError::Crypto(CryptoError::Internal("ECDSA")),
+        ClientError::Decode(DecodeError::Invalid("the store is of another version")),
+    ]
+}
+
+#[test]
+fn every_message_is_as_it_was_read_and_approved() {
+    let shown: Vec<_> = every_error()
+        .iter()
+        .map(|error| format!("error: {error}\nhint: {}\n", error.hint()))
+        .collect();
+    let approved = include_str!("messages.txt");
+    assert_eq!(shown.concat(), approved, "now:\n{}", shown.concat());
+}
+
+#[test]
+fn messages_are_one_lower_case_line_without_names_of_types() {
+    for error in every_error() {
+        for line in [error.to_string(), error.hint().to_owned()] {
+            assert!(
+                !line.contains('\n') && line.starts_with(char::is_lowercase) && !line.ends_with('.'),
+                "{line}"
+            );
+            let words = line
+                .split([' ', '(', ')', ':', '{'])
+                .filter(|word| *word != "HTTP");
+            for word in words.filter(|word| !word.starts_with('`')) {
+                let capitals = word.chars().skip(1).any(char::is_uppercase);
+                assert!(
+                    !capitals
+                        || ["URL", "FILE", "TOKEN", "URL`", "TOKEN`", "FILE`", "ECDSA"].contains(&word)
+                        || word.starts_with("R-"),
+                    "{word}: {line}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn text_of_others_cannot_leave_its_line() {
+    let hostile = "no\nerror: all is well\u{1b}[2J\u{9b}1A\r\u{202e}drow\u{2028}";
+    let problem = Problem {
+        code: 1,
+        name: hostile.into(),
+        detail: hostile.repeat(100),
+        status: 400,
+    };
+    let errors = [
+        denied(hostile),
+        ClientError::ServerRefused(problem),
+        ClientError::UrlRefused {
+            url: hostile.into(),
+            why: "it is not an absolute http or https URL",
+        },
+        ClientError::UnknownOperator { url: hostile.into() },
+    ];
+    for error in errors {
+        let shown = error.to_string();
+        let hidden = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{202e}');
+        assert!(!shown.contains(hidden), "{shown:?}");
+        assert!(
+            shown.contains("no error: all is well") && shown.len() < 1_000,
+            "{shown:?}"
+        );
+    }
+}
