@@ -1,0 +1,396 @@
+//! Administration: what an operator does to accounts, devices, policies and keys. The administration
+//! interface calls these over HTTP, the command line calls them on the database itself.
+
+use keyward_crypto::{ContentKey, SecretBytes, kdf::equal_constant_time};
+use keyward_license::{
+    certificate::SECURITY_LEVEL_SOFTWARE,
+    ids::{DeviceId, Kid},
+    license::KeyType,
+    time::Timestamp,
+};
+
+use crate::{
+    Error, Server,
+    chance::rng,
+    policy::{Policy, PolicyTerms, check_name, is_security_level},
+    store::{DeviceProfile, KeySource, sqlite::NewToken},
+    token::{self, Token},
+    vault::{self, PackagingKey, RegisteredKey, Source},
+};
+
+/// What an enrolment token will be good for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRequest {
+    /// The account of the device: 1 to 255 bytes.
+    pub account: String,
+    /// Security level of the device: 150, 2000 or 3000. Give 3000 only where it is known that hardware
+    /// protects the keys of the device that will use the token.
+    pub security_level: u64,
+    /// Who made the device; up to 255 bytes.
+    pub maker: String,
+    /// The device's model; up to 255 bytes.
+    pub model: String,
+    /// Seconds until the token expires: 1 to 31536000 (a year).
+    pub expires_in: u64,
+}
+
+impl TokenRequest {
+    /// A token for a software device of `account` that expires in a day.
+    #[must_use]
+    pub fn new(account: impl Into<String>) -> Self {
+        Self {
+            account: account.into(),
+            security_level: SECURITY_LEVEL_SOFTWARE,
+            maker: String::new(),
+            model: String::new(),
+            expires_in: 86_400,
+        }
+    }
+}
+
+/// A live entitlement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entitlement {
+    /// Names it for revocation.
+    pub id: i64,
+    /// The key id, or all.
+    pub kid: Option<Kid>,
+    /// Name of the policy; its newest version applies.
+    pub policy: String,
+    /// When it was granted.
+    pub granted: Timestamp,
+    /// When it ends, if it does.
+    pub expires: Option<Timestamp>,
+}
+
+/// An enrolled device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Device id.
+    pub id: DeviceId,
+    /// Its account.
+    pub account: String,
+    /// Its security level.
+    pub security_level: u64,
+    /// Who made it.
+    pub maker: String,
+    /// Its model.
+    pub model: String,
+    /// When it was last enrolled.
+    pub enrolled: Timestamp,
+    /// When it was revoked, if it was.
+    pub revoked: Option<Timestamp>,
+}
+
+/// What an admin token permits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything.
+    Full,
+    /// Reading.
+    Read,
+}
+
+impl Scope {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Read => "read",
+        }
+    }
+}
+
+/// An admin token that was presented and is in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Administrator {
+    /// The token's name.
+    pub name: String,
+    /// What it permits.
+    pub scope: Scope,
+}
+
+impl Server {
+    /// Makes a single-use enrolment token.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`], or a failure of the database.
+    pub async fn create_enrolment_token(&self, request: TokenRequest) -> Result<Token, Error> {
+        check_account(&request.account)?;
+        if !is_security_level(request.security_level) {
+            return Err(Error::OutOfRange {
+                what: "the security level",
+                expected: "150, 2000 or 3000",
+            });
+        }
+        if request.maker.len() > MAX_TEXT || request.model.len() > MAX_TEXT {
+            return Err(Error::OutOfRange {
+                what: "maker and model",
+                expected: "at most 255 bytes each",
+            });
+        }
+        if !(1..=YEAR).contains(&request.expires_in) {
+            return Err(Error::OutOfRange {
+                what: "the token's lifetime",
+                expected: "1 to 31536000 seconds",
+            });
+        }
+        let now = self.inner().clock.now();
+        let token = Token::generate(&mut rng());
+        let row = NewToken {
+            hash: token.hash(),
+            account: request.account,
+            profile: DeviceProfile {
+                security_level: request.security_level,
+                maker: request.maker,
+                model: request.model,
+            },
+            expires: now.plus(request.expires_in),
+        };
+        self.store().add_enrolment_token(row, now).await?;
+        Ok(token)
+    }
+
+    /// Entitles an account to a key id, or to all, under a policy. An earlier entitlement to the same
+    /// ends with it. Returns the entitlement's number.
+    ///
+    /// # Errors
+    /// [`Error::PolicyUnknown`], [`Error::OutOfRange`], or a failure of the database.
+    pub async fn grant(
+        &self,
+        account: &str,
+        kid: Option<Kid>,
+        policy: &str,
+        expires: Option<Timestamp>,
+    ) -> Result<i64, Error> {
+        check_account(account)?;
+        let now = self.inner().clock.now();
+        if expires.is_some_and(|expires| expires <= now) {
+            return Err(Error::OutOfRange {
+                what: "the entitlement's end",
+                expected: "in the future",
+            });
+        }
+        self.store()
+            .grant(account.to_owned(), kid, policy.to_owned(), expires, now)
+            .await
+    }
+
+    /// Ends an entitlement. Licenses that were issued stay valid until they end.
+    ///
+    /// # Errors
+    /// [`Error::EntitlementUnknown`], or a failure of the database.
+    pub async fn revoke_entitlement(&self, entitlement: i64) -> Result<(), Error> {
+        self.store()
+            .revoke_entitlement(entitlement, self.inner().clock.now())
+            .await
+    }
+
+    /// The live entitlements of an account, in the order of their grants.
+    ///
+    /// # Errors
+    /// A failure of the database.
+    pub async fn entitlements(&self, account: &str) -> Result<Vec<Entitlement>, Error> {
+        let rows = self.store().entitlements(account).await?;
+        let listed = rows.into_iter().map(|row| Entitlement {
+            id: row.id,
+            kid: row.kid,
+            policy: row.policy,
+            granted: row.granted,
+            expires: row.expires,
+        });
+        Ok(listed.collect())
+    }
+
+    /// Adds a policy, or the next version of one. Returns the version.
+    ///
+    /// # Errors
+    /// [`Error::PolicyRefused`], or a failure of the database.
+    pub async fn create_policy(&self, name: &str, terms: PolicyTerms) -> Result<u64, Error> {
+        check_name(name)?;
+        terms.check()?;
+        self.store()
+            .add_policy(name.to_owned(), terms, self.inner().clock.now())
+            .await
+    }
+
+    /// The newest version of every policy, by name.
+    ///
+    /// # Errors
+    /// A failure of the database.
+    pub async fn policies(&self) -> Result<Vec<Policy>, Error> {
+        self.store().policies().await
+    }
+
+    /// Registers a key id whose key is derived from a license key seed. The same again is fine.
+    ///
+    /// # Errors
+    /// [`Error::KeyConflict`], [`Error::SeedUnknown`], [`Error::KeyTypeRefused`], or a failure of the
+    /// database.
+    pub async fn register_key(&self, kid: Kid, key_type: KeyType, seed: u64) -> Result<(), Error> {
+        let (inner, identity) = (self.inner(), self.inner().identity());
+        let key = (kid, key_type, seed);
+        inner
+            .vault
+            .register(&inner.store, &identity.fingerprint_secret, key, inner.clock.now())
+            .await
+    }
+
+    /// Registers a key id with a key of its own. The same again is fine.
+    ///
+    /// # Errors
+    /// [`Error::KeyConflict`], [`Error::KeyReused`], [`Error::KeyTypeRefused`], or a failure of the
+    /// database.
+    pub async fn import_key(&self, kid: Kid, key_type: KeyType, key: &ContentKey) -> Result<(), Error> {
+        let (inner, identity) = (self.inner(), self.inner().identity());
+        let key = (kid, key_type, key);
+        inner
+            .vault
+            .import(&inner.store, &identity.fingerprint_secret, key, inner.clock.now())
+            .await
+    }
+
+    /// Takes over a license key seed of another system, 30 to 64 bytes. Returns its number.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`], or a failure of the database.
+    pub async fn import_seed(&self, seed: SecretBytes) -> Result<u64, Error> {
+        keyward_crypto::seed::LicenseKeySeed::new(seed.expose()).map_err(|_| Error::OutOfRange {
+            what: "a license key seed",
+            expected: "30 to 64 bytes",
+        })?;
+        let server = self.clone();
+        let seal = move |number| vault::seal_seed(server.vault().kek(), number, &seed);
+        self.store().add_seed(seal, self.inner().clock.now()).await
+    }
+
+    /// Every registered key id.
+    ///
+    /// # Errors
+    /// A failure of the database.
+    pub async fn keys(&self) -> Result<Vec<RegisteredKey>, Error> {
+        let keys = self.store().keys().await?.into_iter().map(|key| {
+            let source = match key.source {
+                KeySource::Seed(number) => Source::Seed(number),
+                KeySource::Sealed(_) => Source::Stored,
+            };
+            RegisteredKey {
+                kid: key.kid,
+                key_type: key.key_type,
+                source,
+            }
+        });
+        Ok(keys.collect())
+    }
+
+    /// The content key of a registered key id, to encrypt content with. The act stands in the log.
+    ///
+    /// # Errors
+    /// [`Error::KidUnknown`], or a failure of the database.
+    pub async fn content_key_for_packaging(&self, kid: Kid) -> Result<PackagingKey, Error> {
+        let row = self.store().key(&kid).await?.ok_or(Error::KidUnknown(kid))?;
+        let key = self.vault().content_key(self.store(), &row).await?;
+        tracing::info!(%kid, "content key handed out for packaging");
+        Ok(PackagingKey {
+            kid,
+            key_type: row.key_type,
+            key,
+        })
+    }
+
+    /// Every enrolled device, newest first.
+    ///
+    /// # Errors
+    /// A failure of the database.
+    pub async fn devices(&self) -> Result<Vec<Device>, Error> {
+        let devices = self.store().devices().await?.into_iter().map(|row| Device {
+            id: row.id,
+            account: row.account,
+            security_level: row.profile.security_level,
+            maker: row.profile.maker,
+            model: row.profile.model,
+            enrolled: row.enrolled,
+            revoked: row.revoked,
+        });
+        Ok(devices.collect())
+    }
+
+    /// Revokes a device for good: it gets no more licenses and cannot enrol again.
+    ///
+    /// # Errors
+    /// [`Error::DeviceUnknown`], or a failure of the database.
+    pub async fn revoke_device(&self, device: DeviceId) -> Result<(), Error> {
+        self.store().revoke_device(device, self.inner().clock.now()).await
+    }
+
+    /// Accepts that a device's store went back to an earlier state (its owner restored a backup): its
+    /// generations are forgotten. Licenses with counts may be used again that were used up before.
+    ///
+    /// # Errors
+    /// [`Error::DeviceUnknown`], or a failure of the database.
+    pub async fn accept_restored_store(&self, device: DeviceId) -> Result<(), Error> {
+        self.store().accept_store(device, self.inner().clock.now()).await
+    }
+
+    /// Makes another admin token.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] if the name is taken or not 1 to 64 bytes, or a failure of the database.
+    pub async fn create_admin_token(&self, name: &str, scope: Scope) -> Result<Token, Error> {
+        let taken = self
+            .store()
+            .admin_tokens()
+            .await?
+            .iter()
+            .any(|row| row.name == name);
+        if taken || !(1..=64).contains(&name.len()) {
+            let expected = "1 to 64 bytes that no other token has";
+            return Err(Error::OutOfRange {
+                what: "the token's name",
+                expected,
+            });
+        }
+        let token = Token::generate(&mut rng());
+        let now = self.inner().clock.now();
+        self.store()
+            .add_admin_token(token.hash(), name.to_owned(), scope.as_str(), now)
+            .await?;
+        Ok(token)
+    }
+
+    /// Who presents this admin token, if it is one in use. Hashes are compared in constant time.
+    ///
+    /// # Errors
+    /// A failure of the database.
+    pub async fn authenticate_admin(&self, presented: &str) -> Result<Option<Administrator>, Error> {
+        let hash = token::hash(presented);
+        let rows = self.store().admin_tokens().await?;
+        let found = rows
+            .into_iter()
+            .find(|row| equal_constant_time(row.hash.as_bytes(), hash.as_bytes()));
+        Ok(found.map(|row| {
+            let scope = if row.scope == Scope::Full.as_str() {
+                Scope::Full
+            } else {
+                Scope::Read
+            };
+            Administrator {
+                name: row.name,
+                scope,
+            }
+        }))
+    }
+}
+
+fn check_account(account: &str) -> Result<(), Error> {
+    if (1..=MAX_TEXT).contains(&account.len()) {
+        Ok(())
+    } else {
+        Err(Error::OutOfRange {
+            what: "an account's name",
+            expected: "1 to 255 bytes",
+        })
+    }
+}
+
+const MAX_TEXT: usize = 255;
+const YEAR: u64 = 365 * 86_400;

@@ -1,0 +1,287 @@
+//! Who sends this? Opening requests, verifying devices.
+
+use keyward_crypto::{
+    CryptoError, SecretBytes,
+    kdf::sha256,
+    x509::{Anchor, Certificate, Role},
+};
+use keyward_license::{
+    certificate::{Claims, device_id},
+    codec::Wire,
+    envelope::SealedRequest,
+    ids::{DeviceId, Digest},
+    request::{LicenseRequest, StoreState},
+    signed::{ChainVerifier, SignedBody, Unverified, Verified},
+    time::Timestamp,
+};
+use moka::sync::Cache;
+
+use crate::{
+    Refusal,
+    operator::Identity,
+    store::{DeviceRow, Store},
+};
+
+/// An opened request and the certificate it was sealed to.
+pub(crate) struct Opened {
+    pub(crate) recipient: Digest,
+    pub(crate) message: SecretBytes,
+}
+
+/// A request whose device is known and may ask.
+pub(crate) struct Authenticated {
+    pub(crate) request: Verified<LicenseRequest>,
+    pub(crate) device: DeviceId,
+    pub(crate) claims: Claims,
+    /// The lower of what the certificate and the enrolment say.
+    pub(crate) security_level: u64,
+    pub(crate) account: i64,
+    /// Set if the same request was answered before.
+    pub(crate) answered: Option<Vec<u8>>,
+}
+
+/// V-001, V-040: the envelope passes the gate, is sealed to a certificate of ours that is in use, and
+/// opens.
+pub(crate) fn open<T: SignedBody>(
+    identity: &Identity,
+    bytes: &[u8],
+    now: Timestamp,
+) -> Result<Opened, Refusal> {
+    let envelope = SealedRequest::decode(bytes)?;
+    // V-040
+    if !identity.is_recipient(&envelope.recipient, now) {
+        return Err(Refusal::WrongRecipient);
+    }
+    let message = envelope.open(T::CONTEXT, &identity.request_keys)?;
+    Ok(Opened {
+        recipient: envelope.recipient,
+        message,
+    })
+}
+
+/// V-040, second half: the signed body names the certificate that the envelope was sealed to. Another
+/// server that re-seals the request of a device fails here.
+pub(crate) fn same_recipient(opened: &Opened, named: &Digest) -> Result<(), Refusal> {
+    if opened.recipient == *named {
+        Ok(())
+    } else {
+        Err(Refusal::WrongRecipient)
+    }
+}
+
+/// V-001 to V-005 and V-041: the device's signature and its chain, now. Nothing of this asks the
+/// database.
+pub(crate) fn verify(
+    identity: &Identity,
+    chains: &ChainCache,
+    opened: &Opened,
+    now: Timestamp,
+) -> Result<Verified<LicenseRequest>, Refusal> {
+    let verifier = CachedVerifier {
+        anchor: &identity.anchor,
+        cache: chains,
+    };
+    let request = Unverified::<LicenseRequest>::parse(opened.message.expose())?.verify(
+        &verifier,
+        Role::Device,
+        |_| vec![now],
+    )?;
+    same_recipient(opened, &request.body().recipient)?;
+    request.body().check_bounds()?;
+    Ok(request)
+}
+
+/// V-042 to V-044: the device is enrolled, its nonce is fresh, its store has not gone back. The same is
+/// judged again when the answer is recorded; here it saves the work.
+pub(crate) async fn authenticate(
+    store: &Store,
+    request: Verified<LicenseRequest>,
+) -> Result<Authenticated, Refusal> {
+    let signer = request.signer().ok_or(Refusal::DeviceUnknown)?;
+    let claims = Claims::of(signer).map_err(Refusal::Claims)?;
+    let device = device_id(signer.public_key()).map_err(Refusal::Certificate)?;
+    let body = request.body();
+    // V-042
+    let row = store
+        .device(&device, &body.nonce, &body.store)
+        .await?
+        .ok_or(Refusal::DeviceUnknown)?;
+    if row.revoked {
+        return Err(Refusal::DeviceRevoked);
+    }
+    let answered = judge_replay(&row, &request.digest(), &body.store)?;
+    let security_level = claims.security_level.unwrap_or_default().min(row.security_level);
+    Ok(Authenticated {
+        request,
+        device,
+        claims,
+        security_level,
+        account: row.account,
+        answered,
+    })
+}
+
+fn judge_replay(row: &DeviceRow, request: &Digest, store: &StoreState) -> Result<Option<Vec<u8>>, Refusal> {
+    // V-043
+    match &row.answered {
+        Some(answered) if answered.request == *request => return Ok(answered.answer.clone()),
+        Some(_) => return Err(Refusal::NonceReused),
+        None => {}
+    }
+    // V-044
+    match row.generation {
+        Some(seen) if store.generation < seen => Err(Refusal::StoreRolledBack),
+        _ => Ok(None),
+    }
+}
+
+/// Chains that were verified. Path validation costs more than all else in a request; a device asks
+/// again with the same chain.
+///
+/// An entry is used only inside the window in which all certificates of the chain are valid, so that
+/// the cache never makes a chain last longer.
+#[derive(Debug, Clone)]
+pub(crate) struct ChainCache(Cache<[u8; 32], VerifiedChain>);
+
+#[derive(Debug, Clone)]
+struct VerifiedChain {
+    leaf: Certificate,
+    not_before: u64,
+    not_after: u64,
+}
+
+impl ChainCache {
+    pub(crate) fn new() -> Self {
+        Self(Cache::new(CHAINS))
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> u64 {
+        self.0.run_pending_tasks();
+        self.0.entry_count()
+    }
+}
+
+struct CachedVerifier<'a> {
+    anchor: &'a Anchor,
+    cache: &'a ChainCache,
+}
+
+impl ChainVerifier for CachedVerifier<'_> {
+    fn verify_chain(&self, chain: &[Vec<u8>], role: Role, at: Timestamp) -> Result<Certificate, CryptoError> {
+        let key = cache_key(chain, role);
+        if let Some(held) = self.cache.0.get(&key)
+            && (held.not_before..=held.not_after).contains(&at.0)
+        {
+            return Ok(held.leaf);
+        }
+        let leaf = self.anchor.verify(chain, role, at.0)?;
+        let certificates = chain
+            .iter()
+            .map(|der| Certificate::parse(der))
+            .collect::<Result<Vec<_>, _>>()?;
+        let not_before = certificates
+            .iter()
+            .map(Certificate::not_before)
+            .max()
+            .unwrap_or(u64::MAX);
+        let not_after = certificates.iter().map(Certificate::not_after).min().unwrap_or(0);
+        self.cache.0.insert(
+            key,
+            VerifiedChain {
+                leaf: leaf.clone(),
+                not_before,
+                not_after,
+            },
+        );
+        Ok(leaf)
+    }
+}
+
+/// SHA-256 of role and chain, each certificate behind its length: no two chains have the same bytes.
+fn cache_key(chain: &[Vec<u8>], role: Role) -> [u8; 32] {
+    let lengths: Vec<_> = chain.iter().map(|der| (der.len() as u64).to_be_bytes()).collect();
+    let role = [role.number()];
+    let parts = core::iter::once(&role[..])
+        .chain(
+            chain
+                .iter()
+                .zip(&lengths)
+                .flat_map(|(der, length)| [&length[..], &der[..]]),
+        )
+        .collect::<Vec<_>>();
+    sha256(&parts)
+}
+
+/// Chains held: about 4 KiB each.
+const CHAINS: u64 = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use keyward_crypto::{
+        ChainFault,
+        ecdsa::SigningKey,
+        x509::issue::{Profile, issue, self_signed},
+    };
+    use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+
+    use super::*;
+
+    const DAY: u64 = 86_400;
+
+    fn profile<'a>(subject: &'a str, authority: Option<u8>, not_after: u64) -> Profile<'a> {
+        Profile {
+            subject,
+            roles: &[Role::Device],
+            authority,
+            not_before: DAY,
+            not_after,
+            claims: None,
+            serial: [7; 16],
+        }
+    }
+
+    /// V-041: an entry of the cache ends with the first certificate of its chain, and is for one role.
+    #[test]
+    fn v_041_a_cached_chain_expires_like_any_other() {
+        let mut rng = ChaCha20Rng::from_seed([8; 32]);
+        let [root_key, ca_key, leaf_key] = [(); 3].map(|()| SigningKey::generate(&mut rng));
+        let root = self_signed(&profile("root", Some(1), 9 * DAY), &root_key).unwrap();
+        let root_certificate = Certificate::parse(&root).unwrap();
+        let ca = issue(
+            &profile("ca", Some(0), 4 * DAY),
+            ca_key.public_key(),
+            &root_certificate,
+            &root_key,
+        )
+        .unwrap();
+        let ca_certificate = Certificate::parse(&ca).unwrap();
+        let leaf = issue(
+            &profile("leaf", None, 8 * DAY),
+            leaf_key.public_key(),
+            &ca_certificate,
+            &ca_key,
+        )
+        .unwrap();
+        let (anchor, cache, chain) = (
+            Anchor::from_der(&root).unwrap(),
+            ChainCache::new(),
+            vec![leaf, ca],
+        );
+        let verifier = CachedVerifier {
+            anchor: &anchor,
+            cache: &cache,
+        };
+        let at = |day: u64, role| verifier.verify_chain(&chain, role, Timestamp(day * DAY));
+        let refused = |fault| Err(CryptoError::ChainRefused(fault));
+        assert_eq!(at(0, Role::Device), refused(ChainFault::NotYetValid));
+        assert_eq!(cache.len(), 0, "a refused chain is not kept");
+        for day in [1, 2, 4] {
+            assert_eq!(at(day, Role::Device).unwrap().subject(), "leaf");
+        }
+        assert_eq!(cache.len(), 1);
+        assert_eq!(at(5, Role::Device), refused(ChainFault::Expired));
+        assert_eq!(at(0, Role::Device), refused(ChainFault::NotYetValid));
+        assert_eq!(at(2, Role::LicenseServer), refused(ChainFault::WrongRole));
+    }
+}

@@ -1,0 +1,448 @@
+//! Configuration: `operator.toml` is parsed with unknown keys refused, then validated into [`Config`].
+//!
+//! `operator.sample.toml` documents every key with its default; a test keeps it and the defaults equal.
+
+use core::time::Duration;
+use std::net::{IpAddr, SocketAddr};
+
+use axum::http::Uri;
+use keyward_crypto::hpke::Suite;
+use serde::Deserialize;
+
+/// The sample file: what [`init`](crate::operator::init) writes with the operator's own values.
+pub const SAMPLE: &str = include_str!("../operator.sample.toml");
+
+/// A validated configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The operator's name.
+    pub name: String,
+    /// Origin under which devices reach the server, without a slash at its end.
+    pub public_url: String,
+    /// Address of the license server.
+    pub listen: SocketAddr,
+    /// Address of the administration interface.
+    pub admin_listen: SocketAddr,
+    /// Smallest suite that licenses are sealed with.
+    pub minimum_suite: Suite,
+    /// Bounds on requests.
+    pub limits: Limits,
+    /// How long what the server signs is valid.
+    pub lifetimes: Lifetimes,
+    /// How the database is used.
+    pub database: Database,
+}
+
+/// Bounds on requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest body, in bytes.
+    pub body_bytes: usize,
+    /// Time for headers and for a body to arrive.
+    pub arrival: Duration,
+    /// Requests worked on at the same time.
+    pub concurrent_requests: usize,
+    /// Open connections.
+    pub connections: usize,
+    /// Time for requests in work to finish when the server stops.
+    pub shutdown: Duration,
+}
+
+/// How long what the server signs is valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// Device certificates, in seconds.
+    pub device_certificate: u64,
+    /// Discovery documents, in seconds.
+    pub discovery: u64,
+}
+
+/// How the database is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Database {
+    /// Connections that read.
+    pub readers: u32,
+    /// Most writes in one commit.
+    pub group_commit: usize,
+    /// Time to wait for another process that writes.
+    pub busy: Duration,
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Not TOML, an unknown key, or a value of the wrong type.
+    #[error("operator.toml cannot be read: {0}")]
+    Syntax(String),
+    /// A value outside its range.
+    #[error("operator.toml: {key} must be {expected}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What its value should be.
+        expected: &'static str,
+    },
+}
+
+impl ConfigError {
+    /// What to do next.
+    #[must_use]
+    pub const fn hint(&self) -> &'static str {
+        "compare operator.toml with the sample that documents every key"
+    }
+}
+
+impl Config {
+    /// Parses and validates the text of `operator.toml`.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        let file: ConfigFile = toml::from_str(text).map_err(|error| {
+            let line = error
+                .span()
+                .and_then(|span| text.get(..span.start))
+                .map_or(0, |before| before.lines().count());
+            ConfigError::Syntax(format!("{} (line {line})", error.message().replace('\n', " ")))
+        })?;
+        file.validate()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigFile {
+    name: String,
+    public_url: String,
+    listen: String,
+    admin_listen: String,
+    #[serde(default)]
+    danger_admin_beyond_loopback: bool,
+    #[serde(default = "one")]
+    minimum_suite: u64,
+    #[serde(default)]
+    limits: LimitsFile,
+    #[serde(default)]
+    lifetimes: LifetimesFile,
+    #[serde(default)]
+    database: DatabaseFile,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsFile {
+    body_bytes: usize,
+    arrival_seconds: u64,
+    concurrent_requests: usize,
+    connections: usize,
+    shutdown_seconds: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LifetimesFile {
+    device_certificate_days: u64,
+    discovery_hours: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DatabaseFile {
+    readers: u32,
+    group_commit: usize,
+    busy_seconds: u64,
+}
+
+impl Default for LimitsFile {
+    fn default() -> Self {
+        Self {
+            body_bytes: 1 << 20,
+            arrival_seconds: 15,
+            concurrent_requests: 256,
+            connections: 1024,
+            shutdown_seconds: 10,
+        }
+    }
+}
+
+impl Default for LifetimesFile {
+    fn default() -> Self {
+        Self {
+            device_certificate_days: 730,
+            discovery_hours: 24,
+        }
+    }
+}
+
+impl Default for DatabaseFile {
+    fn default() -> Self {
+        Self {
+            readers: 4,
+            group_commit: 64,
+            busy_seconds: 5,
+        }
+    }
+}
+
+const fn one() -> u64 {
+    1
+}
+
+impl ConfigFile {
+    fn validate(self) -> Result<Config, ConfigError> {
+        let (limits, lifetimes, database) = (&self.limits, &self.lifetimes, &self.database);
+        within(
+            "limits.body_bytes",
+            limits.body_bytes,
+            4096,
+            16 << 20,
+            "4096 to 16777216",
+        )?;
+        within(
+            "limits.arrival_seconds",
+            limits.arrival_seconds,
+            1,
+            300,
+            "1 to 300",
+        )?;
+        within(
+            "limits.concurrent_requests",
+            limits.concurrent_requests,
+            1,
+            65_536,
+            "1 to 65536",
+        )?;
+        within("limits.connections", limits.connections, 1, 65_536, "1 to 65536")?;
+        within(
+            "limits.shutdown_seconds",
+            limits.shutdown_seconds,
+            1,
+            600,
+            "1 to 600",
+        )?;
+        within(
+            "lifetimes.device_certificate_days",
+            lifetimes.device_certificate_days,
+            1,
+            3650,
+            "1 to 3650",
+        )?;
+        within(
+            "lifetimes.discovery_hours",
+            lifetimes.discovery_hours,
+            1,
+            720,
+            "1 to 720",
+        )?;
+        within("database.readers", database.readers, 1, 64, "1 to 64")?;
+        within(
+            "database.group_commit",
+            database.group_commit,
+            1,
+            4096,
+            "1 to 4096",
+        )?;
+        within("database.busy_seconds", database.busy_seconds, 1, 60, "1 to 60")?;
+        let admin_listen = address("admin_listen", &self.admin_listen)?;
+        if !admin_listen.ip().is_loopback() && !self.danger_admin_beyond_loopback {
+            let expected = "on loopback (see danger_admin_beyond_loopback)";
+            return Err(ConfigError::Value {
+                key: "admin_listen",
+                expected,
+            });
+        }
+        Ok(Config {
+            name: operator_name(self.name)?,
+            public_url: origin(&self.public_url)?,
+            listen: address("listen", &self.listen)?,
+            admin_listen,
+            minimum_suite: Suite::from_number(self.minimum_suite).ok_or(ConfigError::Value {
+                key: "minimum_suite",
+                expected: "1 or 2",
+            })?,
+            limits: Limits {
+                body_bytes: limits.body_bytes,
+                arrival: Duration::from_secs(limits.arrival_seconds),
+                concurrent_requests: limits.concurrent_requests,
+                connections: limits.connections,
+                shutdown: Duration::from_secs(limits.shutdown_seconds),
+            },
+            lifetimes: Lifetimes {
+                device_certificate: lifetimes.device_certificate_days.saturating_mul(86_400),
+                discovery: lifetimes.discovery_hours.saturating_mul(3_600),
+            },
+            database: Database {
+                readers: database.readers,
+                group_commit: database.group_commit,
+                busy: Duration::from_secs(database.busy_seconds),
+            },
+        })
+    }
+}
+
+fn within<T: PartialOrd + Copy>(
+    key: &'static str,
+    value: T,
+    least: T,
+    most: T,
+    expected: &'static str,
+) -> Result<(), ConfigError> {
+    if least <= value && value <= most {
+        Ok(())
+    } else {
+        Err(ConfigError::Value { key, expected })
+    }
+}
+
+fn address(key: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
+    text.parse().map_err(|_| ConfigError::Value {
+        key,
+        expected: "an address and port, such as 127.0.0.1:8470",
+    })
+}
+
+/// The name stands in certificates as part of a common name, which holds 64 characters (RFC 5280
+/// appendix A.1).
+fn operator_name(name: String) -> Result<String, ConfigError> {
+    let good = (1..=40).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+    if good && name.trim() == name {
+        Ok(name)
+    } else {
+        Err(ConfigError::Value {
+            key: "name",
+            expected: "1 to 40 characters, without space around it",
+        })
+    }
+}
+
+fn origin(text: &str) -> Result<String, ConfigError> {
+    let refused = |expected| ConfigError::Value {
+        key: "public_url",
+        expected,
+    };
+    let uri: Uri = text.parse().map_err(|_| refused("a URL"))?;
+    let host = uri.host().ok_or(refused("a URL with a host"))?;
+    let bare = uri.path() == "/" && uri.query().is_none();
+    if !bare
+        || uri
+            .authority()
+            .is_none_or(|authority| authority.as_str().contains('@'))
+    {
+        return Err(refused("an origin: scheme, host and port alone"));
+    }
+    match uri.scheme_str() {
+        Some("https") => {}
+        Some("http") if is_loopback(host) => {}
+        _ => return Err(refused("https, or http on loopback")),
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(line: &str) -> Result<Config, ConfigError> {
+        let key = line.split(' ').next().unwrap();
+        let lines: Vec<_> = SAMPLE
+            .lines()
+            .map(|old| {
+                if old.starts_with(&format!("{key} =")) || old.starts_with(&format!("# {key} =")) {
+                    line
+                } else {
+                    old
+                }
+            })
+            .collect();
+        Config::from_toml(&lines.join("\n"))
+    }
+
+    #[test]
+    fn the_sample_documents_every_key_with_its_default() {
+        let sample = Config::from_toml(SAMPLE).unwrap();
+        let is_setting = |line: &str| {
+            line.strip_prefix("# ").is_some_and(|rest| {
+                rest.split_once(" = ")
+                    .is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+            })
+        };
+        let spelled: Vec<_> = SAMPLE
+            .lines()
+            .map(|line| if is_setting(line) { &line[2..] } else { line })
+            .collect();
+        let spelled = spelled.join("\n");
+        assert_eq!(Config::from_toml(&spelled).unwrap(), sample);
+        let settings: usize = SAMPLE.lines().filter(|line| is_setting(line)).count();
+        assert_eq!(
+            settings, 12,
+            "a key was added without its line in the sample, or the other way round"
+        );
+    }
+
+    #[test]
+    fn unknown_keys_and_wrong_values_are_refused_with_the_reason() {
+        let cases = [
+            (
+                "listen = \"nowhere\"",
+                "operator.toml: listen must be an address and port, such as 127.0.0.1:8470",
+            ),
+            (
+                "admin_listen = \"0.0.0.0:8471\"",
+                "operator.toml: admin_listen must be on loopback (see danger_admin_beyond_loopback)",
+            ),
+            (
+                "public_url = \"http://license.example.org\"",
+                "operator.toml: public_url must be https, or http on loopback",
+            ),
+            (
+                "public_url = \"https://license.example.org/path\"",
+                "operator.toml: public_url must be an origin: scheme, host and port alone",
+            ),
+            (
+                "public_url = \"https://a@license.example.org\"",
+                "operator.toml: public_url must be an origin: scheme, host and port alone",
+            ),
+            ("minimum_suite = 3", "operator.toml: minimum_suite must be 1 or 2"),
+            (
+                "name = \"\"",
+                "operator.toml: name must be 1 to 40 characters, without space around it",
+            ),
+            (
+                "body_bytes = 1",
+                "operator.toml: limits.body_bytes must be 4096 to 16777216",
+            ),
+            (
+                "busy_seconds = 0",
+                "operator.toml: database.busy_seconds must be 1 to 60",
+            ),
+        ];
+        for (line, message) in cases {
+            assert_eq!(with(line).unwrap_err().to_string(), message, "{line}");
+        }
+        let unknown = Config::from_toml(&format!("surprise = 1\n{SAMPLE}"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            unknown.contains("surprise") && unknown.contains("line"),
+            "{unknown}"
+        );
+    }
+
+    #[test]
+    fn loopback_may_be_http() {
+        for url in [
+            "http://127.0.0.1:8470",
+            "http://localhost:1/",
+            "http://[::1]:8470",
+        ] {
+            let config = with(&format!("public_url = \"{url}\"")).unwrap();
+            assert_eq!(config.public_url, url.trim_end_matches('/'));
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What may the account have? Key ids of the request, each with its key and policy or its denial.
+
+use keyward_content::header::ContentHeader;
+use keyward_license::{
+    error_code::ErrorCode,
+    ids::Kid,
+    request::{LicenseRequest, MAX_KIDS},
+    response::Denial,
+    time::Timestamp,
+};
+
+use crate::{
+    Error, Refusal,
+    policy::Policy,
+    store::{KeyRow, Store},
+};
+
+/// A key id that the account is entitled to.
+#[derive(Debug)]
+pub(crate) struct Entitled {
+    pub(crate) key: KeyRow,
+    pub(crate) policy: Policy,
+}
+
+/// The key ids that a request asks for, each once, in the order of their first mention. Of content
+/// headers nothing else counts: they are a stranger's words.
+pub(crate) fn kids(request: &LicenseRequest) -> Result<Vec<Kid>, Refusal> {
+    let mut kids: Vec<Kid> = Vec::new();
+    let mut add = |kid: Kid| {
+        if !kids.contains(&kid) {
+            kids.push(kid);
+        }
+        if kids.len() > MAX_KIDS {
+            Err(Refusal::TooManyKids(MAX_KIDS))
+        } else {
+            Ok(())
+        }
+    };
+    for header in request.content_headers.iter().flatten() {
+        for key in ContentHeader::read_object(&header.0)?.kids {
+            add(key.kid)?;
+        }
+    }
+    request.kids.iter().flatten().copied().try_for_each(add)?;
+    Ok(kids)
+}
+
+/// Whether the account may have the key id at `now`, and under which policy.
+pub(crate) async fn entitle(
+    store: &Store,
+    account: i64,
+    kid: &Kid,
+    now: Timestamp,
+) -> Result<Result<Entitled, Denial>, Error> {
+    let right = store.right(account, kid, now).await?;
+    Ok(match (right.key, right.policy) {
+        (None, _) => Err(denial(
+            ErrorCode::KidUnknown,
+            "this operator does not know the key id",
+        )),
+        (Some(_), None) => Err(denial(
+            ErrorCode::NotEntitled,
+            "the account is not entitled to this content",
+        )),
+        (Some(key), Some(policy)) => Ok(Entitled { key, policy }),
+    })
+}
+
+/// A denial with its number and sentence.
+pub(crate) fn denial(code: ErrorCode, sentence: &str) -> Denial {
+    Denial {
+        code: code.number(),
+        sentence: sentence.to_owned(),
+        url: None,
+    }
+}

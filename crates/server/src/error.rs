@@ -1,0 +1,185 @@
+//! What can go wrong in the server, for the person who runs it. What a device is told stands in
+//! [`refusal`](crate::refusal).
+
+use std::path::PathBuf;
+
+use keyward_crypto::CryptoError;
+use keyward_license::{
+    codec::DecodeError,
+    ids::{DeviceId, Kid},
+    signed::MessageError,
+};
+
+use crate::{config::ConfigError, policy::PolicyFault};
+
+/// A failure of the server, or an administrative act that it refuses.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is something where the operator directory should be made.
+    #[error("cannot make the operator directory `{0}`: it exists already")]
+    OperatorExists(PathBuf),
+    /// There is no operator directory.
+    #[error("`{0}` is not an operator directory: it has no operator.toml")]
+    NoOperator(PathBuf),
+    /// A file could not be read or written.
+    #[error("cannot {action} `{path}`: {source}")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// The configuration was refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A key-encryption key is not 64 hexadecimal digits.
+    #[error("the key-encryption key is not 64 hexadecimal digits")]
+    KekMalformed,
+    /// The key-encryption key file can be read by others.
+    #[error("the key-encryption key file `{0}` can be read by other users")]
+    KekExposed(PathBuf),
+    /// The secrets of this operator are sealed under another key-encryption key.
+    #[error("the key-encryption key is not the one that this operator's secrets are sealed under")]
+    WrongKek,
+    /// The database failed.
+    #[error("the database failed: {0}")]
+    Database(sqlx::Error),
+    /// The database could not be brought to this version's schema.
+    #[error("the database schema could not be set up: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// A group of writes could not be committed; none of it happened.
+    #[error("the database could not commit a write")]
+    NotCommitted,
+    /// A row holds what cannot be there.
+    #[error("the database is damaged: {0}")]
+    Damaged(&'static str),
+    /// The server is stopping and takes no more writes.
+    #[error("the server is stopping")]
+    Stopping,
+    /// A cryptographic operation failed on the server's own data.
+    #[error("a cryptographic operation failed: {0}")]
+    Crypto(#[from] CryptoError),
+    /// A message of the server could not be made.
+    #[error("a message could not be made: {0}")]
+    Making(MessageError),
+    /// A stored message does not decode.
+    #[error("a message could not be made: {0}")]
+    Encoding(#[from] DecodeError),
+    /// A listener failed.
+    #[error("cannot serve: {0}")]
+    Serving(std::io::Error),
+
+    /// A policy was refused.
+    #[error("the policy was refused: {0}")]
+    PolicyRefused(#[from] PolicyFault),
+    /// No policy of this name.
+    #[error("there is no policy `{0}`")]
+    PolicyUnknown(String),
+    /// A key id is registered with another type or source.
+    #[error("key id {0} is registered with another key type or source")]
+    KeyConflict(Kid),
+    /// The key itself serves under another key id.
+    #[error("the key for key id {0} already serves under another key id")]
+    KeyReused(Kid),
+    /// A key id is not registered.
+    #[error("key id {0} is not registered")]
+    KidUnknown(Kid),
+    /// The vault keeps keys for media and files only.
+    #[error("key type {0} is not one the vault keeps")]
+    KeyTypeRefused(u64),
+    /// No license key seed of this number.
+    #[error("there is no license key seed {0}")]
+    SeedUnknown(u64),
+    /// A device is not enrolled.
+    #[error("device {0} is not enrolled")]
+    DeviceUnknown(DeviceId),
+    /// No live entitlement of this number.
+    #[error("there is no entitlement {0}")]
+    EntitlementUnknown(i64),
+    /// A text or number of an administrative act is out of range.
+    #[error("{what} must be {expected}")]
+    OutOfRange {
+        /// Which.
+        what: &'static str,
+        /// What it should be.
+        expected: &'static str,
+    },
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::PoolClosed => Self::Stopping,
+            other => Self::Database(other),
+        }
+    }
+}
+
+impl Error {
+    /// What to do next.
+    #[must_use]
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::OperatorExists(_) => {
+                "name a directory that does not exist, or use the operator that is there"
+            }
+            Self::NoOperator(_) => "run `keyward init` to make an operator, or name its directory",
+            Self::File { .. } => "check the path and its permissions",
+            Self::Config(error) => error.hint(),
+            Self::KekMalformed => "supply the key-encryption key as `keyward init` wrote it",
+            Self::KekExposed(_) => "run `chmod 600` on the file, and consider who has read it",
+            Self::WrongKek => "supply the key-encryption key that belongs to this operator directory",
+            Self::Database(_) | Self::Migration(_) | Self::NotCommitted => {
+                "check the disk's free space and the permissions of keyward.db"
+            }
+            Self::Damaged(_) => "restore the operator directory from a backup",
+            Self::Stopping => "try again when the server has started",
+            Self::Crypto(_) | Self::Making(_) | Self::Encoding(_) => {
+                "report this with the log line that came with it"
+            }
+            Self::Serving(_) => {
+                "check that the addresses of operator.toml are free and belong to this machine"
+            }
+            Self::PolicyRefused(_) => "change the policy as the reason says",
+            Self::PolicyUnknown(_) => "create the policy first, or use `default`",
+            Self::KeyConflict(_) => "use a new key id: one key serves in one mode only",
+            Self::KeyReused(_) => "use a fresh key: one key serves under one key id only",
+            Self::KidUnknown(_) => "register the key id first",
+            Self::KeyTypeRefused(_) => "use `cenc-ctr`, `cenc-cbc` or `file`",
+            Self::SeedUnknown(_) => "use seed 1, which every operator has",
+            Self::DeviceUnknown(_) => "list the devices to see which are enrolled",
+            Self::EntitlementUnknown(_) => "list the entitlements of the account",
+            Self::OutOfRange { .. } => "correct the value and repeat",
+        }
+    }
+
+    /// Whether the request of an administrator is at fault, not the server.
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::PolicyRefused(_)
+                | Self::PolicyUnknown(_)
+                | Self::KeyConflict(_)
+                | Self::KeyReused(_)
+                | Self::KidUnknown(_)
+                | Self::KeyTypeRefused(_)
+                | Self::SeedUnknown(_)
+                | Self::DeviceUnknown(_)
+                | Self::EntitlementUnknown(_)
+                | Self::OutOfRange { .. }
+        )
+    }
+
+    /// A failed file operation, for `map_err`.
+    pub(crate) fn file(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::File { action, path, source }
+    }
+}

@@ -1,0 +1,84 @@
+//! JSON in, checked: the body of a request as a type, ids and secrets as the types they are.
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Path, Request},
+    http::{header, request::Parts},
+};
+use keyward_license::error_code::ErrorCode;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use zeroize::Zeroizing;
+
+use super::problem::AdminProblem;
+
+/// The JSON body of a request. What is wrong with it is told by place, not by content: the body may
+/// hold a key.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = AdminProblem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, AdminProblem> {
+        let stated = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        let stated = stated
+            .and_then(|value| value.split(';').next())
+            .unwrap_or_default();
+        if !stated.trim().eq_ignore_ascii_case("application/json") {
+            let detail = "the body must be of media type application/json";
+            return Err(AdminProblem::new(ErrorCode::UnsupportedMediaType, detail));
+        }
+        let body = Bytes::from_request(request, state)
+            .await
+            .map_err(|_| AdminProblem::new(ErrorCode::TooLarge, "the body is too large or was cut off"))?;
+        serde_json::from_slice(&body).map(Self).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            let detail = format!("the body is not what this path takes, at line {line}, column {column}");
+            AdminProblem::new(ErrorCode::Malformed, detail)
+        })
+    }
+}
+
+/// The one variable part of a path.
+pub(super) struct Segment<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segment<T> {
+    type Rejection = AdminProblem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AdminProblem> {
+        let Path(value) = Path::from_request_parts(parts, state)
+            .await
+            .map_err(|_| AdminProblem::new(ErrorCode::Malformed, "the path does not name what it should"))?;
+        Ok(Self(value))
+    }
+}
+
+/// A secret in hexadecimal digits.
+pub(super) struct SecretHex(Zeroizing<String>);
+
+impl SecretHex {
+    pub(super) fn decode<const N: usize>(&self) -> Result<Zeroizing<[u8; N]>, AdminProblem> {
+        let mut bytes = Zeroizing::new([0; N]);
+        hex::decode_to_slice(self.0.as_bytes(), &mut bytes[..]).map_err(|_| {
+            AdminProblem::new(
+                ErrorCode::Malformed,
+                format!("the key must be {} hexadecimal digits", 2 * N),
+            )
+        })?;
+        Ok(bytes)
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretHex {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self(Zeroizing::new(text)))
+    }
+}
+
+/// Reads an id or name of the protocol out of text.
+pub(super) fn parse<T: core::str::FromStr>(what: &'static str, text: &str) -> Result<T, AdminProblem> {
+    text.parse()
+        .map_err(|_| AdminProblem::new(ErrorCode::Malformed, format!("`{what}` cannot be read")))
+}

@@ -1,0 +1,94 @@
+//! The administration interface: JSON on a listener of its own, every request with an admin token.
+//!
+//! ```text
+//!  POST   /enrolment-tokens                      a single-use token for a device of an account
+//!  POST   /entitlements                          entitle an account to a key id, or to all
+//!  DELETE /entitlements/{id}                     end an entitlement
+//!  GET    /accounts/{account}/entitlements
+//!  GET    /policies          POST /policies      a new version of a policy
+//!  GET    /keys              POST /keys          register a key id under a license key seed
+//!  POST   /keys/import                           register a key id with a key of its own
+//!  GET    /devices
+//!  POST   /devices/{id}/revoke
+//!  POST   /devices/{id}/accept-restored-store
+//! ```
+//! Times are seconds since 1970-01-01T00:00:00Z. Errors are RFC 9457 problem documents.
+
+mod devices;
+mod enrolment_tokens;
+mod entitlements;
+mod json;
+mod keys;
+mod policies;
+mod problem;
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request, State},
+    http::{Method, header},
+    middleware::{self, Next},
+    response::Response,
+    routing::{delete, get, post},
+};
+use keyward_license::error_code::ErrorCode;
+
+use super::observe;
+use crate::{Server, admin::Scope};
+use problem::AdminProblem;
+
+pub(super) fn router(server: Server) -> Router {
+    Router::new()
+        .route("/enrolment-tokens", post(enrolment_tokens::create))
+        .route("/entitlements", post(entitlements::grant))
+        .route("/entitlements/{id}", delete(entitlements::revoke))
+        .route("/accounts/{account}/entitlements", get(entitlements::list))
+        .route("/policies", get(policies::list).post(policies::create))
+        .route("/keys", get(keys::list).post(keys::register))
+        .route("/keys/import", post(keys::import))
+        .route("/devices", get(devices::list))
+        .route("/devices/{id}/revoke", post(devices::revoke))
+        .route(
+            "/devices/{id}/accept-restored-store",
+            post(devices::accept_restored_store),
+        )
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_found)
+        // Around the fallbacks as well: a stranger does not learn which paths there are.
+        .layer(middleware::from_fn_with_state(server.clone(), authenticate))
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(middleware::from_fn(observe::observe))
+        .with_state(server)
+}
+
+/// Lets a request pass that carries an admin token in use, whose scope permits it.
+async fn authenticate(
+    State(server): State<Server>,
+    request: Request,
+    next: Next,
+) -> Result<Response, AdminProblem> {
+    let unauthorized = |detail| AdminProblem::new(ErrorCode::Unauthorized, detail);
+    let presented = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim())
+        .ok_or_else(|| unauthorized("there is no admin token"))?;
+    let administrator = server
+        .authenticate_admin(presented)
+        .await?
+        .ok_or_else(|| unauthorized("the admin token is not known"))?;
+    if administrator.scope != Scope::Full && request.method() != Method::GET {
+        return Err(unauthorized("the admin token permits reading only"));
+    }
+    tracing::info!(administrator = administrator.name, "administration");
+    Ok(next.run(request).await)
+}
+
+async fn not_found() -> AdminProblem {
+    AdminProblem::new(ErrorCode::NotFound, "there is no such endpoint")
+}
+
+/// Largest body; no administrative act needs more.
+const BODY_BYTES: usize = 64 * 1024;

@@ -1,0 +1,98 @@
+//! Errors of the administration interface: RFC 9457 problem documents, made here alone.
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use keyward_license::error_code::ErrorCode;
+use serde::Serialize;
+
+use crate::Error;
+
+/// A problem document.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct AdminProblem {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    code: u64,
+    hint: &'static str,
+}
+
+impl AdminProblem {
+    pub(super) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self {
+            r#type: format!("urn:oid:2.25.{}.3.{}", keyward_crypto::x509::ARC, code.number()),
+            title: code.name(),
+            status: code.status(),
+            detail: detail.into(),
+            code: code.number(),
+            hint: code.hint(),
+        }
+    }
+}
+
+impl From<Error> for AdminProblem {
+    /// What the administrator asked wrongly is told; what failed in the server is logged.
+    fn from(error: Error) -> Self {
+        let code = match &error {
+            Error::DeviceUnknown(_) | Error::EntitlementUnknown(_) => ErrorCode::NotFound,
+            Error::KidUnknown(_) => ErrorCode::KidUnknown,
+            Error::Stopping => ErrorCode::Busy,
+            error if error.is_refusal() => ErrorCode::Malformed,
+            _ => ErrorCode::Internal,
+        };
+        if code == ErrorCode::Internal {
+            tracing::error!(code = code.name(), error = %error, "the server failed");
+            return Self::new(code, "the server failed");
+        }
+        tracing::info!(code = code.name(), reason = %error, "administration refused");
+        Self {
+            hint: error.hint(),
+            ..Self::new(code, error.to_string())
+        }
+    }
+}
+
+impl IntoResponse for AdminProblem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, axum::Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_document_in_full() {
+        let problem = AdminProblem::new(ErrorCode::Unauthorized, "there is no admin token");
+        insta::assert_snapshot!(serde_json::to_string_pretty(&problem).unwrap(), @r#"
+        {
+          "type": "urn:oid:2.25.1843534794.3.207",
+          "title": "unauthorized",
+          "status": 401,
+          "detail": "there is no admin token",
+          "code": 207,
+          "hint": "send the admin token as a bearer token"
+        }
+        "#);
+    }
+
+    #[test]
+    fn a_failure_of_the_server_tells_nothing_of_its_cause() {
+        let problem = AdminProblem::from(Error::Damaged("the secret row"));
+        assert_eq!((problem.status, &problem.detail[..]), (500, "the server failed"));
+    }
+}

@@ -1,0 +1,40 @@
+//! Bodies of requests: of the right media type, in time, within bounds.
+
+use core::time::Duration;
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, Request, rejection::BytesRejection, rejection::FailedToBufferBody},
+    http::header,
+};
+use keyward_license::error_code::{ErrorCode, Problem};
+
+/// Reads the body of a request that must be of `media_type`. Its largest length is the router's limit.
+pub(super) async fn read(request: Request, media_type: &str, arrival: Duration) -> Result<Bytes, Problem> {
+    let stated = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let stated = stated.and_then(|value| value.split(';').next()).map(str::trim);
+    if !stated.is_some_and(|stated| stated.eq_ignore_ascii_case(media_type)) {
+        let detail = format!("the body must be of media type {media_type}");
+        return Err(Problem::new(ErrorCode::UnsupportedMediaType, detail));
+    }
+    match tokio::time::timeout(arrival, Bytes::from_request(request, &())).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)))) => {
+            Err(Problem::new(
+                ErrorCode::TooLarge,
+                "the body is larger than this server accepts".to_owned(),
+            ))
+        }
+        Ok(Err(_)) => Err(Problem::new(
+            ErrorCode::Malformed,
+            "the body was cut off".to_owned(),
+        )),
+        Err(_) => Err(Problem::new(
+            ErrorCode::Malformed,
+            "the body did not arrive in time".to_owned(),
+        )),
+    }
+}

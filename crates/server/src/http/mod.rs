@@ -1,0 +1,102 @@
+//! HTTP: one file per endpoint, each thin: read, call, write.
+//!
+//! ```text
+//!  POST /license               sealed license request   -> sealed license response
+//!  POST /enrolment             sealed enrolment request -> sealed enrolment response
+//!  GET  /.well-known/keyward   -> signed discovery document
+//!  GET  /health/live, /health/ready
+//!  on a listener of its own: the administration interface, see `admin`
+//! ```
+
+mod admin;
+mod body;
+mod discovery;
+mod enrolment;
+mod health;
+mod license;
+mod listen;
+mod observe;
+mod problem;
+
+use core::future::Future;
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request, State},
+    middleware::{self, Next},
+    response::Response,
+    routing::{get, post},
+};
+use keyward_license::{
+    discovery::WELL_KNOWN_PATH,
+    error_code::{ErrorCode, Problem},
+};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
+
+use crate::{
+    Error, Server,
+    discovery::{ENROLMENT_PATH, LICENSE_PATH},
+};
+use problem::ProblemResponse;
+
+/// Serves both listeners until `shutdown` is ready.
+pub(crate) async fn serve(
+    server: &Server,
+    public: TcpListener,
+    admin: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Error> {
+    let limits = server.config().limits;
+    let (stop, stopped) = watch::channel(false);
+    tracing::info!(
+        public = ?public.local_addr().map_err(Error::Serving)?,
+        admin = ?admin.local_addr().map_err(Error::Serving)?,
+        "serving"
+    );
+    let public = listen::listen(public, public_router(server.clone()), limits, stopped.clone());
+    let admin = listen::listen(admin, admin::router(server.clone()), limits, stopped);
+    let trigger = async move {
+        shutdown.await;
+        tracing::info!("stopping");
+        stop.send(true).ok();
+    };
+    tokio::join!(public, admin, trigger);
+    Ok(())
+}
+
+fn public_router(server: Server) -> Router {
+    let limits = server.config().limits;
+    let working = Arc::new(Semaphore::new(limits.concurrent_requests));
+    Router::new()
+        .route(LICENSE_PATH, post(license::acquire))
+        .route(ENROLMENT_PATH, post(enrolment::enrol))
+        .route(WELL_KNOWN_PATH, get(discovery::document))
+        .route_layer(middleware::from_fn_with_state(working, limit))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_found)
+        .layer(DefaultBodyLimit::max(limits.body_bytes))
+        .layer(middleware::from_fn(observe::observe))
+        .with_state(server)
+}
+
+/// Lets a bounded number of requests in; the others are told at once to come again, not kept waiting.
+async fn limit(
+    State(working): State<Arc<Semaphore>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ProblemResponse> {
+    let _permit = working
+        .try_acquire()
+        .map_err(|_| Problem::new(ErrorCode::Busy, "the server has too much to do".to_owned()))?;
+    Ok(next.run(request).await)
+}
+
+async fn not_found() -> ProblemResponse {
+    Problem::new(ErrorCode::NotFound, "there is no such endpoint".to_owned()).into()
+}

@@ -1,0 +1,64 @@
+//! Every request has an id, in its log lines and in its answer.
+
+use axum::{
+    extract::Request,
+    http::{HeaderMap, HeaderName, HeaderValue},
+    middleware::Next,
+    response::Response,
+};
+use rand_core::Rng;
+use tracing::Instrument;
+
+use crate::chance::rng;
+
+/// Gives the request its id, logs its end with status and duration, and echoes the id.
+pub(super) async fn observe(request: Request, next: Next) -> Response {
+    let id = given_id(request.headers()).unwrap_or_else(fresh_id);
+    let span = tracing::info_span!(
+        "request",
+        id = id.to_str().unwrap_or_default(),
+        method = %request.method(),
+        path = request.uri().path(),
+    );
+    let started = tokio::time::Instant::now();
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let (status, duration) = (response.status().as_u16(), started.elapsed());
+    span.in_scope(|| tracing::info!(status, duration_us = duration.as_micros(), "request finished"));
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+/// The carrier's id, if it is one that may stand in a log: 1 to 64 of letters, digits, `.`, `_`, `-`.
+fn given_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+    headers
+        .get(REQUEST_ID)
+        .filter(|id| (1..=64).contains(&id.len()) && id.as_bytes().iter().all(allowed))
+        .cloned()
+}
+
+fn fresh_id() -> HeaderValue {
+    let id = format!("{:016x}", rng().next_u64());
+    HeaderValue::from_str(&id).unwrap_or_else(|_| HeaderValue::from_static("-"))
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_taken_over_only_if_it_may_stand_in_a_log() {
+        let headers =
+            |value: &str| HeaderMap::from_iter([(REQUEST_ID, HeaderValue::from_str(value).unwrap())]);
+        for good in ["a", "Az09._-", &"x".repeat(64)] {
+            assert_eq!(given_id(&headers(good)).unwrap(), good);
+        }
+        for bad in ["", "a b", "a=1", "a;b", &"x".repeat(65)] {
+            assert_eq!(given_id(&headers(bad)), None, "{bad}");
+        }
+        assert_eq!(fresh_id().len(), 16);
+        assert_ne!(fresh_id(), fresh_id());
+    }
+}

@@ -1,0 +1,40 @@
+//! Errors of the protocol endpoints: concise problem details (RFC 9290), made here alone.
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use keyward_license::{discovery::media_type, error_code::Problem};
+
+/// A problem as an HTTP response.
+#[derive(Debug)]
+pub(super) struct ProblemResponse(Problem);
+
+impl From<Problem> for ProblemResponse {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl IntoResponse for ProblemResponse {
+    fn into_response(self) -> Response {
+        let status = u16::try_from(self.0.status)
+            .ok()
+            .and_then(|status| StatusCode::from_u16(status).ok());
+        let mut response = (
+            status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            [
+                (header::CONTENT_TYPE, media_type::PROBLEM),
+                (header::CACHE_CONTROL, "no-store"),
+            ],
+            self.0.encode(),
+        )
+            .into_response();
+        if status == Some(StatusCode::SERVICE_UNAVAILABLE) {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}

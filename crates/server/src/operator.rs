@@ -1,0 +1,275 @@
+//! The operator directory: made whole by [`init`] or not at all.
+//!
+//! ```text
+//!  operator/            0700, every file 0600
+//!   operator.toml       configuration
+//!   operator-profile    what clients are configured with: name, root certificate, license server
+//!   keyward.db          everything else, its secrets sealed under the key-encryption key
+//!   kek                 the key-encryption key, unless the environment supplies it
+//!   root-key.sealed     the root's private key; serving never reads it, so it can be moved offline
+//! ```
+
+mod identity;
+mod pki;
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use keyward_crypto::{Secret, ecdsa::SigningKey, kdf::sha256};
+use keyward_license::{
+    codec::{Bytes, Wire},
+    ids::Digest,
+    operator_profile::OperatorProfile,
+    time::Timestamp,
+};
+use rand_core::CryptoRng;
+
+pub(crate) use identity::Identity;
+pub(crate) use pki::{CLOCK_TOLERANCE, serial};
+
+use crate::{
+    Error,
+    config::{self, Config},
+    sealing::{Cell, KEK_FILE, KekSource, KeyEncryptionKey},
+    store::{Founding, Store},
+    token::Token,
+};
+
+/// What [`init`] needs to know.
+#[derive(Debug)]
+pub struct InitOptions {
+    /// The operator's name, for people; 1 to 40 characters.
+    pub name: String,
+    /// Origin under which devices reach the server.
+    pub public_url: String,
+    /// Address that the license server listens on.
+    pub listen: String,
+    /// Address of the administration interface.
+    pub admin_listen: String,
+    /// The key-encryption key: made and written to a file, or the caller's.
+    pub kek: KekSource,
+}
+
+/// What a new operator is, for the person who made it.
+#[derive(Debug)]
+pub struct Initialised {
+    /// The directory.
+    pub dir: PathBuf,
+    /// The token for the administration interface. It is kept nowhere: show it once.
+    pub admin_token: Token,
+    /// SHA-256 of the root certificate: names the operator.
+    pub operator: Digest,
+}
+
+/// Makes an operator in `dir`, which must not exist.
+///
+/// Everything is made in a hidden directory beside it, flushed to the disk, and moved into place as the
+/// last step: there is never half an operator.
+///
+/// # Errors
+/// [`Error::OperatorExists`], [`Error::Config`] for values that the configuration refuses,
+/// [`Error::File`], or a failure of the database.
+pub async fn init(
+    dir: &Path,
+    options: InitOptions,
+    now: Timestamp,
+    rng: &mut impl CryptoRng,
+) -> Result<Initialised, Error> {
+    if fs::symlink_metadata(dir).is_ok() {
+        return Err(Error::OperatorExists(dir.to_owned()));
+    }
+    let toml = configuration(&options);
+    let config = Config::from_toml(&toml)?;
+    let parent = dir
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    // The guard removes what was made unless it is disarmed at the end.
+    let making = tempfile::Builder::new()
+        .prefix(".keyward-init-")
+        .tempdir_in(parent)
+        .map_err(Error::file("make a directory in", parent))?;
+    restrict_directory(making.path())?;
+    let (admin_token, operator) = fill(making.path(), options.kek, &toml, &config, now, rng).await?;
+    flush(making.path())?;
+    fs::rename(making.path(), dir).map_err(|source| match source.kind() {
+        std::io::ErrorKind::DirectoryNotEmpty | std::io::ErrorKind::AlreadyExists => {
+            Error::OperatorExists(dir.to_owned())
+        }
+        _ => Error::File {
+            action: "make",
+            path: dir.to_owned(),
+            source,
+        },
+    })?;
+    // Moved into place: there is nothing left to remove.
+    let _ = making.keep();
+    if let Err(error) = flush(parent) {
+        // The operator is whole; only a power cut in the next seconds could take it away.
+        tracing::warn!(error = %error, "the new directory's name was not flushed to the disk");
+    }
+    Ok(Initialised {
+        dir: dir.to_owned(),
+        admin_token,
+        operator,
+    })
+}
+
+/// Reads and validates the configuration of the operator in `dir`.
+///
+/// # Errors
+/// [`Error::NoOperator`], [`Error::File`], [`Error::Config`].
+pub fn read_config(dir: &Path) -> Result<Config, Error> {
+    let path = dir.join(CONFIG_FILE);
+    if !path.exists() {
+        return Err(Error::NoOperator(dir.to_owned()));
+    }
+    let text = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+    Ok(Config::from_toml(&text)?)
+}
+
+/// Reads the operator profile of the operator in `dir`: the bytes that clients are configured with.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn read_profile(dir: &Path) -> Result<Vec<u8>, Error> {
+    let path = dir.join(PROFILE_FILE);
+    fs::read(&path).map_err(Error::file("read", &path))
+}
+
+/// Opens the root's private key, to issue a new intermediate. Serving never calls this.
+///
+/// # Errors
+/// [`Error::File`] if the file was moved offline, [`Error::WrongKek`] if it does not open.
+pub fn read_root_key(dir: &Path, operator: &Digest, kek: &KeyEncryptionKey) -> Result<SigningKey, Error> {
+    let path = dir.join(ROOT_KEY_FILE);
+    let sealed = fs::read(&path).map_err(Error::file("read", &path))?;
+    let scalar = kek
+        .open(root_cell(operator), &sealed)
+        .map_err(|_| Error::WrongKek)?;
+    Ok(SigningKey::from_scalar(Secret::from_slice(scalar.expose())?)?)
+}
+
+pub(crate) fn database_path(dir: &Path) -> PathBuf {
+    dir.join(DATABASE_FILE)
+}
+
+fn profile(config: &Config, root: &[u8]) -> OperatorProfile {
+    OperatorProfile {
+        version: 1,
+        name: config.name.clone(),
+        root: Bytes(root.to_vec()),
+        license_servers: vec![config.public_url.clone()],
+        minimum_suite: config.minimum_suite.number(),
+    }
+}
+
+/// Writes every file of a new operator into `dir`.
+async fn fill(
+    dir: &Path,
+    kek: KekSource,
+    toml: &str,
+    config: &Config,
+    now: Timestamp,
+    rng: &mut impl CryptoRng,
+) -> Result<(Token, Digest), Error> {
+    let kek = match kek {
+        KekSource::Given(kek) => kek,
+        KekSource::File => {
+            let kek = KeyEncryptionKey::generate(rng);
+            write_private(&dir.join(KEK_FILE), kek.to_hex().as_bytes())?;
+            kek
+        }
+    };
+    let admin_token = Token::generate(rng);
+    let authority = pki::found(&config.name, now, rng)?;
+    let operator = Digest::new(sha256(&[&authority.root]));
+    let sealed_root = kek.seal(root_cell(&operator), authority.root_key.scalar().expose(), rng)?;
+    write_private(&dir.join(ROOT_KEY_FILE), &sealed_root)?;
+    write_private(&dir.join(CONFIG_FILE), toml.as_bytes())?;
+    write_private(
+        &dir.join(PROFILE_FILE),
+        &profile(config, &authority.root).encode(),
+    )?;
+    // Made here, so that SQLite gives its files the same permissions.
+    let database = dir.join(DATABASE_FILE);
+    write_private(&database, &[])?;
+    let secrets = identity::seal_secrets(&kek, &authority, rng)?;
+    let founding = Founding {
+        secrets,
+        seed: crate::vault::seal_new_seed(&kek, 1, rng)?,
+        root: authority.root,
+        certificates: authority.certificates,
+        admin_token: (admin_token.hash(), "init".to_owned()),
+    };
+    Store::found(&database, founding, now).await?;
+    Ok((admin_token, operator))
+}
+
+/// The sample file with the operator's own values in the lines that have no default.
+fn configuration(options: &InitOptions) -> String {
+    let own = [
+        ("name", &options.name),
+        ("public_url", &options.public_url),
+        ("listen", &options.listen),
+        ("admin_listen", &options.admin_listen),
+    ];
+    let line = |line: &str| {
+        own.iter()
+            .find(|(key, _)| line.strip_prefix(key).is_some_and(|rest| rest.starts_with(" = ")))
+            .map_or_else(
+                || line.to_owned(),
+                |(key, value)| format!("{key} = {}", toml::Value::from(value.as_str())),
+            )
+    };
+    config::SAMPLE.lines().map(|text| line(text) + "\n").collect()
+}
+
+fn root_cell(operator: &Digest) -> Cell<'_> {
+    Cell {
+        table: ROOT_KEY_FILE,
+        row: operator.as_bytes(),
+        column: "key",
+    }
+}
+
+/// Writes a new file that only its owner can read, and flushes it.
+fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path).map_err(Error::file("write", path))?;
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(Error::file("write", path))
+}
+
+#[cfg(unix)]
+fn restrict_directory(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(Error::file("protect", path))
+}
+
+#[cfg(not(unix))]
+fn restrict_directory(_: &Path) -> Result<(), Error> {
+    Ok(())
+}
+
+/// Flushes a directory's entries, where the system can.
+fn flush(dir: &Path) -> Result<(), Error> {
+    if cfg!(unix) {
+        fs::File::open(dir)
+            .and_then(|dir| dir.sync_all())
+            .map_err(Error::file("flush", dir))?;
+    }
+    Ok(())
+}
+
+const CONFIG_FILE: &str = "operator.toml";
+const PROFILE_FILE: &str = "operator-profile";
+const DATABASE_FILE: &str = "keyward.db";
+const ROOT_KEY_FILE: &str = "root-key.sealed";

@@ -1,0 +1,207 @@
+//! A device is enrolled in six numbered steps.
+//!
+//! ```text
+//!  1 decode   bytes -> opened request                   sealed to us? does it open?
+//!  2 verify   signed by the key it names, good keys     V-050, V-052
+//!  3 prepare  the certificate, from the token's profile nothing of it from the request but the keys
+//!  4 record   device and certificate, token used up     V-051, V-042; may refuse
+//!  5 sign     the certificate that was recorded         kept before it leaves
+//!  6 answer   sealed so that only the holder of all keys reads it
+//! ```
+//! The same device with the same token gets its certificate again.
+
+use keyward_crypto::{
+    CryptoError,
+    ecdsa::PublicKey,
+    hpke::Suite,
+    x509::{
+        Role,
+        issue::{self, Profile},
+    },
+};
+use keyward_license::{
+    certificate::{Claims, device_id},
+    codec::{DecodeError, Wire, grease},
+    enrolment::{EnrolmentRequest, EnrolmentResponse, seal_chain},
+    envelope::SealedResponse,
+    ids::DeviceId,
+    request::{MAX_CLIENT_TEXT, MAX_TOKEN},
+    signed::{self, MessageError, PROTOCOL_VERSION, SignedBody, Unverified, Verified},
+    time::Timestamp,
+};
+
+use crate::{
+    Error, Refusal,
+    authenticate::{self, Opened},
+    chance::rng,
+    operator::{CLOCK_TOLERANCE, Identity, serial},
+    refusal::TokenFault,
+    server::Inner,
+    store::{DeviceProfile, EnrolmentRecord, PreparedCertificate, Recorded},
+    token,
+};
+
+/// Answers a sealed enrolment request with a sealed enrolment response.
+///
+/// # Errors
+/// V-001 to V-005, V-040, V-042, V-050 to V-052; [`Refusal::Failed`], [`Refusal::Busy`].
+pub(crate) async fn enrol(server: &Inner, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let now = server.clock.now();
+    let identity = server.identity();
+
+    // 1. Decode: the envelope is ours and opens.
+    let opened = authenticate::open::<EnrolmentRequest>(&identity, bytes, now)?;
+
+    // 2. Verify: the device holds its signing key; its sealing keys are in order.
+    let device = verify(&opened)?;
+
+    // 3. Prepare: the certificate as the token's profile says.
+    let token = token::hash(&device.request.body().token);
+    let profile = server
+        .store
+        .enrolment_token(&token)
+        .await?
+        .ok_or(TokenFault::Unknown)?
+        .profile;
+    let prepared = device.prepare(server, &identity, profile, now)?;
+
+    // 4. Record: the token is used up, the device enrolled, the certificate announced.
+    let record = server.store.record_enrolment(token, prepared, now).await?;
+
+    // 5. Sign: the certificate that was recorded; it is kept before it leaves.
+    let certificate = match record {
+        EnrolmentRecord::Issued(der) => der,
+        EnrolmentRecord::ToSign(recorded) => {
+            let (serial, der) = sign(&identity, recorded, &device.key)?;
+            server.store.keep_certificate(serial, der).await?
+        }
+    };
+
+    // 6. Answer: the chain under a key that takes all sealing keys to open.
+    tracing::info!(device = %device.id, "device enrolled");
+    device.answer(&identity, certificate, now)
+}
+
+/// A device that holds the keys it names.
+struct Verifiable {
+    request: Verified<EnrolmentRequest>,
+    id: DeviceId,
+    key: PublicKey,
+}
+
+fn verify(opened: &Opened) -> Result<Verifiable, Refusal> {
+    // V-050
+    let request = Unverified::<EnrolmentRequest>::parse(opened.message.expose())?
+        .verify_with_own_key(|body| PublicKey::from_spki_der(&body.public_key.0))
+        .map_err(|error| match error {
+            MessageError::BadSignature => Refusal::NotOwnSignature,
+            MessageError::Cose(fault @ CryptoError::MalformedKey(_)) => Refusal::DeviceKey(fault),
+            other => other.into(),
+        })?;
+    let body = request.body();
+    authenticate::same_recipient(opened, &body.recipient)?;
+    check_bounds(body)?;
+    // V-052
+    body.checked_sealing_keys().map_err(Refusal::SealingKeys)?;
+    let key = PublicKey::from_spki_der(&body.public_key.0).map_err(Refusal::DeviceKey)?;
+    let id = device_id(&key).map_err(Refusal::DeviceKey)?;
+    Ok(Verifiable { request, id, key })
+}
+
+fn check_bounds(body: &EnrolmentRequest) -> Result<(), DecodeError> {
+    let client = [&body.client.name, &body.client.version, &body.client.platform];
+    if client.iter().any(|text| text.len() > MAX_CLIENT_TEXT) {
+        return Err(DecodeError::Invalid("a client text is too long"));
+    }
+    if body.token.len() > MAX_TOKEN {
+        Err(DecodeError::Invalid("the token is too long"))
+    } else {
+        Ok(())
+    }
+}
+
+impl Verifiable {
+    /// Level, maker and model come from the token's profile; the device says nothing about itself.
+    fn prepare(
+        &self,
+        server: &Inner,
+        identity: &Identity,
+        profile: DeviceProfile,
+        now: Timestamp,
+    ) -> Result<PreparedCertificate, Refusal> {
+        // V-052: sealing to the keys is tried before the token is used up.
+        let body = self.request.body();
+        let keys = body.checked_sealing_keys().map_err(Refusal::SealingKeys)?;
+        seal_chain(&[], &keys, &self.request.digest(), &mut rng()).map_err(|_| Refusal::SealingKeyInvalid)?;
+        let lifetime = server.config.lifetimes.device_certificate;
+        let authority_ends = identity.device_authority.certificate.not_after();
+        Ok(PreparedCertificate {
+            device: self.id,
+            serial: serial(&mut rng()),
+            claims: Claims {
+                security_level: Some(profile.security_level),
+                maker: Some(profile.maker),
+                model: Some(profile.model),
+                robustness_version: None,
+                sealing_keys: Some(body.sealing_keys.clone()),
+            },
+            not_before: now.minus(CLOCK_TOLERANCE),
+            not_after: Timestamp(now.plus(lifetime).0.min(authority_ends)),
+        })
+    }
+
+    fn answer(&self, identity: &Identity, certificate: Vec<u8>, now: Timestamp) -> Result<Vec<u8>, Refusal> {
+        let body = self.request.body();
+        let digest = self.request.digest();
+        let keys: Vec<(Suite, &[u8])> = body.checked_sealing_keys().map_err(Refusal::SealingKeys)?;
+        let chain = [certificate, identity.device_authority.certificate.der().to_vec()];
+        let rng = &mut rng();
+        let (shares, chain) = seal_chain(&chain, &keys, &digest, rng).map_err(Error::Making)?;
+        let response = EnrolmentResponse {
+            version: PROTOCOL_VERSION,
+            request: digest,
+            nonce: body.nonce,
+            shares,
+            chain,
+            server_time: now,
+        };
+        let response = grease(&response.encode(), rng)?;
+        let response = signed::sign::<EnrolmentResponse>(
+            &response,
+            &[],
+            &identity.license_server_chain,
+            &identity.license_server,
+        )
+        .map_err(Error::Making)?;
+        let sealed = SealedResponse::seal(
+            EnrolmentResponse::CONTEXT,
+            &body.response_key,
+            &digest,
+            &response,
+            rng,
+        );
+        Ok(sealed.map_err(Error::Making)?.encode())
+    }
+}
+
+/// Signs a device certificate that was recorded.
+fn sign(
+    identity: &Identity,
+    recorded: Recorded<PreparedCertificate>,
+    key: &PublicKey,
+) -> Result<([u8; 16], Vec<u8>), Error> {
+    let certificate = recorded.into_inner();
+    let (subject, claims) = (certificate.device.to_string(), certificate.claims.encode());
+    let profile = Profile {
+        subject: &subject,
+        roles: &[Role::Device],
+        authority: None,
+        not_before: certificate.not_before.0,
+        not_after: certificate.not_after.0,
+        claims: Some(&claims),
+        serial: certificate.serial,
+    };
+    let authority = &identity.device_authority;
+    let der = issue::issue(&profile, key, &authority.certificate, &authority.key)?;
+    Ok((certificate.serial, der))
+}

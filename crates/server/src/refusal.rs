@@ -1,0 +1,249 @@
+//! Why a device's message gets no answer. Each variant names the step of `spec/rules.md` that failed
+//! and maps to one number of `spec/errors.md`.
+
+use keyward_content::header::HeaderError;
+use keyward_crypto::CryptoError;
+use keyward_license::{
+    codec::DecodeError,
+    error_code::{ErrorCode, Problem},
+    signed::MessageError,
+};
+
+use crate::Error;
+
+/// Why a license request or enrolment request is refused as a whole. What becomes of a single key id
+/// is a denial inside the signed response instead.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// V-001 to V-005: a step that every message takes.
+    #[error(transparent)]
+    Message(MessageError),
+    /// The request names more key ids than one may.
+    #[error("the request names more than {0} key ids")]
+    TooManyKids(usize),
+    /// A content header in the request cannot be read.
+    #[error("a content header is malformed: {0}")]
+    Header(#[from] HeaderError),
+    /// V-040: sealed to another server, or to a certificate that is no longer in use.
+    #[error("the request is sealed to another server or to a certificate that is no longer in use")]
+    WrongRecipient,
+    /// V-040: it does not open.
+    #[error("the request does not open")]
+    NotOpened,
+    /// V-041: the device's chain is not valid now for the role device.
+    #[error("the device certificate was refused: {0}")]
+    Certificate(CryptoError),
+    /// V-041: the device's certificate has no claims that can be read.
+    #[error("the device certificate was refused: {0}")]
+    Claims(DecodeError),
+    /// V-042: the device is not enrolled.
+    #[error("the device is not enrolled")]
+    DeviceUnknown,
+    /// V-042: the device was revoked.
+    #[error("the device was revoked")]
+    DeviceRevoked,
+    /// V-043: another request of the device had this nonce.
+    #[error("another request of the device had this nonce")]
+    NonceReused,
+    /// V-044: the store generation has fallen.
+    #[error("the store's generation has fallen since the device's last request")]
+    StoreRolledBack,
+    /// V-050: the request is not signed by the device key that it names.
+    #[error("the enrolment request is not signed by the device key that it names")]
+    NotOwnSignature,
+    /// V-050: what the request names is not a device key.
+    #[error("the device key was refused: {0}")]
+    DeviceKey(CryptoError),
+    /// V-051: the token does not permit this enrolment.
+    #[error("the enrolment token was refused: {0}")]
+    Token(#[from] TokenFault),
+    /// V-052: the sealing keys are not as they should be.
+    #[error("the sealing keys were refused: {0}")]
+    SealingKeys(DecodeError),
+    /// V-052: a sealing key is not a key of its suite.
+    #[error("a sealing key is not a key of its suite")]
+    SealingKeyInvalid,
+    /// The server has too much to do, or is stopping.
+    #[error("{0}")]
+    Busy(&'static str),
+    /// The server failed.
+    #[error("the server failed")]
+    Failed(#[source] Error),
+}
+
+/// V-051: what is wrong with an enrolment token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenFault {
+    /// Nobody made it.
+    #[error("it is not known")]
+    Unknown,
+    /// It has expired.
+    #[error("it has expired")]
+    Expired,
+    /// Another device used it.
+    #[error("another device used it")]
+    UsedByAnother,
+    /// The same device used it with other sealing keys.
+    #[error("the device used it with other sealing keys")]
+    OtherSealingKeys,
+}
+
+impl Refusal {
+    /// The number of `spec/errors.md`.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Message(error) => message_code(error),
+            Self::TooManyKids(_) => ErrorCode::TooLarge,
+            Self::Header(_) => ErrorCode::Malformed,
+            Self::WrongRecipient => ErrorCode::WrongRecipient,
+            Self::NotOpened => ErrorCode::NotOpened,
+            Self::Certificate(_) | Self::Claims(_) => ErrorCode::CertificateRefused,
+            Self::DeviceUnknown => ErrorCode::DeviceUnknown,
+            Self::DeviceRevoked => ErrorCode::DeviceRevoked,
+            Self::NonceReused => ErrorCode::NonceReused,
+            Self::StoreRolledBack => ErrorCode::StoreRolledBack,
+            Self::NotOwnSignature => ErrorCode::BadSignature,
+            Self::Token(_) => ErrorCode::TokenRefused,
+            Self::DeviceKey(_) | Self::SealingKeys(_) | Self::SealingKeyInvalid => ErrorCode::KeyRefused,
+            Self::Busy(_) => ErrorCode::Busy,
+            Self::Failed(_) => ErrorCode::Internal,
+        }
+    }
+
+    /// The step of `spec/rules.md` that failed, for the log; empty where none is numbered.
+    #[must_use]
+    pub const fn rule(&self) -> &'static str {
+        match self {
+            Self::Message(error) => message_rule(error),
+            Self::WrongRecipient | Self::NotOpened => "V-040",
+            Self::Certificate(_) | Self::Claims(_) => "V-041",
+            Self::DeviceUnknown | Self::DeviceRevoked => "V-042",
+            Self::NonceReused => "V-043",
+            Self::StoreRolledBack => "V-044",
+            Self::NotOwnSignature | Self::DeviceKey(_) => "V-050",
+            Self::Token(_) => "V-051",
+            Self::SealingKeys(_) | Self::SealingKeyInvalid => "V-052",
+            Self::TooManyKids(_) | Self::Header(_) | Self::Busy(_) | Self::Failed(_) => "",
+        }
+    }
+
+    /// Logs the refusal, once, and turns it into what the device is told. The cause of a failure of the
+    /// server stays in the log.
+    #[must_use]
+    pub fn into_problem(self) -> Problem {
+        let code = self.code();
+        match &self {
+            Self::Failed(error) => tracing::error!(code = code.name(), error = %error, "the server failed"),
+            _ => tracing::info!(code = code.name(), rule = self.rule(), reason = %self, "request refused"),
+        }
+        Problem::new(code, self.to_string())
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Stopping => Self::Busy("the server is stopping"),
+            other => Self::Failed(other),
+        }
+    }
+}
+
+impl From<MessageError> for Refusal {
+    /// Of a message from a device: a refused signer is V-041.
+    fn from(error: MessageError) -> Self {
+        match error {
+            MessageError::Signer(fault) => Self::Certificate(fault),
+            MessageError::NotOpened => Self::NotOpened,
+            other => Self::Message(other),
+        }
+    }
+}
+
+impl From<DecodeError> for Refusal {
+    fn from(error: DecodeError) -> Self {
+        Self::Message(MessageError::Decode(error))
+    }
+}
+
+const fn message_code(error: &MessageError) -> ErrorCode {
+    match error {
+        MessageError::BadSignature => ErrorCode::BadSignature,
+        MessageError::Signer(_) => ErrorCode::CertificateRefused,
+        MessageError::UnsupportedVersion(_) => ErrorCode::UnsupportedVersion,
+        MessageError::NotOpened => ErrorCode::NotOpened,
+        MessageError::Making(_) => ErrorCode::Internal,
+        _ => ErrorCode::Malformed,
+    }
+}
+
+const fn message_rule(error: &MessageError) -> &'static str {
+    match error {
+        MessageError::Decode(_) | MessageError::Cose(_) => "V-001",
+        MessageError::WrongType { .. } => "V-002",
+        MessageError::BadSignature => "V-003",
+        MessageError::Signer(_) => "V-004",
+        MessageError::UnsupportedVersion(_) => "V-005",
+        MessageError::NotOpened => "V-040",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_of_the_server_tells_nothing_of_its_cause() {
+        let problem = Refusal::from(Error::Damaged("the secret row")).into_problem();
+        assert_eq!((problem.code, problem.status), (501, 500));
+        assert_eq!(problem.detail, "the server failed");
+    }
+
+    #[test]
+    fn each_refusal_says_what_and_why() {
+        let refusals = [
+            Refusal::Message(MessageError::BadSignature),
+            Refusal::Message(MessageError::UnsupportedVersion(9)),
+            Refusal::TooManyKids(256),
+            Refusal::Header(HeaderError::NotUtf16),
+            Refusal::WrongRecipient,
+            Refusal::NotOpened,
+            Refusal::Certificate(CryptoError::ChainRefused(keyward_crypto::ChainFault::Expired)),
+            Refusal::DeviceUnknown,
+            Refusal::DeviceRevoked,
+            Refusal::NonceReused,
+            Refusal::StoreRolledBack,
+            Refusal::NotOwnSignature,
+            Refusal::DeviceKey(CryptoError::MalformedKey("not a P-256 public key")),
+            Refusal::Token(TokenFault::Expired),
+            Refusal::SealingKeyInvalid,
+            Refusal::Busy("the server is stopping"),
+        ];
+        let lines: Vec<_> = refusals
+            .iter()
+            .map(|r| format!("{} {} {r}", r.code().number(), r.rule()))
+            .collect();
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        201 V-003 the signature does not verify
+        102 V-005 protocol version 9 is not supported
+        105  the request names more than 256 key ids
+        101  a content header is malformed: the content header is not UTF-16LE text
+        103 V-040 the request is sealed to another server or to a certificate that is no longer in use
+        104 V-040 the request does not open
+        202 V-041 the device certificate was refused: certificate chain refused: a certificate has expired
+        203 V-042 the device is not enrolled
+        204 V-042 the device was revoked
+        205 V-043 another request of the device had this nonce
+        206 V-044 the store's generation has fallen since the device's last request
+        201 V-050 the enrolment request is not signed by the device key that it names
+        402 V-050 the device key was refused: malformed key material: not a P-256 public key
+        401 V-051 the enrolment token was refused: it has expired
+        402 V-052 a sealing key is not a key of its suite
+        502  the server is stopping
+        ");
+    }
+}

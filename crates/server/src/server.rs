@@ -1,0 +1,184 @@
+//! The server: opened from an operator directory, called directly or served over HTTP.
+
+use core::future::Future;
+use std::{
+    path::Path,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use keyward_license::{error_code::Problem, ids::Digest};
+use tokio::net::TcpListener;
+
+use crate::{
+    Error, Refusal,
+    authenticate::ChainCache,
+    chance::rng,
+    clock::Clock,
+    config::Config,
+    discovery::DiscoveryCache,
+    http, issue,
+    operator::{self, Identity},
+    provision,
+    sealing::KekSource,
+    store::Store,
+    vault::Vault,
+};
+
+/// A license server. Clones are the same server.
+#[derive(Clone)]
+pub struct Server(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) vault: Vault,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) chains: ChainCache,
+    discovery: DiscoveryCache,
+    identity: RwLock<Arc<Identity>>,
+}
+
+impl Inner {
+    /// The operator's keys and certificates as they are now.
+    pub(crate) fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.identity.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Server {
+    /// Opens the operator in `dir`: its configuration, its database, its secrets.
+    ///
+    /// Several processes may have one operator open; each takes its turn to write.
+    ///
+    /// # Errors
+    /// [`Error::NoOperator`], [`Error::Config`], [`Error::WrongKek`], [`Error::Database`].
+    pub async fn open(dir: &Path, kek: KekSource, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        let config = operator::read_config(dir)?;
+        let kek = kek.load(dir)?;
+        let store = Store::open(&operator::database_path(dir), &config.database).await?;
+        let identity = match Identity::load(&store, &kek, &config.name, clock.now(), &mut rng()).await {
+            Ok(identity) => identity,
+            Err(error) => {
+                store.close().await;
+                return Err(error);
+            }
+        };
+        Ok(Self(Arc::new(Inner {
+            config,
+            store,
+            vault: Vault::new(kek),
+            clock,
+            chains: ChainCache::new(),
+            discovery: DiscoveryCache::default(),
+            identity: RwLock::new(Arc::new(identity)),
+        })))
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// SHA-256 of the operator's root certificate: names the operator.
+    #[must_use]
+    pub fn operator(&self) -> Digest {
+        self.0.identity().operator
+    }
+
+    /// Answers a sealed license request, as `POST /license` does.
+    ///
+    /// # Errors
+    /// A problem of `spec/errors.md`; its cause stands in the log.
+    pub async fn issue(&self, request: &[u8]) -> Result<Vec<u8>, Problem> {
+        issue::issue(&self.0, request)
+            .await
+            .map_err(Refusal::into_problem)
+    }
+
+    /// Answers a sealed enrolment request, as `POST /enrolment` does.
+    ///
+    /// # Errors
+    /// A problem of `spec/errors.md`; its cause stands in the log.
+    pub async fn enrol(&self, request: &[u8]) -> Result<Vec<u8>, Problem> {
+        provision::enrol(&self.0, request)
+            .await
+            .map_err(Refusal::into_problem)
+    }
+
+    /// The signed discovery document, as `GET /.well-known/keyward` serves it.
+    ///
+    /// # Errors
+    /// A problem of `spec/errors.md`; its cause stands in the log.
+    pub async fn discovery(&self) -> Result<Vec<u8>, Problem> {
+        let now = self.0.clock.now();
+        if let Some(held) = self.0.discovery.held(now) {
+            return Ok(held);
+        }
+        self.renew_discovery()
+            .await
+            .map_err(|error| Refusal::from(error).into_problem())
+    }
+
+    /// Serves both listeners until `shutdown` is ready; then takes no new connection, gives requests in
+    /// work the configured time to finish, writes what is queued, and closes the database.
+    ///
+    /// # Errors
+    /// [`Error::Serving`].
+    pub async fn serve(
+        self,
+        public: TcpListener,
+        admin: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), Error> {
+        let served = http::serve(&self, public, admin, shutdown).await;
+        self.close().await;
+        served
+    }
+
+    /// Writes what is queued, moves the write-ahead log into the database, and closes it. What is asked
+    /// later is answered with [`Problem`] `busy`.
+    pub async fn close(&self) {
+        self.0.store.close().await;
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(crate) fn vault(&self) -> &Vault {
+        &self.0.vault
+    }
+
+    /// Signs a new discovery document. The server's own certificates are renewed on the same occasion,
+    /// if it is time, so that a server that runs for years does not outlive them.
+    async fn renew_discovery(&self) -> Result<Vec<u8>, Error> {
+        let inner = &self.0;
+        let now = inner.clock.now();
+        let identity = Identity::load(
+            &inner.store,
+            inner.vault.kek(),
+            &inner.config.name,
+            now,
+            &mut rng(),
+        )
+        .await?;
+        let identity = Arc::new(identity);
+        *inner.identity.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&identity);
+        inner
+            .discovery
+            .sign(&identity, inner.config.lifetimes.discovery, now)
+    }
+}
+
+impl core::fmt::Debug for Server {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Server")
+            .field("public_url", &self.0.config.public_url)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,225 @@
+//! What goes into the database and comes out of it.
+
+use keyward_license::{
+    cbor_map,
+    certificate::Claims,
+    codec::{DecodeError, Wire},
+    ids::{DeviceId, Digest, Kid, LicenseId, Nonce},
+    license::{KeyType, PreparedLicense},
+    response::Denial,
+    time::Timestamp,
+};
+
+use crate::policy::Policy;
+
+/// An enrolled device, and what it did with a nonce.
+#[derive(Debug)]
+pub(crate) struct DeviceRow {
+    pub(crate) account: i64,
+    pub(crate) security_level: u64,
+    pub(crate) revoked: bool,
+    /// Newest generation seen of the epoch asked about.
+    pub(crate) generation: Option<u64>,
+    /// Set if the nonce asked about was used.
+    pub(crate) answered: Option<AnsweredRow>,
+}
+
+/// A nonce that was used.
+#[derive(Debug)]
+pub(crate) struct AnsweredRow {
+    pub(crate) request: Digest,
+    /// The sealed response, once it was signed.
+    pub(crate) answer: Option<Vec<u8>>,
+}
+
+/// Where a content key comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum KeySource {
+    /// Derived from the seed of this number.
+    Seed(u64),
+    /// Sealed in the vault.
+    Sealed(Vec<u8>),
+}
+
+/// A registered key id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeyRow {
+    pub(crate) kid: Kid,
+    pub(crate) key_type: KeyType,
+    pub(crate) source: KeySource,
+}
+
+/// What an account may have of one key id.
+#[derive(Debug)]
+pub(crate) struct RightRow {
+    /// None if the key id is not registered.
+    pub(crate) key: Option<KeyRow>,
+    /// None if the account is not entitled.
+    pub(crate) policy: Option<Policy>,
+}
+
+/// A license response that is complete but for its signatures.
+#[derive(Debug)]
+pub(crate) struct PreparedAnswer {
+    pub(crate) device: DeviceId,
+    pub(crate) nonce: Nonce,
+    pub(crate) request: Digest,
+    pub(crate) server_time: Timestamp,
+    pub(crate) results: Vec<PreparedResult>,
+}
+
+/// What becomes of one key id.
+#[derive(Debug)]
+pub(crate) struct PreparedResult {
+    pub(crate) kid: Kid,
+    pub(crate) outcome: PreparedOutcome,
+}
+
+/// A license to sign, or a denial.
+#[derive(Debug)]
+pub(crate) enum PreparedOutcome {
+    /// To be signed.
+    License {
+        id: LicenseId,
+        license: PreparedLicense,
+        policy: String,
+        policy_version: u64,
+    },
+    /// Denied.
+    Denied(Denial),
+}
+
+/// What recording an answer came to.
+#[derive(Debug)]
+pub(crate) enum AnswerRecord {
+    /// It stands in the database and may be signed; if the same request was recorded before, this is
+    /// what was recorded then.
+    ToSign(super::Recorded<PreparedAnswer>),
+    /// The same request was answered before, with these bytes.
+    Answered(Vec<u8>),
+}
+
+cbor_map! {
+    /// A result as the column `answers.results` keeps it; the license itself stands in `issued`.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub(super) struct StoredResult = "stored result" {
+        /// Key id.
+        [1] kid: Kid,
+        /// The license issued.
+        [2?] license: LicenseId,
+        /// Why there is none.
+        [3?] denial: Denial,
+    }
+}
+
+impl PreparedAnswer {
+    pub(super) fn encode_results(&self) -> Vec<u8> {
+        let results: Vec<_> = self
+            .results
+            .iter()
+            .map(|result| match &result.outcome {
+                PreparedOutcome::License { id, .. } => StoredResult {
+                    kid: result.kid,
+                    license: Some(*id),
+                    denial: None,
+                },
+                PreparedOutcome::Denied(denial) => StoredResult {
+                    kid: result.kid,
+                    license: None,
+                    denial: Some(denial.clone()),
+                },
+            })
+            .collect();
+        results.encode()
+    }
+}
+
+pub(super) fn decode_results(bytes: &[u8]) -> Result<Vec<StoredResult>, DecodeError> {
+    Vec::<StoredResult>::decode(bytes)
+}
+
+/// The device that an enrolment token makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DeviceProfile {
+    pub(crate) security_level: u64,
+    pub(crate) maker: String,
+    pub(crate) model: String,
+}
+
+/// What an enrolment token is good for.
+#[derive(Debug)]
+pub(crate) struct TokenRow {
+    pub(crate) account: i64,
+    pub(crate) profile: DeviceProfile,
+    pub(crate) expires: Timestamp,
+}
+
+/// A device certificate that is complete but for its signature.
+#[derive(Debug)]
+pub(crate) struct PreparedCertificate {
+    pub(crate) device: DeviceId,
+    pub(crate) serial: [u8; 16],
+    pub(crate) claims: Claims,
+    pub(crate) not_before: Timestamp,
+    pub(crate) not_after: Timestamp,
+}
+
+/// What recording an enrolment came to.
+#[derive(Debug)]
+pub(crate) enum EnrolmentRecord {
+    /// It stands in the database and may be signed; if the device used the token before, this is what
+    /// was recorded then.
+    ToSign(super::Recorded<PreparedCertificate>),
+    /// The device used the token before and was given this certificate.
+    Issued(Vec<u8>),
+}
+
+/// A certificate of the operator itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OperatorCertificate {
+    pub(crate) purpose: Purpose,
+    pub(crate) der: Vec<u8>,
+    pub(crate) not_after: Timestamp,
+}
+
+/// What a certificate of the operator is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    DeviceAuthority,
+    ServerAuthority,
+    LicenseServer,
+    RequestEncryption,
+}
+
+impl Purpose {
+    pub(crate) const ALL: [Self; 4] = [
+        Self::DeviceAuthority,
+        Self::ServerAuthority,
+        Self::LicenseServer,
+        Self::RequestEncryption,
+    ];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::DeviceAuthority => "device-authority",
+            Self::ServerAuthority => "server-authority",
+            Self::LicenseServer => "license-server",
+            Self::RequestEncryption => "request-encryption",
+        }
+    }
+
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|purpose| purpose.as_str() == text)
+    }
+}
+
+/// Everything that makes a new operator's database.
+pub(crate) struct Founding {
+    pub(crate) root: Vec<u8>,
+    /// Name and sealed value.
+    pub(crate) secrets: Vec<(&'static str, Vec<u8>)>,
+    /// Sealed seed 1.
+    pub(crate) seed: Vec<u8>,
+    pub(crate) certificates: Vec<OperatorCertificate>,
+    pub(crate) admin_token: (Digest, String),
+}

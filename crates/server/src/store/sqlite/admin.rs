@@ -1,0 +1,372 @@
+//! Administration: tokens, accounts, policies, entitlements, devices.
+
+use keyward_license::{
+    ids::{DeviceId, Digest, Kid},
+    time::Timestamp,
+};
+use sqlx::SqliteConnection;
+
+use super::{Store, founding::record_event, id, issuance::policy, milliseconds, signed, timestamp, unsigned};
+use crate::{
+    Error,
+    policy::{Policy, PolicyTerms},
+    store::DeviceProfile,
+};
+
+/// An admin token that is in use.
+pub(crate) struct AdminTokenRow {
+    pub(crate) hash: Digest,
+    pub(crate) name: String,
+    pub(crate) scope: String,
+}
+
+/// An enrolment token to be made.
+pub(crate) struct NewToken {
+    pub(crate) hash: Digest,
+    pub(crate) account: String,
+    pub(crate) profile: DeviceProfile,
+    pub(crate) expires: Timestamp,
+}
+
+/// A live entitlement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EntitlementRow {
+    pub(crate) id: i64,
+    pub(crate) kid: Option<Kid>,
+    pub(crate) policy: String,
+    pub(crate) granted: Timestamp,
+    pub(crate) expires: Option<Timestamp>,
+}
+
+/// An enrolled device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DeviceListing {
+    pub(crate) id: DeviceId,
+    pub(crate) account: String,
+    pub(crate) profile: DeviceProfile,
+    pub(crate) enrolled: Timestamp,
+    pub(crate) revoked: Option<Timestamp>,
+}
+
+impl Store {
+    pub(crate) async fn admin_tokens(&self) -> Result<Vec<AdminTokenRow>, Error> {
+        let rows: Vec<(Vec<u8>, String, String)> =
+            sqlx::query_as("SELECT hash, name, scope FROM admin_tokens WHERE revoked_at IS NULL")
+                .fetch_all(&self.readers)
+                .await?;
+        rows.into_iter()
+            .map(|(hash, name, scope)| {
+                Ok(AdminTokenRow {
+                    hash: id(&hash)?,
+                    name,
+                    scope,
+                })
+            })
+            .collect()
+    }
+
+    pub(crate) async fn add_admin_token(
+        &self,
+        hash: Digest,
+        name: String,
+        scope: &'static str,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.writer
+            .run(move |db| {
+                Box::pin(async move {
+                    insert_admin_token(db, &hash, &name, scope, now).await?;
+                    record_event(db, now, "admin-token-added", &name, scope).await
+                })
+            })
+            .await
+    }
+
+    pub(crate) async fn add_enrolment_token(&self, token: NewToken, now: Timestamp) -> Result<(), Error> {
+        self.writer
+            .run(move |db| {
+                Box::pin(async move {
+                    let account = account(db, &token.account, now).await?;
+                    sqlx::query(
+                        "INSERT INTO enrolment_tokens
+                         (hash, account, security_level, maker, model, created_at, expires_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                    )
+                    .bind(&token.hash.as_bytes()[..])
+                    .bind(account)
+                    .bind(signed("a security level", token.profile.security_level)?)
+                    .bind(&token.profile.maker)
+                    .bind(&token.profile.model)
+                    .bind(milliseconds(now))
+                    .bind(milliseconds(token.expires))
+                    .execute(&mut *db)
+                    .await?;
+                    record_event(db, now, "enrolment-token-made", &token.account, "").await
+                })
+            })
+            .await
+    }
+
+    /// Adds the next version of a policy and returns its number.
+    pub(crate) async fn add_policy(
+        &self,
+        name: String,
+        terms: PolicyTerms,
+        now: Timestamp,
+    ) -> Result<u64, Error> {
+        self.writer
+            .run(move |db| {
+                Box::pin(async move {
+                    let version = insert_policy(db, &name, &terms, now).await?;
+                    record_event(db, now, "policy-added", &name, &version.to_string()).await?;
+                    Ok(version)
+                })
+            })
+            .await
+    }
+
+    /// The newest version of every policy, by name.
+    pub(crate) async fn policies(&self) -> Result<Vec<Policy>, Error> {
+        type Row = (String, i64, Option<i64>, Option<i64>, bool, i64);
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT name, version, begin_offset_seconds, duration_seconds, persistent_allowed, minimum_security_level
+             FROM policies p WHERE version = (SELECT max(version) FROM policies WHERE name = p.name) ORDER BY name",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        rows.into_iter()
+            .map(|row| policy(row.0, row.1, row.2, row.3, row.4, row.5))
+            .collect()
+    }
+
+    /// Grants; an entitlement of the same account to the same key id, or to all, ends with it.
+    pub(crate) async fn grant(
+        &self,
+        account_name: String,
+        kid: Option<Kid>,
+        policy: String,
+        expires: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<i64, Error> {
+        self.writer
+            .run(move |db| Box::pin(async move { grant(db, &account_name, kid, policy, expires, now).await }))
+            .await
+    }
+
+    /// Ends an entitlement.
+    pub(crate) async fn revoke_entitlement(&self, entitlement: i64, now: Timestamp) -> Result<(), Error> {
+        self.writer
+            .run(move |db| {
+                Box::pin(async move {
+                    let ended = sqlx::query(
+                        "UPDATE entitlements SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL",
+                    )
+                    .bind(entitlement)
+                    .bind(milliseconds(now))
+                    .execute(&mut *db)
+                    .await?;
+                    if ended.rows_affected() == 0 {
+                        return Err(Error::EntitlementUnknown(entitlement));
+                    }
+                    record_event(db, now, "entitlement-revoked", &entitlement.to_string(), "").await
+                })
+            })
+            .await
+    }
+
+    /// The live entitlements of an account, in the order of their grants.
+    pub(crate) async fn entitlements(&self, account: &str) -> Result<Vec<EntitlementRow>, Error> {
+        type Row = (i64, Option<Vec<u8>>, String, i64, Option<i64>);
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT e.id, e.kid, e.policy, e.granted_at, e.expires_at FROM entitlements e
+             JOIN accounts a ON a.id = e.account WHERE a.name = ?1 AND e.revoked_at IS NULL ORDER BY e.id",
+        )
+        .bind(account)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.into_iter()
+            .map(|(row, kid, policy, granted, expires)| {
+                let kid = kid.map(|kid| id(&kid)).transpose()?;
+                Ok(EntitlementRow {
+                    id: row,
+                    kid,
+                    policy,
+                    granted: timestamp(granted),
+                    expires: expires.map(timestamp),
+                })
+            })
+            .collect()
+    }
+
+    /// Every enrolled device, newest first.
+    pub(crate) async fn devices(&self) -> Result<Vec<DeviceListing>, Error> {
+        type Row = (Vec<u8>, String, i64, String, String, i64, Option<i64>);
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT d.id, a.name, d.security_level, d.maker, d.model, d.enrolled_at, d.revoked_at
+             FROM devices d JOIN accounts a ON a.id = d.account ORDER BY d.enrolled_at DESC, d.id",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        rows.into_iter()
+            .map(|(device, account, level, maker, model, enrolled, revoked)| {
+                let profile = DeviceProfile {
+                    security_level: unsigned(level)?,
+                    maker,
+                    model,
+                };
+                let (enrolled, revoked) = (timestamp(enrolled), revoked.map(timestamp));
+                Ok(DeviceListing {
+                    id: id(&device)?,
+                    account,
+                    profile,
+                    enrolled,
+                    revoked,
+                })
+            })
+            .collect()
+    }
+
+    /// Revokes a device, for good. Revoking it again changes nothing.
+    pub(crate) async fn revoke_device(&self, device: DeviceId, now: Timestamp) -> Result<(), Error> {
+        self.writer
+            .run(move |db| {
+                Box::pin(async move {
+                    known_device(db, &device).await?;
+                    sqlx::query("UPDATE devices SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL")
+                        .bind(&device.as_bytes()[..])
+                        .bind(milliseconds(now))
+                        .execute(&mut *db)
+                        .await?;
+                    record_event(db, now, "device-revoked", &device.to_string(), "").await
+                })
+            })
+            .await
+    }
+
+    /// Forgets the generations of a device's store, so that a restored store is accepted.
+    pub(crate) async fn accept_store(&self, device: DeviceId, now: Timestamp) -> Result<(), Error> {
+        self.writer
+            .run(move |db| {
+                Box::pin(async move {
+                    known_device(db, &device).await?;
+                    sqlx::query("DELETE FROM store_epochs WHERE device = ?1")
+                        .bind(&device.as_bytes()[..])
+                        .execute(&mut *db)
+                        .await?;
+                    record_event(db, now, "store-accepted", &device.to_string(), "").await
+                })
+            })
+            .await
+    }
+}
+
+pub(super) async fn insert_admin_token(
+    db: &mut SqliteConnection,
+    hash: &Digest,
+    name: &str,
+    scope: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query("INSERT INTO admin_tokens (hash, name, scope, created_at) VALUES (?1, ?2, ?3, ?4)")
+        .bind(&hash.as_bytes()[..])
+        .bind(name)
+        .bind(scope)
+        .bind(milliseconds(now))
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn insert_policy(
+    db: &mut SqliteConnection,
+    name: &str,
+    terms: &PolicyTerms,
+    now: Timestamp,
+) -> Result<u64, Error> {
+    let version: i64 = sqlx::query_scalar("SELECT ifnull(max(version), 0) + 1 FROM policies WHERE name = ?1")
+        .bind(name)
+        .fetch_one(&mut *db)
+        .await?;
+    sqlx::query(
+        "INSERT INTO policies (name, version, begin_offset_seconds, duration_seconds, persistent_allowed,
+                               minimum_security_level, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )
+    .bind(name)
+    .bind(version)
+    .bind(terms.begin_offset_seconds)
+    .bind(
+        terms
+            .duration_seconds
+            .map(|duration| signed("a duration", duration))
+            .transpose()?,
+    )
+    .bind(terms.persistent_allowed)
+    .bind(signed("a security level", terms.minimum_security_level)?)
+    .bind(milliseconds(now))
+    .execute(db)
+    .await?;
+    unsigned(version)
+}
+
+async fn grant(
+    db: &mut SqliteConnection,
+    account_name: &str,
+    kid: Option<Kid>,
+    policy: String,
+    expires: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<i64, Error> {
+    let known: Option<i64> = sqlx::query_scalar("SELECT 1 FROM policies WHERE name = ?1")
+        .bind(&policy)
+        .fetch_optional(&mut *db)
+        .await?;
+    if known.is_none() {
+        return Err(Error::PolicyUnknown(policy));
+    }
+    let account = account(db, account_name, now).await?;
+    let kid_bytes = kid.map(|kid| kid.as_bytes().to_vec());
+    sqlx::query(
+        "UPDATE entitlements SET revoked_at = ?3 WHERE account = ?1 AND kid IS ?2 AND revoked_at IS NULL",
+    )
+    .bind(account)
+    .bind(&kid_bytes)
+    .bind(milliseconds(now))
+    .execute(&mut *db)
+    .await?;
+    let entitlement = sqlx::query(
+        "INSERT INTO entitlements (account, kid, policy, granted_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )
+    .bind(account)
+    .bind(&kid_bytes)
+    .bind(&policy)
+    .bind(milliseconds(now))
+    .bind(expires.map(milliseconds))
+    .execute(&mut *db)
+    .await?
+    .last_insert_rowid();
+    let what = kid.map_or_else(|| "all".to_owned(), |kid| kid.to_string());
+    record_event(db, now, "entitlement-granted", account_name, &what).await?;
+    Ok(entitlement)
+}
+
+/// The account of a name, made if there is none.
+async fn account(db: &mut SqliteConnection, name: &str, now: Timestamp) -> Result<i64, Error> {
+    sqlx::query("INSERT INTO accounts (name, created_at) VALUES (?1, ?2) ON CONFLICT DO NOTHING")
+        .bind(name)
+        .bind(milliseconds(now))
+        .execute(&mut *db)
+        .await?;
+    Ok(sqlx::query_scalar("SELECT id FROM accounts WHERE name = ?1")
+        .bind(name)
+        .fetch_one(db)
+        .await?)
+}
+
+async fn known_device(db: &mut SqliteConnection, device: &DeviceId) -> Result<(), Error> {
+    let known: Option<i64> = sqlx::query_scalar("SELECT 1 FROM devices WHERE id = ?1")
+        .bind(&device.as_bytes()[..])
+        .fetch_optional(db)
+        .await?;
+    known.map(drop).ok_or(Error::DeviceUnknown(*device))
+}

@@ -1,0 +1,202 @@
+//! Devices: tokens, enrolment, certificates.
+
+use keyward_license::{
+    certificate::Claims,
+    codec::Wire,
+    ids::{DeviceId, Digest},
+    time::Timestamp,
+};
+use sqlx::SqliteConnection;
+
+use super::{Store, founding::record_event, milliseconds, timestamp, unsigned};
+use crate::{
+    Error, Refusal,
+    refusal::TokenFault,
+    store::{DeviceProfile, EnrolmentRecord, PreparedCertificate, Recorded, TokenRow},
+};
+
+impl Store {
+    /// What the token with this hash is good for.
+    pub(crate) async fn enrolment_token(&self, hash: &Digest) -> Result<Option<TokenRow>, Error> {
+        let mut db = self.readers.acquire().await?;
+        Ok(read_token(&mut db, hash).await?.map(|(token, _)| token))
+    }
+
+    /// Uses a token: records the device and everything that will stand in its certificate.
+    ///
+    /// The token's profile is read again in the transaction; `certificate` was prepared from an earlier
+    /// look at it, and tokens do not change.
+    ///
+    /// # Errors
+    /// V-042 (a revoked device does not enrol again), V-051; [`Refusal::Failed`].
+    pub(crate) async fn record_enrolment(
+        &self,
+        token: Digest,
+        certificate: PreparedCertificate,
+        now: Timestamp,
+    ) -> Result<EnrolmentRecord, Refusal> {
+        self.writer
+            .run(move |db| Box::pin(record_enrolment(db, token, certificate, now)))
+            .await
+    }
+
+    /// Keeps a certificate that was signed, before it leaves. If two answers to the same enrolment were
+    /// signed at the same time, the first is the certificate; that one is returned.
+    pub(crate) async fn keep_certificate(&self, serial: [u8; 16], der: Vec<u8>) -> Result<Vec<u8>, Error> {
+        self.writer
+            .run(move |db| {
+                Box::pin(async move {
+                    sqlx::query("UPDATE device_certificates SET der = ?2 WHERE serial = ?1 AND der IS NULL")
+                        .bind(&serial[..])
+                        .bind(&der)
+                        .execute(&mut *db)
+                        .await?;
+                    sqlx::query_scalar("SELECT der FROM device_certificates WHERE serial = ?1")
+                        .bind(&serial[..])
+                        .fetch_one(&mut *db)
+                        .await
+                        .map_err(Error::from)
+                })
+            })
+            .await
+    }
+}
+
+type UsedBy = Option<Vec<u8>>;
+
+async fn read_token(db: &mut SqliteConnection, hash: &Digest) -> Result<Option<(TokenRow, UsedBy)>, Error> {
+    let row: Option<(i64, i64, String, String, i64, UsedBy)> = sqlx::query_as(
+        "SELECT account, security_level, maker, model, expires_at, used_by FROM enrolment_tokens WHERE hash = ?1",
+    )
+    .bind(&hash.as_bytes()[..])
+    .fetch_optional(db)
+    .await?;
+    row.map(|(account, level, maker, model, expires, used_by)| {
+        let profile = DeviceProfile {
+            security_level: unsigned(level)?,
+            maker,
+            model,
+        };
+        Ok((
+            TokenRow {
+                account,
+                profile,
+                expires: timestamp(expires),
+            },
+            used_by,
+        ))
+    })
+    .transpose()
+}
+
+async fn record_enrolment(
+    db: &mut SqliteConnection,
+    hash: Digest,
+    certificate: PreparedCertificate,
+    now: Timestamp,
+) -> Result<EnrolmentRecord, Refusal> {
+    // V-051
+    let (token, used_by) = read_token(db, &hash).await?.ok_or(TokenFault::Unknown)?;
+    if token.expires <= now {
+        return Err(TokenFault::Expired.into());
+    }
+    // V-042
+    if is_revoked(db, &certificate.device).await? {
+        return Err(Refusal::DeviceRevoked);
+    }
+    match used_by {
+        Some(device) if device != certificate.device.as_bytes() => {
+            return Err(TokenFault::UsedByAnother.into());
+        }
+        Some(_) => return read_certificate(db, &hash, &certificate).await,
+        None => {}
+    }
+    insert_enrolment(db, &hash, &token, &certificate, now).await?;
+    Ok(EnrolmentRecord::ToSign(Recorded(certificate)))
+}
+
+async fn is_revoked(db: &mut SqliteConnection, device: &DeviceId) -> Result<bool, Error> {
+    let revoked: Option<Option<i64>> = sqlx::query_scalar("SELECT revoked_at FROM devices WHERE id = ?1")
+        .bind(&device.as_bytes()[..])
+        .fetch_optional(db)
+        .await?;
+    Ok(revoked.flatten().is_some())
+}
+
+async fn insert_enrolment(
+    db: &mut SqliteConnection,
+    hash: &Digest,
+    token: &TokenRow,
+    certificate: &PreparedCertificate,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let device = &certificate.device.as_bytes()[..];
+    let level = super::signed("a security level", token.profile.security_level)?;
+    sqlx::query(
+        "INSERT INTO devices (id, account, security_level, maker, model, enrolled_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT DO UPDATE SET account = excluded.account, security_level = excluded.security_level,
+             maker = excluded.maker, model = excluded.model, enrolled_at = excluded.enrolled_at",
+    )
+    .bind(device)
+    .bind(token.account)
+    .bind(level)
+    .bind(&token.profile.maker)
+    .bind(&token.profile.model)
+    .bind(milliseconds(now))
+    .execute(&mut *db)
+    .await?;
+    sqlx::query("UPDATE enrolment_tokens SET used_by = ?2, used_at = ?3 WHERE hash = ?1")
+        .bind(&hash.as_bytes()[..])
+        .bind(device)
+        .bind(milliseconds(now))
+        .execute(&mut *db)
+        .await?;
+    sqlx::query(
+        "INSERT INTO device_certificates (serial, device, token, claims, not_before, not_after, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )
+    .bind(&certificate.serial[..])
+    .bind(device)
+    .bind(&hash.as_bytes()[..])
+    .bind(certificate.claims.encode())
+    .bind(milliseconds(certificate.not_before))
+    .bind(milliseconds(certificate.not_after))
+    .bind(milliseconds(now))
+    .execute(&mut *db)
+    .await?;
+    record_event(db, now, "device-enrolled", &certificate.device.to_string(), "").await
+}
+
+/// What the device got, or was to get, for this token. Other sealing keys than then are refused: a
+/// token makes one certificate.
+async fn read_certificate(
+    db: &mut SqliteConnection,
+    hash: &Digest,
+    asked: &PreparedCertificate,
+) -> Result<EnrolmentRecord, Refusal> {
+    type Row = (Vec<u8>, Vec<u8>, i64, i64, Option<Vec<u8>>);
+    let (serial, claims, not_before, not_after, der): Row = sqlx::query_as(
+        "SELECT serial, claims, not_before, not_after, der FROM device_certificates WHERE token = ?1",
+    )
+    .bind(&hash.as_bytes()[..])
+    .fetch_one(db)
+    .await
+    .map_err(Error::from)?;
+    let claims = Claims::decode(&claims).map_err(|_| Error::Damaged("a device's claims do not decode"))?;
+    if claims.sealing_keys != asked.claims.sealing_keys {
+        return Err(TokenFault::OtherSealingKeys.into());
+    }
+    Ok(match der {
+        Some(der) => EnrolmentRecord::Issued(der),
+        None => EnrolmentRecord::ToSign(Recorded(PreparedCertificate {
+            device: asked.device,
+            serial: serial[..]
+                .try_into()
+                .map_err(|_| Error::Damaged("a serial number has the wrong length"))?,
+            claims,
+            not_before: timestamp(not_before),
+            not_after: timestamp(not_after),
+        })),
+    })
+}

@@ -1,0 +1,267 @@
+//! The one writer, with group commit.
+//!
+//! ```text
+//!  issue ─┐                 BEGIN IMMEDIATE; SAVEPOINT item
+//!  enrol ─┼─► queue ─► task  item 1 ... RELEASE item; SAVEPOINT item
+//!  admin ─┘                 item 2 refused: ROLLBACK TO item
+//!                           RELEASE item; COMMIT, then every item gets its answer
+//! ```
+//! A commit costs a flush of the disk; items that wait at the same time share it. Each stands in a
+//! savepoint of its own, so that one that is refused takes nothing from the others. No item is answered
+//! before the commit.
+
+use core::{future::Future, pin::Pin};
+
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::Error;
+
+/// What one item does with the database.
+pub(crate) type Work<'c, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>>;
+
+/// The way to the writer task.
+pub(crate) struct Writer {
+    queue: mpsc::Sender<Message>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+enum Message {
+    Item(Box<dyn Item>),
+    Stop,
+}
+
+impl Writer {
+    /// Starts the task on its own connection; at most `group` items share a commit.
+    pub(super) fn start(db: SqliteConnection, group: usize) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let task = tokio::spawn(write(db, waiting, group.max(1)));
+        Self {
+            queue,
+            task: Mutex::new(Some(task)),
+        }
+    }
+
+    /// Runs `work` in a savepoint and returns when it is committed.
+    ///
+    /// If the caller stops waiting, the work is done all the same.
+    ///
+    /// # Errors
+    /// What `work` returns (then nothing of it happened), [`Error::NotCommitted`], [`Error::Stopping`].
+    pub(crate) async fn run<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T, E> + Send + 'static,
+    {
+        let answer = self.submit(work).await?;
+        answer.await.map_err(|_| Error::Stopping)?
+    }
+
+    /// Queues `work` behind what was queued before, without waiting for its commit.
+    ///
+    /// # Errors
+    /// [`Error::Stopping`].
+    pub(crate) async fn submit<T, E, F>(&self, work: F) -> Result<oneshot::Receiver<Result<T, E>>, Error>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T, E> + Send + 'static,
+    {
+        let (answer, receiver) = oneshot::channel();
+        let item = Waiting {
+            work: Some(work),
+            result: None,
+            answer,
+        };
+        self.queue
+            .send(Message::Item(Box::new(item)))
+            .await
+            .map_err(|_| Error::Stopping)?;
+        Ok(receiver)
+    }
+
+    /// Writes what is queued, moves the write-ahead log into the database, and closes. What comes later
+    /// is refused.
+    pub(super) async fn stop(&self) {
+        self.queue.send(Message::Stop).await.ok();
+        if let Some(task) = self.task.lock().await.take() {
+            task.await.ok();
+        }
+    }
+}
+
+/// One item, whatever it returns.
+trait Item: Send {
+    /// Does the work; true if it is to be kept.
+    fn run<'c>(&'c mut self, db: &'c mut SqliteConnection)
+    -> Pin<Box<dyn Future<Output = bool> + Send + 'c>>;
+    /// Hands the result to whoever waits.
+    fn answer(self: Box<Self>, committed: bool);
+}
+
+struct Waiting<F, T, E> {
+    work: Option<F>,
+    result: Option<Result<T, E>>,
+    answer: oneshot::Sender<Result<T, E>>,
+}
+
+impl<F, T, E> Item for Waiting<F, T, E>
+where
+    T: Send,
+    E: From<Error> + Send,
+    F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T, E> + Send,
+{
+    fn run<'c>(
+        &'c mut self,
+        db: &'c mut SqliteConnection,
+    ) -> Pin<Box<dyn Future<Output = bool> + Send + 'c>> {
+        Box::pin(async move {
+            if let Some(work) = self.work.take() {
+                self.result = Some(work(db).await);
+            }
+            matches!(self.result, Some(Ok(_)))
+        })
+    }
+
+    fn answer(self: Box<Self>, committed: bool) {
+        let result = match self.result {
+            Some(Err(refused)) => Err(refused),
+            Some(Ok(value)) if committed => Ok(value),
+            _ => Err(Error::NotCommitted.into()),
+        };
+        // Nobody waits if the client has gone; the work is done all the same.
+        self.answer.send(result).ok();
+    }
+}
+
+async fn write(mut db: SqliteConnection, mut waiting: mpsc::Receiver<Message>, group: usize) {
+    let mut batch = Vec::with_capacity(group);
+    while waiting.recv_many(&mut batch, group).await > 0 {
+        let mut items = Vec::with_capacity(batch.len());
+        for message in batch.drain(..) {
+            match message {
+                Message::Item(item) => items.push(item),
+                // What is in the queue by now is still written; nothing new enters.
+                Message::Stop => waiting.close(),
+            }
+        }
+        if !items.is_empty() {
+            write_group(&mut db, items).await;
+        }
+    }
+    if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+        .execute(&mut db)
+        .await
+    {
+        tracing::warn!(error = %error, "the write-ahead log could not be moved into the database");
+    }
+    db.close().await.ok();
+}
+
+async fn write_group(db: &mut SqliteConnection, mut items: Vec<Box<dyn Item>>) {
+    let committed = match commit(db, &mut items).await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::error!(error = %error, items = items.len(), "a group of writes was not committed");
+            // Fails where SQLite has rolled back by itself, which is as good.
+            sqlx::query("ROLLBACK").execute(&mut *db).await.ok();
+            false
+        }
+    };
+    items.into_iter().for_each(|item| item.answer(committed));
+}
+
+async fn commit(db: &mut SqliteConnection, items: &mut [Box<dyn Item>]) -> Result<(), sqlx::Error> {
+    sqlx::query("BEGIN IMMEDIATE; SAVEPOINT item")
+        .execute(&mut *db)
+        .await?;
+    for item in items {
+        let kept = item.run(db).await;
+        let next = if kept {
+            "RELEASE item; SAVEPOINT item"
+        } else {
+            "ROLLBACK TO item"
+        };
+        sqlx::query(next).execute(&mut *db).await?;
+    }
+    sqlx::query("RELEASE item; COMMIT").execute(&mut *db).await?;
+    Ok(())
+}
+
+/// Items that may wait; whoever comes later waits to enter the queue.
+const QUEUE: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn table() -> (tempfile::TempDir, Writer, sqlx::SqlitePool) {
+        let dir = tempfile::tempdir().unwrap();
+        let options = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(dir.path().join("test.db"))
+            .create_if_missing(true)
+            .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal);
+        let mut db = SqliteConnection::connect_with(&options).await.unwrap();
+        sqlx::query("CREATE TABLE numbers (number INTEGER PRIMARY KEY)")
+            .execute(&mut db)
+            .await
+            .unwrap();
+        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+        (dir, Writer::start(db, 8), pool)
+    }
+
+    async fn put(writer: &Writer, number: i64) -> oneshot::Receiver<Result<(), Error>> {
+        let work = writer.submit(move |db| {
+            Box::pin(async move {
+                sqlx::query("INSERT INTO numbers VALUES (?1 + 1000)")
+                    .bind(number)
+                    .execute(&mut *db)
+                    .await?;
+                sqlx::query("INSERT INTO numbers VALUES (?1)")
+                    .bind(number)
+                    .execute(&mut *db)
+                    .await?;
+                Ok(())
+            })
+        });
+        work.await.unwrap()
+    }
+
+    async fn numbers(pool: &sqlx::SqlitePool) -> Vec<i64> {
+        let all = sqlx::query_scalar("SELECT number FROM numbers WHERE number < 1000 ORDER BY number");
+        all.fetch_all(pool).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn one_refused_item_does_not_lose_the_others() {
+        let (_dir, writer, pool) = table().await;
+        let mut answers = Vec::new();
+        for number in [1, 2, 1, 3] {
+            answers.push(put(&writer, number).await);
+        }
+        let mut kept = Vec::new();
+        for answer in answers {
+            kept.push(answer.await.unwrap().is_ok());
+        }
+        assert_eq!(kept, [true, true, false, true]);
+        assert_eq!(numbers(&pool).await, [1, 2, 3]);
+        let whole: i64 = sqlx::query_scalar("SELECT count(*) FROM numbers")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+        assert_eq!(whole, 6, "the refused item's first row was rolled back");
+    }
+
+    #[tokio::test]
+    async fn stopping_writes_what_is_queued_and_refuses_the_rest() {
+        let (_dir, writer, pool) = table().await;
+        let queued = put(&writer, 7).await;
+        writer.stop().await;
+        assert!(queued.await.unwrap().is_ok());
+        assert_eq!(numbers(&pool).await, [7]);
+        let refused: Result<(), Error> = writer.run(|_| Box::pin(async { Ok(()) })).await;
+        assert!(matches!(refused, Err(Error::Stopping)));
+    }
+}

@@ -1,0 +1,216 @@
+//! The vault: which key serves under a key id, and the key itself.
+//!
+//! A key id is registered once, with one type and one source: the number of a license key seed, or a
+//! key of its own. It keeps both for good, in the code and in the schema, so that no key ever serves in
+//! two modes.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use keyward_crypto::{ContentKey, Secret, SecretBytes, kdf::hmac_sha256, seed::LicenseKeySeed};
+use keyward_license::{ids::Kid, license::KeyType, time::Timestamp};
+use rand_core::CryptoRng;
+
+use crate::{
+    Error,
+    chance::rng,
+    sealing::{Cell, KeyEncryptionKey},
+    store::{KeyRow, KeySource, Store},
+};
+
+/// Where the content key of a registered key id comes from, for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Derived from the license key seed of this number.
+    Seed(u64),
+    /// A key of its own.
+    Stored,
+}
+
+/// A registered key id, for people: no key in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RegisteredKey {
+    /// Key id.
+    pub kid: Kid,
+    /// What the key serves.
+    pub key_type: KeyType,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// A content key with what it serves.
+#[derive(Debug)]
+pub struct PackagingKey {
+    /// Key id.
+    pub kid: Kid,
+    /// What the key serves, and nothing else.
+    pub key_type: KeyType,
+    /// The key.
+    pub key: ContentKey,
+}
+
+/// Derives and unseals content keys.
+pub(crate) struct Vault {
+    kek: KeyEncryptionKey,
+    /// Seeds that were unsealed, by number; wiped with the vault.
+    seeds: RwLock<HashMap<u64, Arc<LicenseKeySeed>>>,
+}
+
+impl Vault {
+    pub(crate) fn new(kek: KeyEncryptionKey) -> Self {
+        Self {
+            kek,
+            seeds: RwLock::default(),
+        }
+    }
+
+    pub(crate) const fn kek(&self) -> &KeyEncryptionKey {
+        &self.kek
+    }
+
+    /// The content key of a registered key id.
+    pub(crate) async fn content_key(&self, store: &Store, key: &KeyRow) -> Result<ContentKey, Error> {
+        match &key.source {
+            KeySource::Seed(number) => Ok(self.seed(store, *number).await?.derive(key.kid.as_bytes())),
+            KeySource::Sealed(sealed) => {
+                let opened = self.kek.open(key_cell(&key.kid), sealed);
+                let opened = opened.map_err(|_| Error::Damaged("a content key does not open"))?;
+                Ok(Secret::from_slice(opened.expose())?)
+            }
+        }
+    }
+
+    /// Registers `kid` with a key derived from a seed.
+    pub(crate) async fn register(
+        &self,
+        store: &Store,
+        fingerprints: &Secret<32>,
+        (kid, key_type, seed): (Kid, KeyType, u64),
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        check_key_type(key_type)?;
+        let row = KeyRow {
+            kid,
+            key_type,
+            source: KeySource::Seed(seed),
+        };
+        let key = self.content_key(store, &row).await?;
+        store
+            .register_key(row, fingerprint(fingerprints, &key)?, now)
+            .await
+    }
+
+    /// Registers `kid` with a key of its own.
+    pub(crate) async fn import(
+        &self,
+        store: &Store,
+        fingerprints: &Secret<32>,
+        (kid, key_type, key): (Kid, KeyType, &ContentKey),
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        check_key_type(key_type)?;
+        let sealed = self.kek.seal(key_cell(&kid), key.expose(), &mut rng())?;
+        let row = KeyRow {
+            kid,
+            key_type,
+            source: KeySource::Sealed(sealed),
+        };
+        store
+            .register_key(row, fingerprint(fingerprints, key)?, now)
+            .await
+    }
+
+    /// The bytes of a seed, for [`danger::export_seed`](crate::danger::export_seed).
+    pub(crate) async fn open_seed(&self, store: &Store, number: u64) -> Result<SecretBytes, Error> {
+        let sealed = store.seed(number).await?.ok_or(Error::SeedUnknown(number))?;
+        let row = number.to_be_bytes();
+        self.kek
+            .open(seed_cell(&row), &sealed)
+            .map_err(|_| Error::Damaged("a license key seed does not open"))
+    }
+
+    async fn seed(&self, store: &Store, number: u64) -> Result<Arc<LicenseKeySeed>, Error> {
+        let held = self
+            .seeds
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&number)
+            .cloned();
+        if let Some(seed) = held {
+            return Ok(seed);
+        }
+        let seed = Arc::new(LicenseKeySeed::new(
+            self.open_seed(store, number).await?.expose(),
+        )?);
+        self.seeds
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(number, Arc::clone(&seed));
+        Ok(seed)
+    }
+}
+
+/// A fresh seed, sealed for its place.
+pub(crate) fn seal_new_seed(
+    kek: &KeyEncryptionKey,
+    number: u64,
+    rng: &mut impl CryptoRng,
+) -> Result<Vec<u8>, Error> {
+    let seed = Secret::<{ keyward_crypto::seed::SEED_LEN }>::random(rng);
+    Ok(kek.seal(seed_cell(&number.to_be_bytes()), seed.expose(), rng)?)
+}
+
+/// A seed of another system, sealed for its place.
+pub(crate) fn seal_seed(kek: &KeyEncryptionKey, number: u64, seed: &SecretBytes) -> Result<Vec<u8>, Error> {
+    Ok(kek.seal(seed_cell(&number.to_be_bytes()), seed.expose(), &mut rng())?)
+}
+
+/// The vault keeps keys for media and files; the other types are never derived from a seed.
+const fn check_key_type(key_type: KeyType) -> Result<(), Error> {
+    match key_type {
+        KeyType::CencCtr | KeyType::CencCbc | KeyType::File => Ok(()),
+        other => Err(Error::KeyTypeRefused(other.number())),
+    }
+}
+
+fn fingerprint(secret: &Secret<32>, key: &ContentKey) -> Result<[u8; 32], Error> {
+    Ok(hmac_sha256(secret.expose(), &[b"content key", key.expose()])?)
+}
+
+fn key_cell(kid: &Kid) -> Cell<'_> {
+    Cell {
+        table: "keys",
+        row: kid.as_bytes(),
+        column: "sealed",
+    }
+}
+
+fn seed_cell(number: &[u8; 8]) -> Cell<'_> {
+    Cell {
+        table: "seeds",
+        row: number,
+        column: "sealed",
+    }
+}
+
+/// The name of a key type in configuration and JSON.
+#[must_use]
+pub const fn key_type_name(key_type: KeyType) -> &'static str {
+    match key_type {
+        KeyType::CencCtr => "cenc-ctr",
+        KeyType::CencCbc => "cenc-cbc",
+        KeyType::File => "file",
+        KeyType::Root => "root",
+        KeyType::Exchange => "exchange",
+    }
+}
+
+/// The key type of a name, for types that the vault keeps.
+#[must_use]
+pub fn key_type_from_name(name: &str) -> Option<KeyType> {
+    [KeyType::CencCtr, KeyType::CencCbc, KeyType::File]
+        .into_iter()
+        .find(|key_type| key_type_name(*key_type) == name)
+}

@@ -1,0 +1,587 @@
+//! The server behind its listeners: endpoints, errors, limits, administration, stopping.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests fail the test that calls them"
+)]
+
+mod common;
+
+use core::time::Duration;
+use std::io::{Read, Write};
+
+use common::{ACCOUNT, Device, KID, World, pending, read};
+use keyward_crypto::hpke::Suite;
+use keyward_license::{
+    discovery::{WELL_KNOWN_PATH, media_type},
+    error_code::Problem,
+};
+use keyward_server::{Server, sealing::KekSource};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+
+/// A world whose server listens.
+struct Served {
+    world: World,
+    public: String,
+    admin: String,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// What came back.
+struct Answer {
+    status: u16,
+    content_type: String,
+    request_id: String,
+    body: Vec<u8>,
+}
+
+async fn serve(settings: &[(&str, &str)]) -> Served {
+    let mut world = World::new().await;
+    let path = world.dir().join("operator.toml");
+    let mut toml = std::fs::read_to_string(&path).unwrap();
+    for (default, own) in settings {
+        assert!(toml.contains(default));
+        toml = toml.replace(default, own);
+    }
+    std::fs::write(&path, toml).unwrap();
+    world.reopen().await;
+    let [public, admin] = [
+        TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        TcpListener::bind("127.0.0.1:0").await.unwrap(),
+    ];
+    let [public_url, admin_url] =
+        [&public, &admin].map(|listener| format!("http://{}", listener.local_addr().unwrap()));
+    let (stop, stopped) = oneshot::channel();
+    let server = world.server.clone();
+    let task = tokio::spawn(async move {
+        server
+            .serve(public, admin, async { stopped.await.unwrap_or_default() })
+            .await
+            .unwrap();
+    });
+    Served {
+        world,
+        public: public_url,
+        admin: admin_url,
+        stop,
+        task,
+    }
+}
+
+async fn send(
+    method: &'static str,
+    url: String,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+) -> Answer {
+    let exchange = move || {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .allow_non_standard_methods(true);
+        let agent =
+            ureq::Agent::new_with_config(config.timeout_global(Some(Duration::from_secs(30))).build());
+        let mut request = ureq::http::Request::builder().method(method).uri(url);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let mut response = agent.run(request.body(body).unwrap()).unwrap();
+        let header = |name: &str| {
+            response
+                .headers()
+                .get(name)
+                .map(|value| value.to_str().unwrap().to_owned())
+                .unwrap_or_default()
+        };
+        let (content_type, request_id) = (header("content-type"), header("x-request-id"));
+        let status = response.status().as_u16();
+        Answer {
+            status,
+            content_type,
+            request_id,
+            body: response.body_mut().read_to_vec().unwrap(),
+        }
+    };
+    tokio::task::spawn_blocking(exchange).await.unwrap()
+}
+
+impl Served {
+    async fn post(&self, path: &str, content_type: &str, body: Vec<u8>) -> Answer {
+        send(
+            "POST",
+            format!("{}{path}", self.public),
+            vec![("content-type", content_type.to_owned())],
+            body,
+        )
+        .await
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        send("GET", format!("{}{path}", self.public), vec![], vec![]).await
+    }
+
+    async fn admin(
+        &self,
+        method: &'static str,
+        path: &str,
+        token: &str,
+        body: &str,
+    ) -> (u16, serde_json::Value) {
+        let headers = vec![
+            ("authorization", format!("Bearer {token}")),
+            ("content-type", "application/json".to_owned()),
+        ];
+        let answer = send(
+            method,
+            format!("{}{path}", self.admin),
+            headers,
+            body.as_bytes().to_vec(),
+        )
+        .await;
+        let json = if answer.body.is_empty() {
+            serde_json::Value::Null
+        } else {
+            serde_json::from_slice(&answer.body).unwrap()
+        };
+        assert_eq!(
+            answer.status >= 400,
+            answer.content_type == "application/problem+json"
+        );
+        (answer.status, json)
+    }
+
+    async fn full(&self, method: &'static str, path: &str, body: &str) -> (u16, serde_json::Value) {
+        self.admin(method, path, &self.world.admin_token.clone(), body)
+            .await
+    }
+
+    async fn stop(self) -> World {
+        self.stop.send(()).unwrap();
+        self.task.await.unwrap();
+        self.world
+    }
+}
+
+fn problem(answer: &Answer) -> Problem {
+    assert_eq!(answer.content_type, media_type::PROBLEM);
+    let problem = Problem::decode(&answer.body).unwrap();
+    assert_eq!(problem.status, u64::from(answer.status));
+    problem
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_license_travels_over_http() {
+    let served = serve(&[]).await;
+    let world = &served.world;
+    let document = served.get(WELL_KNOWN_PATH).await;
+    assert_eq!(
+        (document.status, &document.content_type[..]),
+        (200, media_type::DISCOVERY)
+    );
+    let recipient = common::Recipient::read(
+        &document.body,
+        &world.anchor(),
+        world.profile().operator(),
+        common::NOW,
+    );
+    let mut device = world.device(1).await;
+    let body = device.request(&recipient, &[KID]);
+    let sealed = device.seal(&recipient, Suite::XWing, &body);
+    let answer = served.post("/license", media_type::LICENSE_REQUEST, sealed).await;
+    assert_eq!(
+        (answer.status, &answer.content_type[..]),
+        (200, media_type::LICENSE_RESPONSE)
+    );
+    assert_eq!(answer.request_id.len(), 16);
+    let response = read(world, &answer.body, &pending(&body));
+    assert!(response.results[0].license.is_some());
+    let enrolment = served
+        .post("/enrolment", media_type::ENROLMENT_REQUEST, vec![0xa0])
+        .await;
+    assert_eq!(problem(&enrolment).code, 101);
+    for path in ["/health/live", "/health/ready"] {
+        assert_eq!(served.get(path).await.status, 200, "{path}");
+    }
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_error_is_a_problem_document() {
+    let served = serve(&[("# body_bytes = 1048576", "body_bytes = 4096")]).await;
+    let cases = [
+        (served.post("/license", "text/plain", vec![]).await, 107, 415),
+        (
+            served
+                .post("/license", media_type::ENROLMENT_REQUEST, vec![])
+                .await,
+            107,
+            415,
+        ),
+        (
+            served
+                .post("/license", media_type::LICENSE_REQUEST, vec![0; 4097])
+                .await,
+            105,
+            413,
+        ),
+        (
+            served
+                .post("/license", media_type::LICENSE_REQUEST, vec![0; 4096])
+                .await,
+            101,
+            400,
+        ),
+        (
+            served
+                .post("/license?a=1", media_type::LICENSE_REQUEST, vec![])
+                .await,
+            101,
+            400,
+        ),
+        (served.get("/license").await, 106, 404),
+        (served.get("/").await, 106, 404),
+        (served.get("/devices").await, 106, 404),
+        (
+            served.post(WELL_KNOWN_PATH, media_type::DISCOVERY, vec![]).await,
+            106,
+            404,
+        ),
+    ];
+    for (answer, code, status) in &cases {
+        let problem = problem(answer);
+        assert_eq!((problem.code, answer.status), (*code, *status), "{problem:?}");
+        assert!(!answer.request_id.is_empty());
+    }
+    // In full: RFC 9290, -2 detail, -4 response code, and our own entry.
+    assert_eq!(
+        hex::encode(&cases[6].0.body),
+        "a3217819\
+         7468657265206973206e6f207375636820656e64706f696e74\
+         23190194\
+         781975726e3a6f69643a322e32352e313834333533343739342e33\
+         a201186a02696e6f742d666f756e64"
+    );
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_id_is_echoed_or_made() {
+    let served = serve(&[]).await;
+    let with = async |id: &str| {
+        send(
+            "GET",
+            format!("{}/health/live", served.public),
+            vec![("x-request-id", id.to_owned())],
+            vec![],
+        )
+        .await
+    };
+    assert_eq!(with("proxy-7.a_B").await.request_id, "proxy-7.a_B");
+    for unfit in ["two words", "quote\"", &"x".repeat(65)] {
+        let id = with(unfit).await.request_id;
+        assert!(
+            id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
+            "{id}"
+        );
+    }
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_clients_are_cut_off() {
+    let served = serve(&[("# arrival_seconds = 15", "arrival_seconds = 1")]).await;
+    let address = served.public.trim_start_matches("http://").to_owned();
+    let talk = move |text: String| {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let (headers, body) = (talk.clone(), talk);
+    // Headers that never end: the connection is closed.
+    let cut = tokio::task::spawn_blocking(move || headers("GET /health/live HTTP/1.1\r\nhost: a\r\n".into()));
+    assert!(!cut.await.unwrap().contains("200 OK"));
+    // A body that never comes: a problem document.
+    let kind = media_type::LICENSE_REQUEST;
+    let head =
+        format!("POST /license HTTP/1.1\r\nhost: a\r\ncontent-type: {kind}\r\ncontent-length: 9\r\n\r\n");
+    let answer = tokio::task::spawn_blocking(move || body(head)).await.unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 400") && answer.contains("did not arrive in time"),
+        "{answer}"
+    );
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_many_at_once_are_told_to_come_again() {
+    let served = serve(&[("# concurrent_requests = 256", "concurrent_requests = 1")]).await;
+    let address = served.public.trim_start_matches("http://").to_owned();
+    // One request takes the only place while its body is on the way.
+    let mut slow = std::net::TcpStream::connect(address).unwrap();
+    let kind = media_type::LICENSE_REQUEST;
+    let head = format!(
+        "POST /license HTTP/1.1\r\nhost: a\r\ncontent-type: {kind}\r\ncontent-length: 1\r\nconnection: close\r\n\r\n"
+    );
+    slow.write_all(head.as_bytes()).unwrap();
+    let mut busy = served.post("/license", media_type::LICENSE_REQUEST, vec![]).await;
+    for _ in 0..100 {
+        if busy.status == 503 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        busy = served.post("/license", media_type::LICENSE_REQUEST, vec![]).await;
+    }
+    assert_eq!(problem(&busy).code, 502);
+    assert_eq!(
+        served.get("/health/live").await.status,
+        200,
+        "its health can always be asked"
+    );
+    slow.write_all(&[0xa0]).unwrap();
+    let mut answer = Vec::new();
+    slow.read_to_end(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 400"));
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopping_finishes_what_is_in_work() {
+    let served = serve(&[]).await;
+    let address = served.public.trim_start_matches("http://").to_owned();
+    let mut device = served.world.device(2).await;
+    let recipient = served.world.recipient().await;
+    let body = device.request(&recipient, &[KID]);
+    let sealed = device.seal(&recipient, Suite::P256, &body);
+    let mut stream = std::net::TcpStream::connect(&address).unwrap();
+    let kind = media_type::LICENSE_REQUEST;
+    let head = format!(
+        "POST /license HTTP/1.1\r\nhost: a\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
+        sealed.len()
+    );
+    let (first, rest) = sealed.split_at(10);
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(first).unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    served.stop.send(()).unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(
+        std::net::TcpStream::connect(&address).is_err(),
+        "no new connection is accepted"
+    );
+    stream.write_all(rest).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert!(
+        answer.starts_with(b"HTTP/1.1 200"),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
+    served.task.await.unwrap();
+    // The log was moved into the database, which closed.
+    assert!(!served.world.dir().join("keyward.db-wal").exists());
+    let again = Server::open(&served.world.dir(), KekSource::File, served.world.clock.clone())
+        .await
+        .unwrap();
+    let answered = again
+        .issue(&device.seal(&recipient, Suite::P256, &body))
+        .await
+        .unwrap();
+    assert!(
+        answer.ends_with(&answered),
+        "the answer was kept before the server ended"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn administration_needs_its_token() {
+    let served = serve(&[]).await;
+    for (headers, code) in [
+        (vec![], 207),
+        (vec![("authorization", "Basic abc".to_owned())], 207),
+    ] {
+        let answer = send("GET", format!("{}/devices", served.admin), headers, vec![]).await;
+        let json: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(
+            (answer.status, &answer.content_type[..]),
+            (401, "application/problem+json")
+        );
+        assert_eq!(json["code"], code);
+    }
+    // A stranger does not learn which paths there are.
+    for path in ["/devices", "/nowhere"] {
+        assert_eq!(served.admin("GET", path, "guess", "").await.0, 401, "{path}");
+    }
+    assert_eq!(served.full("GET", "/nowhere", "").await.0, 404);
+    assert_eq!(served.full("PUT", "/devices", "").await.0, 404);
+    let reader = served
+        .world
+        .server
+        .create_admin_token("reader", keyward_server::admin::Scope::Read)
+        .await
+        .unwrap();
+    assert_eq!(served.admin("GET", "/devices", reader.expose(), "").await.0, 200);
+    let grant = r#"{"account":"eve"}"#;
+    assert_eq!(
+        served
+            .admin("POST", "/entitlements", reader.expose(), grant)
+            .await
+            .0,
+        401
+    );
+    // The public listener has none of it.
+    assert_eq!(served.get("/entitlements").await.status, 404);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn administration_from_token_to_license() {
+    let served = serve(&[]).await;
+    let kid = "22222222-2222-2222-2222-222222222222";
+    let policy = r#"{"name":"rental","terms":{"duration_seconds":172800,"persistent_allowed":true,"minimum_security_level":2000}}"#;
+    assert_eq!(
+        served.full("POST", "/policies", policy).await,
+        (201, serde_json::json!({"name": "rental", "version": 1}))
+    );
+    let import = format!(
+        r#"{{"kid":"{kid}","key_type":"file","key":"{}"}}"#,
+        "5a".repeat(16)
+    );
+    assert_eq!(served.full("POST", "/keys/import", &import).await.0, 204);
+    let register = r#"{"kid":"33333333333333333333333333333333","key_type":"cenc-ctr"}"#;
+    assert_eq!(served.full("POST", "/keys", register).await.0, 204);
+    let (status, granted) = served
+        .full(
+            "POST",
+            "/entitlements",
+            &format!(r#"{{"account":"carol","kid":"{kid}","policy":"rental"}}"#),
+        )
+        .await;
+    assert_eq!(status, 201);
+    let (status, made) = served
+        .full("POST", "/enrolment-tokens", r#"{"account":"carol"}"#)
+        .await;
+    assert_eq!(
+        (status, &made["expires_in_seconds"]),
+        (201, &serde_json::json!(86400))
+    );
+
+    let world = &served.world;
+    let mut device = Device::new(3, &Suite::ALL);
+    device
+        .enrol(world, made["token"].as_str().unwrap())
+        .await
+        .unwrap();
+    let recipient = world.recipient().await;
+    let body = device.request(&recipient, &[kid.parse().unwrap()]);
+    let response = device.ask(world, &body).await.unwrap();
+    assert_eq!(device.open(world, &response.results[0]).1, [0x5a; 16]);
+
+    let (_, keys) = served.full("GET", "/keys", "").await;
+    assert_eq!(
+        keys[1],
+        serde_json::json!({"kid": "2".repeat(32), "key_type": "file", "seed": null})
+    );
+    assert_eq!(
+        keys[2],
+        serde_json::json!({"kid": "3".repeat(32), "key_type": "cenc-ctr", "seed": 1})
+    );
+    let (_, policies) = served.full("GET", "/policies", "").await;
+    assert_eq!(policies[1]["name"], "rental");
+    let (_, listed) = served.full("GET", "/accounts/carol/entitlements", "").await;
+    assert_eq!(
+        (&listed[0]["id"], &listed[0]["policy"]),
+        (&granted["id"], &serde_json::json!("rental"))
+    );
+    let path = format!("/entitlements/{}", granted["id"]);
+    assert_eq!(served.full("DELETE", &path, "").await.0, 204);
+    assert_eq!(served.full("DELETE", &path, "").await.0, 404);
+    let (_, devices) = served.full("GET", "/devices", "").await;
+    assert_eq!(
+        (&devices[0]["account"], &devices[0]["revoked"]),
+        (&serde_json::json!("carol"), &serde_json::Value::Null)
+    );
+    for act in ["accept-restored-store", "revoke"] {
+        assert_eq!(
+            served
+                .full("POST", &format!("/devices/{}/{act}", device.id()), "")
+                .await
+                .0,
+            204,
+            "{act}"
+        );
+    }
+    let body = device.request(&recipient, &[KID]);
+    assert_eq!(device.ask(world, &body).await.unwrap_err().code, 204);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn administrative_mistakes_are_explained() {
+    let served = serve(&[]).await;
+    let terms = |change: &str| {
+        format!(
+            r#"{{"name":"p","terms":{{"persistent_allowed":false,"minimum_security_level":2000{change}}}}}"#
+        )
+    };
+    let later = terms(r#","begin_offset_seconds":60"#);
+    let kid = KID.to_string();
+    let conflict = format!(r#"{{"kid":"{kid}","key_type":"cenc-ctr"}}"#);
+    let cases = [
+        (
+            "/policies",
+            later.as_str(),
+            "the policy was refused: a license that begins after its issue must be allowed to be stored",
+        ),
+        (
+            "/policies",
+            r#"{"name":"p","surprise":1}"#,
+            "the body is not what this path takes, at line 1, column 22",
+        ),
+        (
+            "/keys",
+            &conflict,
+            "key id 11111111111111111111111111111111 is registered with another key type or source",
+        ),
+        (
+            "/keys",
+            r#"{"kid":"11","key_type":"file"}"#,
+            "`kid` cannot be read",
+        ),
+        (
+            "/keys",
+            r#"{"kid":"11","key_type":"exchange"}"#,
+            "the key type must be `cenc-ctr`, `cenc-cbc` or `file`",
+        ),
+        (
+            "/keys/import",
+            r#"{"kid":"11","key_type":"file","key":"5a"}"#,
+            "the key must be 32 hexadecimal digits",
+        ),
+        (
+            "/entitlements",
+            r#"{"account":"a","policy":"none"}"#,
+            "there is no policy `none`",
+        ),
+        ("/devices/12/revoke", "", "a device id is 64 hexadecimal digits"),
+    ];
+    for (path, body, detail) in cases {
+        let (status, json) = served.full("POST", path, body).await;
+        assert_eq!(
+            (status, &json["detail"]),
+            (400, &serde_json::json!(detail)),
+            "{path} {body}"
+        );
+        assert_eq!(json["type"], "urn:oid:2.25.1843534794.3.101");
+        assert!(!json["hint"].as_str().unwrap().is_empty());
+    }
+    let unknown = format!("/devices/{}/revoke", "0".repeat(64));
+    assert_eq!(served.full("POST", &unknown, "").await.0, 404);
+    let listed = served
+        .full("GET", &format!("/accounts/{ACCOUNT}/entitlements"), "")
+        .await;
+    assert_eq!(listed.1.as_array().unwrap().len(), 1, "nothing of this was done");
+    served.stop().await;
+}
