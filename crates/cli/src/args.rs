@@ -1,0 +1,354 @@
+//! The command line, as typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use keyward_license::ids::Kid;
+
+/// Open, self-hosted content protection: protect files, serve licenses, play under a license.
+#[derive(Debug, Parser)]
+#[command(
+    name = "keyward",
+    version,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not permitted (denied, refused by the rules, or no license), 4 license server not reachable."
+)]
+pub(crate) struct Cli {
+    /// Print results as JSON, one object, on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print results and errors only
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the whole loop at work, on a file of yours or a sample, and check it
+    Demo(DemoArgs),
+    /// Make an operator: root of trust, certificates, seed, database, admin token
+    Init(InitArgs),
+    /// Run an operator's license server
+    Serve(ServeArgs),
+    /// Administer an operator: tokens, entitlements, policies, keys, devices
+    #[command(subcommand)]
+    Admin(AdminCommand),
+    /// Encrypt a file and write its content header
+    Package(PackageArgs),
+    /// Enrol this device with an operator
+    Enrol(EnrolArgs),
+    /// Say whether a file can be opened now, with what is in the license store
+    Check(CheckArgs),
+    /// Acquire licenses before they are needed
+    Acquire(AcquireArgs),
+    /// Open a protected file, acquiring a license if there is none, and hand out its clear bytes
+    Play(PlayArgs),
+    /// Make a license request to be carried by other means
+    Request(RequestArgs),
+    /// Answer a license request on the operator's side, without a network
+    Answer(AnswerArgs),
+    /// Install a license response that was carried by other means
+    Install(InstallArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClientDir {
+    /// Folder of the license store and the device's keys [default: keyward/client in the user's data folder]
+    #[arg(long, env = "KEYWARD_CLIENT_DIR", hide_env_values = true, value_name = "DIR")]
+    pub(crate) client_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OperatorDir {
+    /// Folder of the operator
+    #[arg(
+        long,
+        env = "KEYWARD_OPERATOR_DIR",
+        hide_env_values = true,
+        value_name = "DIR",
+        default_value = "operator"
+    )]
+    pub(crate) operator: PathBuf,
+    /// Key-encryption key, 64 hexadecimal digits; read from the operator's file `kek` if absent
+    #[arg(long, env = "KEYWARD_KEK", hide_env_values = true, value_name = "HEX")]
+    pub(crate) kek: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// The file to protect and play; a small sample if absent
+    pub(crate) file: Option<PathBuf>,
+    /// Keep the operator, the client and the files in this folder, which must not exist yet
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// Folder to make
+    #[arg(value_name = "DIR", default_value = "operator")]
+    pub(crate) dir: PathBuf,
+    /// The operator's name, for people and certificates
+    #[arg(long, default_value = "Keyward operator")]
+    pub(crate) name: String,
+    /// URL under which clients reach the license server
+    #[arg(long, default_value = "http://127.0.0.1:8470", value_name = "URL")]
+    pub(crate) public_url: String,
+    /// Address the license server listens on
+    #[arg(long, default_value = "127.0.0.1:8470", value_name = "ADDRESS")]
+    pub(crate) listen: String,
+    /// Address the administration interface listens on
+    #[arg(long, default_value = "127.0.0.1:8471", value_name = "ADDRESS")]
+    pub(crate) admin_listen: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) operator: OperatorDir,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdminCommand {
+    /// Make a single-use enrolment token for an account's device
+    EnrolmentToken(TokenArgs),
+    /// Entitle an account to a key, or to all
+    Grant(GrantArgs),
+    /// Write a policy: what licenses under it permit
+    Policy(PolicyArgs),
+    /// Register a key id whose key derives from the license key seed
+    RegisterKey(RegisterKeyArgs),
+    /// List devices
+    Devices(DevicesArgs),
+    /// Revoke a device: it gets no licenses any more
+    RevokeDevice(RevokeDeviceArgs),
+    /// Write the license key seed to a file, for a packager elsewhere. Whoever has it has every key
+    ExportSeed(ExportSeedArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenArgs {
+    #[command(flatten)]
+    pub(crate) operator: OperatorDir,
+    /// The account the device will belong to; made if it is new
+    #[arg(long)]
+    pub(crate) account: String,
+    /// Hours until the token expires
+    #[arg(long, default_value_t = 24)]
+    pub(crate) hours: u64,
+    /// Security level for the device's certificate: 150 (test) or 2000 (software)
+    #[arg(long, default_value_t = 2000)]
+    pub(crate) security_level: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GrantArgs {
+    #[command(flatten)]
+    pub(crate) operator: OperatorDir,
+    /// The account; made if it is new
+    #[arg(long)]
+    pub(crate) account: String,
+    /// Key id, 32 hexadecimal digits
+    #[arg(long, required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) kid: Option<Kid>,
+    /// Every key of the operator, present and future
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Name of the policy for its licenses
+    #[arg(long, default_value = "default")]
+    pub(crate) policy: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyArgs {
+    #[command(flatten)]
+    pub(crate) operator: OperatorDir,
+    /// The policy's name; a new version replaces the old one for new licenses
+    pub(crate) name: String,
+    /// Seconds between issuing and the license's begin
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) begin_after: Option<u64>,
+    /// Seconds between issuing and the license's end; without end if absent
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) end_after: Option<u64>,
+    /// Licenses in memory only
+    #[arg(long)]
+    pub(crate) in_memory: bool,
+    /// Smallest security level of a device
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) minimum_security_level: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RegisterKeyArgs {
+    #[command(flatten)]
+    pub(crate) operator: OperatorDir,
+    /// Key id, 32 hexadecimal digits
+    pub(crate) kid: Kid,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DevicesArgs {
+    #[command(flatten)]
+    pub(crate) operator: OperatorDir,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RevokeDeviceArgs {
+    #[command(flatten)]
+    pub(crate) operator: OperatorDir,
+    /// Device id, 64 hexadecimal digits
+    pub(crate) device: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportSeedArgs {
+    #[command(flatten)]
+    pub(crate) operator: OperatorDir,
+    /// File to write, readable by its owner alone
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PackageArgs {
+    /// The file to protect; `-` reads standard input
+    pub(crate) file: PathBuf,
+    /// The protected file [default: FILE with `.kw` added]
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) operator: OperatorDir,
+    /// Derive the key from this seed file instead of asking the operator's folder
+    #[arg(long, value_name = "FILE", conflicts_with = "key")]
+    pub(crate) seed_file: Option<PathBuf>,
+    /// Use this content key, 32 hexadecimal digits read from a file. The license server must know it too
+    #[arg(long = "key-file", value_name = "FILE", requires = "kid")]
+    pub(crate) key: Option<PathBuf>,
+    /// Key id [default: a fresh random one]
+    #[arg(long)]
+    pub(crate) kid: Option<Kid>,
+    /// Draw a random key into the operator's vault instead of deriving it from the seed
+    #[arg(long, conflicts_with_all = ["seed_file", "key"])]
+    pub(crate) vault_key: bool,
+    /// License server URL for the content header [default: the operator's]
+    #[arg(long, value_name = "URL")]
+    pub(crate) license_url: Option<String>,
+    /// Media type to write into the file's header
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) media_type: Option<String>,
+    /// Replace an existing protected file
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EnrolArgs {
+    #[command(flatten)]
+    pub(crate) client: ClientDir,
+    /// The operator's profile
+    #[arg(long, value_name = "FILE")]
+    pub(crate) profile: PathBuf,
+    /// The enrolment token
+    #[arg(long, env = "KEYWARD_ENROLMENT_TOKEN", hide_env_values = true)]
+    pub(crate) token: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) client: ClientDir,
+    /// Protected file or key id
+    pub(crate) content: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WantedArgs {
+    /// Protected files or key ids
+    #[arg(required = true, value_name = "FILE|KID")]
+    pub(crate) content: Vec<String>,
+    /// License server URL [default: the one in the content header, or the only operator's]
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// Authorization token that speaks for the viewer
+    #[arg(
+        long,
+        env = "KEYWARD_AUTHORIZATION",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
+    pub(crate) authorization: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AcquireArgs {
+    #[command(flatten)]
+    pub(crate) client: ClientDir,
+    #[command(flatten)]
+    pub(crate) wanted: WantedArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlayArgs {
+    #[command(flatten)]
+    pub(crate) client: ClientDir,
+    /// The protected file; `-` reads standard input
+    pub(crate) file: PathBuf,
+    /// Where the clear bytes go [default: standard output]
+    #[arg(long, short, value_name = "FILE", conflicts_with = "viewer")]
+    pub(crate) output: Option<PathBuf>,
+    /// Use what is in the license store; do not acquire
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// License server URL [default: the one in the content header]
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// Authorization token that speaks for the viewer
+    #[arg(
+        long,
+        env = "KEYWARD_AUTHORIZATION",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
+    pub(crate) authorization: Option<String>,
+    /// First byte of the clear file to hand out
+    #[arg(long, default_value_t = 0, value_name = "BYTES")]
+    pub(crate) start: u64,
+    /// How many bytes to hand out [default: to the end]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) length: Option<u64>,
+    /// A viewer that reads the clear bytes on its standard input, after `--`
+    #[arg(last = true, value_name = "VIEWER")]
+    pub(crate) viewer: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RequestArgs {
+    #[command(flatten)]
+    pub(crate) client: ClientDir,
+    #[command(flatten)]
+    pub(crate) wanted: WantedArgs,
+    /// Where the request goes
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AnswerArgs {
+    #[command(flatten)]
+    pub(crate) operator: OperatorDir,
+    /// The request
+    pub(crate) request: PathBuf,
+    /// Where the response goes
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InstallArgs {
+    #[command(flatten)]
+    pub(crate) client: ClientDir,
+    /// The response
+    pub(crate) response: PathBuf,
+}

@@ -1,0 +1,132 @@
+//! Opening the client, and what a person names to it.
+
+use std::{fs::File, path::PathBuf};
+
+use keyward_client::{
+    acquire::Wanted,
+    install::{Acquired, AcquiredKey},
+};
+use keyward_client_native::NativeClient;
+use keyward_content::file::LockedFile;
+use keyward_license::ids::Kid;
+
+use crate::{
+    args::{ClientDir, WantedArgs},
+    failure::{Exit, Failure, file_error},
+    report::Report,
+    transport::Http,
+};
+
+/// Opens the client in its folder.
+pub(crate) fn open(dir: ClientDir) -> Result<NativeClient, Failure> {
+    let folder = match dir.client_dir {
+        Some(folder) => folder,
+        None => default_folder()?,
+    };
+    Ok(NativeClient::open(&folder, Box::new(Http::new()))?)
+}
+
+/// Content that a person names: a key id, or a file whose header names one.
+pub(crate) struct Content {
+    pub(crate) kid: Kid,
+    pub(crate) header: Option<Vec<u8>>,
+}
+
+/// Reads what was typed: a key id if it is one and no such file exists, else a protected file.
+pub(crate) fn content(typed: &str) -> Result<Content, Failure> {
+    let path = PathBuf::from(typed);
+    match typed.parse() {
+        Ok(kid) if !path.exists() => Ok(Content { kid, header: None }),
+        _ => {
+            let mut file = File::open(&path).map_err(file_error("open", &path))?;
+            let locked = LockedFile::read_from(&mut file).map_err(file_error("open", &path))?;
+            Ok(of_file(&locked))
+        }
+    }
+}
+
+/// What a protected file's header says about its key.
+pub(crate) fn of_file(locked: &LockedFile) -> Content {
+    Content {
+        kid: locked.kid(),
+        header: Some(locked.unverified_header().content_header.clone()),
+    }
+}
+
+/// What to ask the license server for.
+pub(crate) fn wanted(args: WantedArgs) -> Result<Wanted, Failure> {
+    let mut wanted = Wanted {
+        license_url: args.server,
+        authorization: args.authorization,
+        ..Wanted::default()
+    };
+    for typed in &args.content {
+        match content(typed)? {
+            Content {
+                header: Some(header), ..
+            } => wanted.content_headers.push(header),
+            Content { kid, header: None } => wanted.kids.push(kid),
+        }
+    }
+    Ok(wanted)
+}
+
+/// Prints what became of each key; a denial of any is a failure after all were printed.
+pub(crate) fn report(report: Report, acquired: &Acquired) -> Result<(), Failure> {
+    let (mut lines, mut keys, mut denied) = (Vec::new(), Vec::new(), None);
+    for (kid, outcome) in &acquired.outcomes {
+        let kid = kid.to_string();
+        match outcome {
+            AcquiredKey::Stored(license) => {
+                lines.push(format!("key {kid}: license {license} stored"));
+                keys.push(
+                    serde_json::json!({ "kid": kid, "license": license.to_string(), "persistent": true }),
+                );
+            }
+            AcquiredKey::InMemory(license) => {
+                lines.push(format!(
+                    "key {kid}: license {license}, in memory until this program ends"
+                ));
+                keys.push(
+                    serde_json::json!({ "kid": kid, "license": license.to_string(), "persistent": false }),
+                );
+            }
+            AcquiredKey::Denied(denial) => {
+                lines.push(format!("key {kid}: denied: {}", denial.sentence));
+                keys.push(serde_json::json!({
+                    "kid": kid,
+                    "denied": { "code": denial.code, "sentence": denial.sentence, "url": denial.url },
+                }));
+                denied.get_or_insert((kid, denial));
+            }
+        }
+    }
+    report.result(&lines.join("\n"), &serde_json::json!({ "keys": keys }))?;
+    match denied {
+        None => Ok(()),
+        Some((kid, denial)) => Err(Failure {
+            exit: Exit::NotPermitted,
+            ..Failure::new(
+                format!(
+                    "the license server denied a license for key {kid}: {}",
+                    denial.sentence
+                ),
+                denial.url.as_deref().map_or_else(
+                    || "obtain the right to this content from its provider, then try again".to_owned(),
+                    |url| format!("see {url}"),
+                ),
+            )
+        }),
+    }
+}
+
+/// `keyward/client` in the user's data folder (XDG Base Directory Specification).
+#[expect(clippy::disallowed_methods, reason = "the environment belongs to this crate")]
+fn default_folder() -> Result<PathBuf, Failure> {
+    let data = std::env::var_os("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(|| std::env::home_dir().map(|home| home.join(".local/share")));
+    data.map(|data| data.join("keyward/client"))
+        .ok_or_else(|| Failure::new("the user has no home folder", "name a folder: `--client-dir DIR`"))
+}

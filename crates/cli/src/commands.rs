@@ -1,0 +1,12 @@
+//! One file a command.
+
+pub(crate) mod acquire;
+pub(crate) mod admin;
+pub(crate) mod carry;
+pub(crate) mod check;
+pub(crate) mod demo;
+pub(crate) mod enrol;
+pub(crate) mod init;
+pub(crate) mod package;
+pub(crate) mod play;
+pub(crate) mod serve;

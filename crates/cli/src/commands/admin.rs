@@ -1,0 +1,169 @@
+//! `keyward admin …`: acts on the operator's folder on this machine. The same acts over the network are
+//! the administration interface's.
+
+use std::io::Write;
+
+use keyward_license::ids::DeviceId;
+use keyward_packager::OutputSink;
+use keyward_server::policy::PolicyTerms;
+use serde_json::json;
+
+use crate::{
+    args::{
+        AdminCommand, DevicesArgs, ExportSeedArgs, GrantArgs, PolicyArgs, RegisterKeyArgs, RevokeDeviceArgs,
+        TokenArgs,
+    },
+    failure::{Failure, file_error},
+    operator::Operator,
+    output::FileSink,
+    report::{self, Report},
+};
+
+pub(crate) fn run(command: AdminCommand, report: Report) -> Result<(), Failure> {
+    match command {
+        AdminCommand::EnrolmentToken(args) => enrolment_token(&args, report),
+        AdminCommand::Grant(args) => grant(&args, report),
+        AdminCommand::Policy(args) => policy(&args, report),
+        AdminCommand::RegisterKey(args) => register_key(&args, report),
+        AdminCommand::Devices(args) => devices(&args, report),
+        AdminCommand::RevokeDevice(args) => revoke_device(&args, report),
+        AdminCommand::ExportSeed(args) => export_seed(&args, report),
+    }
+}
+
+fn enrolment_token(args: &TokenArgs, report: Report) -> Result<(), Failure> {
+    let operator = Operator::open(&args.operator)?;
+    let token = operator.enrolment_token(&args.account, args.hours, args.security_level)?;
+    report.result(
+        &format!(
+            "enrolment token for one device of {} (shown once): {}",
+            args.account,
+            token.expose()
+        ),
+        &json!({ "account": args.account, "token": token.expose() }),
+    )
+}
+
+fn grant(args: &GrantArgs, report: Report) -> Result<(), Failure> {
+    let entitlement = Operator::open(&args.operator)?.grant(&args.account, args.kid, &args.policy)?;
+    let what = args
+        .kid
+        .map_or_else(|| "every key".to_owned(), |kid| format!("key {kid}"));
+    report.result(
+        &format!(
+            "entitlement {entitlement}: {} may have {what} under policy {}",
+            args.account, args.policy
+        ),
+        &json!({ "entitlement": entitlement, "account": args.account, "policy": args.policy }),
+    )
+}
+
+fn policy(args: &PolicyArgs, report: Report) -> Result<(), Failure> {
+    let offset = args.begin_after.map(i64::try_from).transpose();
+    let begin_offset_seconds = offset.map_err(|_| {
+        Failure::new(
+            "--begin-after is out of range",
+            "give the number of seconds until licenses begin",
+        )
+    })?;
+    let duration_seconds = match (args.begin_after.unwrap_or_default(), args.end_after) {
+        (begin, Some(end)) if end <= begin => {
+            return Err(Failure::new(
+                format!("licenses would end after {end} seconds and begin after {begin}"),
+                "give an --end-after that is larger than --begin-after",
+            ));
+        }
+        (begin, end) => end.map(|end| end - begin),
+    };
+    let terms = PolicyTerms {
+        begin_offset_seconds,
+        duration_seconds,
+        persistent_allowed: !args.in_memory,
+        minimum_security_level: args.minimum_security_level.unwrap_or(150),
+    };
+    let version = Operator::open(&args.operator)?.policy(&args.name, terms)?;
+    report.result(
+        &format!("policy {} has version {version}", args.name),
+        &json!({ "policy": args.name, "version": version }),
+    )
+}
+
+fn register_key(args: &RegisterKeyArgs, report: Report) -> Result<(), Failure> {
+    Operator::open(&args.operator)?.register_key(args.kid)?;
+    report.result(
+        &format!(
+            "key {} is registered; its key derives from license key seed 1",
+            args.kid
+        ),
+        &json!({ "kid": args.kid.to_string() }),
+    )
+}
+
+fn devices(args: &DevicesArgs, report: Report) -> Result<(), Failure> {
+    let devices = Operator::open(&args.operator)?.devices()?;
+    let lines: Vec<String> = devices
+        .iter()
+        .map(|device| {
+            let revoked = device
+                .revoked
+                .map_or_else(String::new, |at| format!(", revoked {}", report::time(at)));
+            format!(
+                "{} of {}, security level {}, enrolled {}{revoked}",
+                device.id,
+                device.account,
+                device.security_level,
+                report::time(device.enrolled)
+            )
+        })
+        .collect();
+    let listed: Vec<_> = devices
+        .iter()
+        .map(|device| {
+            json!({
+                "device": device.id.to_string(),
+                "account": device.account,
+                "security_level": device.security_level,
+                "enrolled": device.enrolled.0,
+                "revoked": device.revoked.map(|at| at.0),
+            })
+        })
+        .collect();
+    let text = if lines.is_empty() {
+        "no device is enrolled".to_owned()
+    } else {
+        lines.join("\n")
+    };
+    report.result(&text, &json!({ "devices": listed }))
+}
+
+fn revoke_device(args: &RevokeDeviceArgs, report: Report) -> Result<(), Failure> {
+    let device = hex::decode(&args.device)
+        .ok()
+        .and_then(|bytes| DeviceId::try_from(&bytes[..]).ok())
+        .ok_or_else(|| {
+            Failure::new(
+                "a device id is 64 hexadecimal digits",
+                "see `keyward admin devices`",
+            )
+        })?;
+    Operator::open(&args.operator)?.revoke_device(device)?;
+    report.result(
+        &format!("device {device} is revoked"),
+        &json!({ "device": device.to_string() }),
+    )
+}
+
+fn export_seed(args: &ExportSeedArgs, report: Report) -> Result<(), Failure> {
+    let seed = Operator::open(&args.operator)?.export_seed()?;
+    let mut sink = FileSink::create_private(&args.output)?;
+    sink.write_all(hex::encode(seed.expose()).as_bytes())
+        .and_then(|()| sink.commit().map(drop))
+        .map_err(file_error("write", &args.output))?;
+    report.result(
+        &format!(
+            "license key seed 1 is in {}: whoever has it has every key derived from it",
+            args.output.display()
+        ),
+        &json!({ "seed": 1, "output": args.output }),
+    )
+}

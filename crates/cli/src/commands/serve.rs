@@ -1,0 +1,18 @@
+//! `keyward serve`: runs the license server, with structured logs on standard error.
+
+use tracing_subscriber::EnvFilter;
+
+use crate::{args::ServeArgs, failure::Failure, operator::Operator, report::Report};
+
+pub(crate) fn run(args: &ServeArgs, report: Report) -> Result<(), Failure> {
+    tracing_subscriber::fmt()
+        .json()
+        .with_writer(std::io::stderr)
+        .with_env_filter(EnvFilter::try_from_env("KEYWARD_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
+        .init();
+    Operator::open(&args.operator)?.serve(|public, admin| {
+        report.note(&format!(
+            "license server on {public}, administration on {admin}; stop with Ctrl-C"
+        ));
+    })
+}

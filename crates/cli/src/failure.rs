@@ -1,0 +1,90 @@
+//! What the program says when it cannot do what it was asked: what and why in one line, then a hint.
+
+use std::{fmt::Display, path::Path, process::ExitCode};
+
+use keyward_client::ClientError;
+use keyward_client_native::NativeError;
+use keyward_content::file::FileError;
+
+/// A failure as a person or a script meets it.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) message: String,
+    pub(crate) hint: String,
+    pub(crate) exit: Exit,
+}
+
+/// Exit codes; documented in the help of the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Something went wrong.
+    Failed = 1,
+    /// The rules, or the license server, do not permit it.
+    NotPermitted = 3,
+    /// The license server could not be reached.
+    Unreachable = 4,
+}
+
+impl Failure {
+    pub(crate) fn new(message: impl Display, hint: impl Display) -> Self {
+        Self {
+            message: message.to_string(),
+            hint: hint.to_string(),
+            exit: Exit::Failed,
+        }
+    }
+
+    /// Puts what was being done before the reason.
+    pub(crate) fn context(mut self, doing: impl Display) -> Self {
+        self.message = format!("{doing}: {}", self.message);
+        self
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.exit as u8)
+    }
+}
+
+impl From<NativeError> for Failure {
+    fn from(error: NativeError) -> Self {
+        let exit = match &error {
+            NativeError::Transport(_) => Exit::Unreachable,
+            NativeError::Client(
+                ClientError::Denied { .. }
+                | ClientError::Refused { .. }
+                | ClientError::NoLicense { .. }
+                | ClientError::ServerRefused(_),
+            ) => Exit::NotPermitted,
+            _ => Exit::Failed,
+        };
+        Self {
+            hint: error.hint().to_owned(),
+            message: error.to_string(),
+            exit,
+        }
+    }
+}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        Self::new(error, error.hint())
+    }
+}
+
+impl From<keyward_packager::PackagerError> for Failure {
+    fn from(error: keyward_packager::PackagerError) -> Self {
+        Self::new(&error, error.hint())
+    }
+}
+
+/// For `map_err`: a file that cannot be read or written; an error of the container keeps its own words.
+pub(crate) fn file_error(action: &'static str, path: &Path) -> impl Fn(std::io::Error) -> Failure {
+    let path = path.display().to_string();
+    move |error| match FileError::within(&error) {
+        Some(inner) => Failure::from(inner).context(format!("cannot {action} {path}")),
+        None => Failure::new(
+            format!("cannot {action} {path}: {error}"),
+            "check the path, its permissions and the free space",
+        ),
+    }
+}

@@ -1,0 +1,51 @@
+//! `keyward`: the one binary. Typed arguments, one file a command, data on standard output, everything
+//! else on standard error, documented exit codes.
+
+mod args;
+mod client;
+mod commands;
+mod failure;
+mod operator;
+mod output;
+mod report;
+mod transport;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use failure::Failure;
+use report::Report;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let report = Report {
+        json: cli.json,
+        quiet: cli.quiet,
+    };
+    match run(cli.command, report) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            report.failure(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(command: Command, report: Report) -> Result<(), Failure> {
+    match command {
+        Command::Demo(args) => commands::demo::run(args, report),
+        Command::Init(args) => commands::init::run(args, report),
+        Command::Serve(args) => commands::serve::run(&args, report),
+        Command::Admin(command) => commands::admin::run(command, report),
+        Command::Package(args) => commands::package::run(args, report),
+        Command::Enrol(args) => commands::enrol::run(args, report),
+        Command::Check(args) => commands::check::run(args, report),
+        Command::Acquire(args) => commands::acquire::run(args, report),
+        Command::Play(args) => commands::play::run(args, report),
+        Command::Request(args) => commands::carry::request(args, report),
+        Command::Answer(args) => commands::carry::answer(&args, report),
+        Command::Install(args) => commands::carry::install(args, report),
+    }
+}

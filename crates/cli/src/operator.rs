@@ -1,0 +1,276 @@
+//! The operator, as commands use it: its folder opened on this machine, its verbs called one by one.
+
+use std::{net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle};
+
+use getrandom::SysRng;
+use keyward_crypto::{ContentKey, SecretBytes};
+use keyward_license::{
+    codec::Wire,
+    ids::{DeviceId, Kid},
+    license::KeyType,
+    operator_profile::OperatorProfile,
+};
+use keyward_server::{
+    Error, Server,
+    admin::{Device, TokenRequest},
+    clock::{Clock, SystemClock},
+    danger,
+    operator::{self, InitOptions, Initialised},
+    policy::PolicyTerms,
+    sealing::{KekSource, KeyEncryptionKey},
+    token::Token,
+};
+use rand_core::UnwrapErr;
+use tokio::{net::TcpListener, runtime::Runtime, sync::oneshot};
+
+use crate::{
+    args::OperatorDir,
+    failure::{Exit, Failure},
+};
+
+/// The number of the seed that new keys derive from.
+const SEED: u64 = 1;
+
+/// An operator whose folder is open.
+pub(crate) struct Operator {
+    runtime: Arc<Runtime>,
+    server: Server,
+    profile: OperatorProfile,
+}
+
+impl Operator {
+    /// Makes an operator's folder.
+    pub(crate) fn init(dir: &Path, options: InitOptions) -> Result<Initialised, Failure> {
+        let now = SystemClock.now();
+        Ok(runtime()?.block_on(operator::init(dir, options, now, &mut UnwrapErr(SysRng)))?)
+    }
+
+    /// Opens an operator's folder.
+    pub(crate) fn open(dir: &OperatorDir) -> Result<Self, Failure> {
+        let kek = match &dir.kek {
+            Some(hex) => KekSource::Given(KeyEncryptionKey::from_hex(hex)?),
+            None => KekSource::File,
+        };
+        Self::open_with(&dir.operator, kek)
+    }
+
+    fn open_with(dir: &Path, kek: KekSource) -> Result<Self, Failure> {
+        let runtime = Arc::new(runtime()?);
+        let server = runtime.block_on(Server::open(dir, kek, Arc::new(SystemClock)))?;
+        let profile = OperatorProfile::decode(&operator::read_profile(dir)?).map_err(|error| {
+            Failure::new(
+                format!("the operator profile in {} is malformed: {error}", dir.display()),
+                "restore the operator's folder from its backup",
+            )
+        })?;
+        Ok(Self {
+            runtime,
+            server,
+            profile,
+        })
+    }
+
+    /// Makes an operator whose license server answers on a free port of this machine, and starts it.
+    pub(crate) fn temporary(dir: &Path) -> Result<(Self, Serving), Failure> {
+        let listeners = runtime()?
+            .block_on(async { Ok::<_, Failure>((bind(LOOPBACK).await?, bind(LOOPBACK).await?)) })?;
+        let [public, admin] = [local_address(&listeners.0)?, local_address(&listeners.1)?];
+        drop(listeners);
+        let url = format!("http://{public}");
+        let options = InitOptions {
+            name: "Keyward demo".to_owned(),
+            public_url: url.clone(),
+            listen: public.to_string(),
+            admin_listen: admin.to_string(),
+            kek: KekSource::File,
+        };
+        Self::init(dir, options)?;
+        let operator = Self::open_with(dir, KekSource::File)?;
+        let serving = operator.serve_in_background(url)?;
+        Ok((operator, serving))
+    }
+
+    /// What a client is configured with.
+    pub(crate) const fn profile(&self) -> &OperatorProfile {
+        &self.profile
+    }
+
+    /// The license server URL for content headers.
+    pub(crate) fn license_url(&self) -> String {
+        self.server.config().public_url.clone()
+    }
+
+    /// The key of a key id for a file, derived from the seed; registers the key id if it is new.
+    pub(crate) fn derived_key(&self, kid: Kid) -> Result<ContentKey, Failure> {
+        self.register_key(kid)?;
+        Ok(self.run(self.server.content_key_for_packaging(kid))?.key)
+    }
+
+    pub(crate) fn register_key(&self, kid: Kid) -> Result<(), Failure> {
+        Ok(self.run(self.server.register_key(kid, KeyType::File, SEED))?)
+    }
+
+    /// Registers a key id with a key of its own.
+    pub(crate) fn import_key(&self, kid: Kid, key: &ContentKey) -> Result<(), Failure> {
+        Ok(self.run(self.server.import_key(kid, KeyType::File, key))?)
+    }
+
+    pub(crate) fn enrolment_token(
+        &self,
+        account: &str,
+        hours: u64,
+        security_level: u64,
+    ) -> Result<Token, Failure> {
+        let request = TokenRequest {
+            security_level,
+            expires_in: hours.saturating_mul(3600),
+            ..TokenRequest::new(account)
+        };
+        Ok(self.run(self.server.create_enrolment_token(request))?)
+    }
+
+    /// Entitles an account to one key, or to all.
+    pub(crate) fn grant(&self, account: &str, kid: Option<Kid>, policy: &str) -> Result<i64, Failure> {
+        Ok(self.run(self.server.grant(account, kid, policy, None))?)
+    }
+
+    pub(crate) fn policy(&self, name: &str, terms: PolicyTerms) -> Result<u64, Failure> {
+        Ok(self.run(self.server.create_policy(name, terms))?)
+    }
+
+    pub(crate) fn devices(&self) -> Result<Vec<Device>, Failure> {
+        Ok(self.run(self.server.devices())?)
+    }
+
+    pub(crate) fn revoke_device(&self, device: DeviceId) -> Result<(), Failure> {
+        Ok(self.run(self.server.revoke_device(device))?)
+    }
+
+    pub(crate) fn export_seed(&self) -> Result<SecretBytes, Failure> {
+        Ok(self.run(danger::export_seed(&self.server, SEED))?)
+    }
+
+    /// Answers a sealed license request.
+    pub(crate) fn answer(&self, request: &[u8]) -> Result<Vec<u8>, Failure> {
+        self.run(self.server.issue(request)).map_err(|problem| {
+            let hint = keyward_license::error_code::ErrorCode::from_number(problem.code).map_or(
+                "see the specification's error table",
+                keyward_license::error_code::ErrorCode::hint,
+            );
+            Failure {
+                exit: Exit::NotPermitted,
+                ..Failure::new(
+                    format!("the request was refused: {} ({})", problem.detail, problem.name),
+                    hint,
+                )
+            }
+        })
+    }
+
+    /// Serves until the process is told to stop.
+    pub(crate) fn serve(self, ready: impl FnOnce(SocketAddr, SocketAddr)) -> Result<(), Failure> {
+        let config = self.server.config();
+        let (listen, admin_listen) = (config.listen, config.admin_listen);
+        let serve = async {
+            let (public, admin) = (bind(listen).await?, bind(admin_listen).await?);
+            ready(local_address(&public)?, local_address(&admin)?);
+            Ok(self.server.clone().serve(public, admin, stop_signal()).await?)
+        };
+        self.runtime.block_on(serve)
+    }
+
+    fn serve_in_background(&self, url: String) -> Result<Serving, Failure> {
+        let config = self.server.config();
+        let addresses = (config.listen, config.admin_listen);
+        let listeners = async { Ok::<_, Failure>((bind(addresses.0).await?, bind(addresses.1).await?)) };
+        let (public, admin) = self.runtime.block_on(listeners)?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (runtime, server) = (Arc::clone(&self.runtime), self.server.clone());
+        let thread = std::thread::spawn(move || {
+            let until = async { drop(stopped.await) };
+            runtime
+                .block_on(server.serve(public, admin, until))
+                .map_err(Failure::from)
+        });
+        Ok(Serving { url, stop, thread })
+    }
+
+    fn run<T>(&self, verb: impl Future<Output = T>) -> T {
+        self.runtime.block_on(verb)
+    }
+}
+
+impl Drop for Operator {
+    /// Writes what is queued before the process may end.
+    fn drop(&mut self) {
+        self.runtime.block_on(self.server.close());
+    }
+}
+
+/// A license server in the background.
+pub(crate) struct Serving {
+    /// Where it answers.
+    pub(crate) url: String,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<Result<(), Failure>>,
+}
+
+impl Serving {
+    /// Stops it and waits until it has ended well.
+    pub(crate) fn stop(self) -> Result<(), Failure> {
+        // Nobody listens only if the server has ended already; joining says how.
+        self.stop.send(()).ok();
+        self.thread
+            .join()
+            .unwrap_or_else(|_| Err(Failure::new("the license server panicked", "please report it")))
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::new(&error, error.hint())
+    }
+}
+
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Failure::new(
+                format!("cannot start: {error}"),
+                "check the limits of this user's processes",
+            )
+        })
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::new(
+            format!("cannot listen on {address}: {error}"),
+            "stop what listens there, or change the address in operator.toml",
+        )
+    })
+}
+
+fn local_address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+    listener
+        .local_addr()
+        .map_err(|error| Failure::new(format!("cannot listen: {error}"), "check the network"))
+}
+
+/// Ready when the process is asked to stop: Ctrl-C, or SIGTERM of a service manager.
+async fn stop_signal() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        tokio::select! {
+            _ = interrupt => (),
+            _ = terminate.recv() => (),
+        }
+        return;
+    }
+    interrupt.await.ok();
+}

@@ -1,0 +1,85 @@
+//! What the program prints: data on standard output (as JSON with `--json`), everything else on
+//! standard error.
+
+use std::io::{IsTerminal, Write};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use keyward_license::time::Timestamp;
+
+use crate::failure::Failure;
+
+/// How to print.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Report {
+    pub(crate) json: bool,
+    pub(crate) quiet: bool,
+}
+
+impl Report {
+    /// The result of a command: text for people, or one JSON object.
+    pub(crate) fn result(self, text: &str, json: &serde_json::Value) -> Result<(), Failure> {
+        let line = if self.json {
+            json.to_string()
+        } else {
+            text.to_owned()
+        };
+        let mut out = std::io::stdout().lock();
+        match writeln!(out, "{line}").and_then(|()| out.flush()) {
+            // A reader that has seen enough is no failure of ours.
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(
+                format!("cannot write to standard output: {error}"),
+                "check where the output goes",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// A remark for people.
+    pub(crate) fn note(self, text: &str) {
+        if !self.quiet {
+            to_stderr(text);
+        }
+    }
+
+    /// A failure.
+    pub(crate) fn failure(self, failure: &Failure) {
+        if self.json {
+            let json = serde_json::json!({ "error": failure.message, "hint": failure.hint });
+            to_stderr(&json.to_string());
+        } else {
+            to_stderr(&format!("error: {}\nhint: {}", failure.message, failure.hint));
+        }
+    }
+
+    /// A progress bar over `total` bytes, if somebody is watching.
+    pub(crate) fn progress(self, total: Option<u64>) -> ProgressBar {
+        if self.quiet || self.json || !std::io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let template = "{bar:40} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
+        bar.with_style(style)
+    }
+}
+
+/// A line on standard error; one that cannot be written has nobody who would read about it.
+fn to_stderr(text: &str) {
+    writeln!(std::io::stderr().lock(), "{text}").ok();
+}
+
+/// A point in time for people: RFC 3339, UTC.
+pub(crate) fn time(time: Timestamp) -> String {
+    i64::try_from(time.0)
+        .ok()
+        .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
+        .map_or_else(
+            || format!("{} seconds after 1970", time.0),
+            |time| time.to_string(),
+        )
+}
+
+/// Until when something holds, for people.
+pub(crate) fn until(end: Option<Timestamp>) -> String {
+    end.map_or_else(|| "without end".to_owned(), |end| format!("until {}", time(end)))
+}

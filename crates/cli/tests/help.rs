@@ -1,0 +1,78 @@
+//! The help texts are part of the interface: each is compared with the file that holds it.
+//! `KEYWARD_BLESS=1 cargo test -p keyward-cli --test help` writes the files anew.
+
+use std::{path::PathBuf, process::Command};
+
+const COMMANDS: [&[&str]; 21] = [
+    &[],
+    &["demo"],
+    &["init"],
+    &["serve"],
+    &["admin"],
+    &["admin", "enrolment-token"],
+    &["admin", "grant"],
+    &["admin", "policy"],
+    &["admin", "register-key"],
+    &["admin", "devices"],
+    &["admin", "revoke-device"],
+    &["admin", "export-seed"],
+    &["package"],
+    &["enrol"],
+    &["check"],
+    &["acquire"],
+    &["play"],
+    &["request"],
+    &["answer"],
+    &["install"],
+    &["help"],
+];
+
+#[test]
+fn help_texts_are_those_in_the_files() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/help");
+    let bless = option_env!("KEYWARD_BLESS").is_some();
+    for command in COMMANDS {
+        let mut args = command.to_vec();
+        if command != ["help"] {
+            args.push("--help");
+        }
+        let output = Command::new(env!("CARGO_BIN_EXE_keyward"))
+            .args(&args)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{args:?}");
+        let help = String::from_utf8(output.stdout).unwrap();
+        let name = if command.is_empty() {
+            "keyward".to_owned()
+        } else {
+            command.join("-")
+        };
+        let file = folder.join(format!("{name}.txt"));
+        if bless {
+            std::fs::write(&file, &help).unwrap();
+        }
+        let expected = std::fs::read_to_string(&file).unwrap_or_default();
+        assert_eq!(
+            help,
+            expected,
+            "the help of {args:?} is not that of {}",
+            file.display()
+        );
+    }
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    for args in [
+        &["play"][..],
+        &["acquire"],
+        &["admin", "grant", "--account", "a"],
+        &["nonsense"],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_keyward"))
+            .args(args)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+    }
+}
