@@ -206,6 +206,9 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         at: Timestamp,
     ) -> Result<(Vec<Vec<u8>>, Certificate, Claims), ClientError> {
         let refused = ClientError::CertificateRefused;
+        if response.shares.len() != self.keys.sealing_keys().len() {
+            return Err(refused("it has not one share for each sealing key"));
+        }
         let shares = response
             .shares
             .iter()

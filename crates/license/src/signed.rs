@@ -14,6 +14,8 @@ use keyward_crypto::{
     x509::{Anchor, Certificate, Role},
 };
 
+use zeroize::Zeroizing;
+
 use crate::{
     codec::{Bytes, DecodeError, Reader, Wire, gate},
     ids::Digest,
@@ -163,7 +165,7 @@ impl<T: SignedBody> Unverified<T> {
         }
         Ok(Verified {
             body,
-            body_bytes,
+            body_bytes: Zeroizing::new(body_bytes),
             attachments,
             signer: Some(leaf),
         })
@@ -188,7 +190,7 @@ impl<T: SignedBody> Unverified<T> {
         let (body, body_bytes, attachments) = self.open(&key)?;
         Ok(Verified {
             body,
-            body_bytes,
+            body_bytes: Zeroizing::new(body_bytes),
             attachments,
             signer: None,
         })
@@ -207,7 +209,8 @@ impl<T: SignedBody> Unverified<T> {
 #[derive(Debug)]
 pub struct Verified<T> {
     body: T,
-    body_bytes: Vec<u8>,
+    /// Wiped, because a request's body holds its response key and its token.
+    body_bytes: Zeroizing<Vec<u8>>,
     attachments: Vec<Bytes>,
     signer: Option<Certificate>,
 }

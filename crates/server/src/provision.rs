@@ -21,11 +21,10 @@ use keyward_crypto::{
 };
 use keyward_license::{
     certificate::{Claims, device_id},
-    codec::{DecodeError, Wire, grease},
+    codec::{Wire, grease},
     enrolment::{EnrolmentRequest, EnrolmentResponse, seal_chain},
     envelope::SealedResponse,
     ids::DeviceId,
-    request::{MAX_CLIENT_TEXT, MAX_TOKEN},
     signed::{self, MessageError, PROTOCOL_VERSION, SignedBody, Unverified, Verified},
     time::Timestamp,
 };
@@ -100,24 +99,12 @@ fn verify(opened: &Opened) -> Result<Verifiable, Refusal> {
         })?;
     let body = request.body();
     authenticate::same_recipient(opened, &body.recipient)?;
-    check_bounds(body)?;
+    body.check_bounds()?;
     // V-052
     body.checked_sealing_keys().map_err(Refusal::SealingKeys)?;
     let key = PublicKey::from_spki_der(&body.public_key.0).map_err(Refusal::DeviceKey)?;
     let id = device_id(&key).map_err(Refusal::DeviceKey)?;
     Ok(Verifiable { request, id, key })
-}
-
-fn check_bounds(body: &EnrolmentRequest) -> Result<(), DecodeError> {
-    let client = [&body.client.name, &body.client.version, &body.client.platform];
-    if client.iter().any(|text| text.len() > MAX_CLIENT_TEXT) {
-        return Err(DecodeError::Invalid("a client text is too long"));
-    }
-    if body.token.len() > MAX_TOKEN {
-        Err(DecodeError::Invalid("the token is too long"))
-    } else {
-        Ok(())
-    }
 }
 
 impl Verifiable {

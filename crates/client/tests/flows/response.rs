@@ -305,6 +305,21 @@ fn v_013_without_a_clock_the_stated_time_judges_unless_it_lies_before_what_a_ser
 }
 
 #[test]
+fn v_013_a_signer_cannot_state_a_time_at_which_it_is_not_valid() {
+    for stated in [NOW.minus(31 * DAY), NOW.plus(366 * DAY), Timestamp(u64::MAX)] {
+        let error = edited(move |response| response.server_time = stated);
+        let by_signer = matches!(
+            error,
+            ClientError::Message {
+                error: MessageError::Signer(_),
+                ..
+            }
+        );
+        assert!(by_signer, "{stated:?}: {error}");
+    }
+}
+
+#[test]
 fn v_014_a_result_that_was_not_asked_for_is_refused() {
     let error = edited(|response| response.results[0].kid = kid(2));
     assert!(
