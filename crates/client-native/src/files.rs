@@ -22,13 +22,33 @@ pub(crate) fn make_private_dir(path: &Path) -> Result<(), NativeError> {
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), NativeError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     // `tempfile` makes files with mode 0600.
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(at("write", path))?;
+    let mut file = tempfile::Builder::new()
+        .prefix(PART_PREFIX)
+        .tempfile_in(folder)
+        .map_err(at("write", path))?;
     file.write_all(content).map_err(at("write", path))?;
     file.as_file().sync_all().map_err(at("write", path))?;
     file.persist(path)
         .map_err(|error| at("write", path)(error.error))?;
     sync_folder(folder)
 }
+
+/// Removes what a crash left of files that were never finished. The caller holds the folder's lock.
+pub(crate) fn remove_unfinished(folder: &Path) -> Result<(), NativeError> {
+    for entry in fs::read_dir(folder).map_err(at("read", folder))? {
+        let path = entry.map_err(at("read", folder))?.path();
+        let unfinished = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(PART_PREFIX.as_bytes()));
+        if unfinished {
+            fs::remove_file(&path).map_err(at("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Names files that are being written.
+const PART_PREFIX: &str = ".keyward-part-";
 
 /// A file's content, or none if there is no file.
 pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, NativeError> {

@@ -149,6 +149,7 @@ impl NativeClient {
     ) -> Result<Self, NativeError> {
         files::make_private_dir(folder)?;
         let files = StoreFiles::open(folder)?;
+        files::remove_unfinished(folder)?;
         let epoch = files.epoch()?;
         let keys = keys::open(folder, epoch.is_some(), &mut UnwrapErr(SysRng))?;
         let mut host = Host {

@@ -110,10 +110,11 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let candidates = self.candidates(io, kid, Right::Play).await?;
         let refusal = closest_refusal(&candidates);
         let Some((candidate, until)) = best(candidates) else {
-            return Err(match refusal {
-                Some(refusal) => ClientError::Refused { kid, refusal },
-                None => ClientError::NoLicense { kid },
-            });
+            let Some(refusal) = refusal else {
+                return Err(ClientError::NoLicense { kid });
+            };
+            self.remember_time(io, &refusal).await?;
+            return Err(ClientError::Refused { kid, refusal });
         };
         let body = candidate.license.body();
         if body.is_time_limited() {
@@ -180,6 +181,15 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             fits.then_some(Candidate { license, decision })
         };
         Ok(stored.chain(held).filter_map(judge).collect())
+    }
+
+    /// a time at which a license was refused has been seen; setting the clock back afterwards does
+    /// not revive the license.
+    pub(crate) async fn remember_time(&mut self, io: &Io, refusal: &Refusal) -> Result<(), ClientError> {
+        match refusal {
+            Refusal::Ended { .. } | Refusal::NotYetValid { .. } => self.store_floor(io).await,
+            _ => Ok(()),
+        }
     }
 
     /// the floor is durable before a time-limited license is used.

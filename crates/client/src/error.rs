@@ -118,9 +118,6 @@ pub enum ClientError {
     /// The host did not confirm a commit, so the store may be ahead of what this client knows of it.
     #[error("a change to the license store was not confirmed, so its state is not known")]
     CommitUnconfirmed,
-    /// The store holds as much as it may.
-    #[error("the license store is full: {0}")]
-    StoreFull(&'static str),
 
     // What should not happen.
     /// The host replied to a step with something else.
@@ -212,7 +209,6 @@ impl ClientError {
             Self::CommitUnconfirmed => {
                 "open the client again: it finds what was written and goes on from there"
             }
-            Self::StoreFull(_) => "remove licenses that are no longer needed",
             Self::HostOutOfStep | Self::Crypto(_) | Self::Decode(_) => {
                 "this is a fault of the program; please report it with the message above"
             }

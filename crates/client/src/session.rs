@@ -42,6 +42,9 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         // 4, 5: can it be opened with a license in the store?
         let available = self.run_find(io, kid).await?;
         let ready = matches!(available, Availability::Ready { .. });
+        if let Availability::Refused(refusal) = available {
+            self.remember_time(io, &refusal).await?;
+        }
         // 6 to 10: if not, request a license, and install what comes back.
         let acquired = if ready || acquisition == Acquisition::Never {
             None

@@ -12,7 +12,7 @@
 //! bucket and the licenses, however many there are in the store. All licenses of a key id lie in one
 //! bucket, so no scan is needed and the host's map needs no order.
 //!
-//! Rotating the epoch key makes every record unreadable at once. The generation counts commits: the
+//! Without the epoch file the records are noise to everybody. The generation counts commits: the
 //! store must be as new as its epoch file says, or newer by the one commit between whose two writes a
 //! crash may fall; opening closes that gap before anything else is written. The generation is also
 //! signed into requests, and the server refuses one that falls.

@@ -258,8 +258,13 @@ fn r_010_time_does_not_run_backwards_within_the_tolerance() {
     open(&mut world, &mut client).unwrap();
     world.clock(1_000);
     assert!(matches!(refusal(&mut world, &mut client), Refusal::Ended { .. }));
+    // It was seen to end: setting the clock back does not revive it, in this process or the next.
     world.clock(700);
-    open(&mut world, &mut client).unwrap();
+    assert!(matches!(refusal(&mut world, &mut client), Refusal::Ended { .. }));
+    drop(client);
+    client = world.open().unwrap();
+    world.clock(100);
+    assert_eq!(refusal(&mut world, &mut client), Refusal::NoUsableClock);
     // The license's begin lies before the floor: the clock within the tolerance reads the floor.
     let (mut world, mut client) = licensed(Some(500), None);
     world.clock(600);

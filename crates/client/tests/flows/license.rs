@@ -5,7 +5,7 @@ use keyward_crypto::{CryptoError, hpke::Suite, x509::Role};
 use keyward_license::{
     codec::{Bytes, DecodeError, Wire},
     ids::{DeviceId, LicenseId, Nonce},
-    license::{Binding, BindingKind, LicenseBody, LicenseKind},
+    license::{Binding, BindingKind, KeyType, LicenseBody, LicenseKind},
     signed::MessageError,
 };
 use keyward_testkit::{
@@ -143,22 +143,60 @@ fn v_021_a_license_without_exactly_one_key_or_any_right_is_refused() {
 
 #[test]
 fn v_021_other_kinds_of_license_are_refused() {
-    for kind in [LicenseKind::Root, LicenseKind::Leaf, LicenseKind::KeyExchange] {
-        assert_eq!(edited(move |body| body.kind = kind), LicenseFault::Kind);
+    let edits: [fn(&mut LicenseBody); 3] = [
+        |body| (body.kind, body.keys[0].key_type) = (LicenseKind::Root, KeyType::Root),
+        |body| {
+            body.kind = LicenseKind::Leaf;
+            body.binding = Binding {
+                kind: BindingKind::Root,
+                id: Bytes(vec![1; 16]),
+                revision: None,
+            };
+        },
+        |body| {
+            body.kind = LicenseKind::KeyExchange;
+            let key = &mut body.keys[0];
+            (key.key_type, key.algorithm, key.operation) = (KeyType::Exchange, Some(3), Some(1));
+        },
+    ];
+    for edit in edits {
+        assert_eq!(edited(edit), LicenseFault::Kind);
+    }
+}
+
+#[test]
+fn v_021_a_license_whose_key_or_binding_does_not_fit_its_kind_is_refused() {
+    let edits: [fn(&mut LicenseBody); 6] = [
+        |body| body.kind = LicenseKind::Leaf,
+        |body| body.keys[0].key_type = KeyType::Root,
+        |body| body.keys[0].key_type = KeyType::Exchange,
+        |body| body.binding.kind = BindingKind::Domain,
+        |body| body.binding.revision = Some(1),
+        |body| body.binding.id.0.truncate(31),
+    ];
+    for edit in edits {
+        let fault = edited(edit);
+        let invalid = matches!(
+            fault,
+            LicenseFault::Message(MessageError::Decode(DecodeError::Invalid(_)))
+        );
+        assert!(invalid, "{fault}");
     }
 }
 
 #[test]
 fn v_022_a_license_for_another_device_is_refused() {
-    let edits: [fn(&mut Binding); 4] = [
-        |binding| *binding = Binding::device(&DeviceId::new([1; 32])),
-        |binding| binding.kind = BindingKind::Domain,
-        |binding| binding.revision = Some(1),
-        |binding| binding.id.0.truncate(31),
+    let others = [
+        Binding::device(&DeviceId::new([1; 32])),
+        Binding {
+            kind: BindingKind::Domain,
+            id: Bytes(vec![1; 16]),
+            revision: Some(1),
+        },
     ];
-    for edit in edits {
+    for other in others {
         assert_eq!(
-            edited(move |body| edit(&mut body.binding)),
+            edited(move |body| body.binding = other.clone()),
             LicenseFault::OtherDevice
         );
     }

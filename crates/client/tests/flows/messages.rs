@@ -94,7 +94,6 @@ fn every_error() -> Vec<ClientError> {
         ClientError::StoreRolledBack,
         ClientError::EpochMissing,
         ClientError::CommitUnconfirmed,
-        ClientError::StoreFull("it holds as many licenses as it may"),
         ClientError::HostOutOfStep,
         ClientError::Crypto(CryptoError::Internal("ECDSA")),
         ClientError::Decode(DecodeError::Invalid("the store is of another version")),

@@ -143,7 +143,7 @@ mod tests {
     fn blocks_are_renewed_in_place() {
         let page = "before\n```hex problem-document\nold\n```\nafter\n";
         let renewed = renew_examples(page);
-        assert!(renewed.starts_with("before\n```hex problem-document\na3  # map of 3\n"));
+        assert!(renewed.starts_with("before\n```hex problem-document\na2  # map of 2\n"));
         assert!(renewed.ends_with("```\nafter\n") && !renewed.contains("old"));
         assert_eq!(renew_examples(&renewed), renewed);
     }
