@@ -43,7 +43,7 @@ fn run(command: Command, report: Report) -> Result<(), Failure> {
         Command::Enrol(args) => commands::enrol::run(args, report),
         Command::Check(args) => commands::check::run(args, report),
         Command::Acquire(args) => commands::acquire::run(args, report),
-        Command::Play(args) => commands::play::run(args, report),
+        Command::Play(args) => commands::play::run(&args, report),
         Command::Request(args) => commands::carry::request(args, report),
         Command::Answer(args) => commands::carry::answer(&args, report),
         Command::Install(args) => commands::carry::install(args, report),

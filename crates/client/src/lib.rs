@@ -13,7 +13,7 @@
 //!   device    the device's keys, behind a trait
 //! ```
 //!
-//! A [`Client`] starts [`Flow`](flow::Flow)s; the host resumes them step by step (see [`flow`]). There
+//! A [`Client`] starts [`Flow`]s; the host resumes them step by step (see [`flow`]). There
 //! are no sockets, files, clocks or threads in here, and plaintext and key use come only after the
 //! commit that they depend on was confirmed.
 //!

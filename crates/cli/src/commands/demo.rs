@@ -190,7 +190,7 @@ fn protect(
     bar.finish_and_clear();
     let header = ContentHeader::for_file(kid, options.license_url.clone())
         .to_object_bytes()
-        .map_err(|error| Failure::new(&error, error.hint()))?;
+        .map_err(|error| Failure::new(error, error.hint()))?;
     story.step(
         2,
         &format!(
@@ -245,7 +245,7 @@ impl Device {
     }
 
     /// Opens the client component afresh, as a new process would, with a record of what it sends.
-    fn open(&self) -> Result<(NativeClient, Rc<RefCell<Vec<Exchange>>>), Failure> {
+    fn open(&self) -> Result<(NativeClient, Exchanges), Failure> {
         let exchanges = Rc::new(RefCell::new(Vec::new()));
         let transport = Recording {
             http: Http::new(),
@@ -254,6 +254,9 @@ impl Device {
         Ok((NativeClient::open(&self.folder, Box::new(transport))?, exchanges))
     }
 }
+
+/// What a client has sent and received.
+type Exchanges = Rc<RefCell<Vec<Exchange>>>;
 
 /// One request and its answer.
 struct Exchange {
@@ -264,7 +267,7 @@ struct Exchange {
 
 struct Recording {
     http: Http,
-    exchanges: Rc<RefCell<Vec<Exchange>>>,
+    exchanges: Exchanges,
 }
 
 impl Transport for Recording {

@@ -19,7 +19,7 @@ use crate::{
     report::{self, Report},
 };
 
-pub(crate) fn run(args: PlayArgs, report: Report) -> Result<(), Failure> {
+pub(crate) fn run(args: &PlayArgs, report: Report) -> Result<(), Failure> {
     if args.output.is_none() && args.viewer.is_empty() && io::stdout().is_terminal() {
         return Err(Failure::new(
             "the clear bytes would go to the terminal",
@@ -28,9 +28,9 @@ pub(crate) fn run(args: PlayArgs, report: Report) -> Result<(), Failure> {
     }
     let path = args.file.clone();
     let source = Source::open(&path)?;
-    let (opener, source) = unlock(&args, source, report)?;
-    let clear = Clear::start(opener, source, &args)?;
-    match &args {
+    let (opener, source) = unlock(args, source, report)?;
+    let clear = Clear::start(opener, source, args)?;
+    match args {
         PlayArgs {
             output: Some(output), ..
         } => into_file(clear, output, &path),
@@ -183,16 +183,21 @@ fn copy(mut clear: Clear, out: &mut dyn Write, source: &Path) -> Result<Copied, 
                 None => file_error("read", source)(error),
             })?;
         let written = match buffer.get(..length) {
-            None | Some([]) => return out.flush().map(|()| Copied::Whole).or_else(reader_closed),
+            None | Some([]) => {
+                return out
+                    .flush()
+                    .map(|()| Copied::Whole)
+                    .or_else(|error| reader_closed(&error));
+            }
             Some(bytes) => out.write_all(bytes),
         };
         if let Err(error) = written {
-            return reader_closed(error);
+            return reader_closed(&error);
         }
     }
 }
 
-fn reader_closed(error: io::Error) -> Result<Copied, Failure> {
+fn reader_closed(error: &io::Error) -> Result<Copied, Failure> {
     if error.kind() == ErrorKind::BrokenPipe {
         return Ok(Copied::ReaderClosed);
     }

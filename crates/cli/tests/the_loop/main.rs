@@ -1,5 +1,11 @@
 //! The loop in real processes: every command is a process of its own, as people run them.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what fails in a test shall stop it"
+)]
+
 mod world;
 
 use std::{io::Write, process::Stdio};
