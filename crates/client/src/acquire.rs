@@ -5,7 +5,7 @@ use keyward_crypto::Secret;
 use keyward_license::{
     codec::{Bytes, Wire, grease},
     discovery::media_type,
-    envelope::{SealedRequest, SealedResponse},
+    envelope::SealedRequest,
     error_code::ErrorCode,
     ids::{Digest, Kid, Nonce},
     license::{KeyType, LicenseBody},
@@ -17,7 +17,7 @@ use rand_core::CryptoRng;
 use crate::{
     Client, ClientError, clock,
     device::KeyStore,
-    flow::{Answer, Io, Outgoing},
+    flow::Io,
     install::Acquired,
     operator::{self, Operator, Server},
     store::{Pending, Write},
@@ -111,21 +111,8 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         server: &Server,
     ) -> Result<Acquired, ClientError> {
         let request = self.make_request(io, wanted, operator, server).await?;
-        let sent = io.moment().monotonic;
-        let answer = io
-            .send(Outgoing {
-                url: server.license_url.clone(),
-                content_type: Some(media_type::LICENSE_REQUEST),
-                body: request,
-            })
-            .await?;
-        let Answer { status: 200, body } = answer else {
-            return Err(operator::refusal_of(&answer));
-        };
-        if SealedResponse::decode(&body).is_err() {
-            return Err(ClientError::NotAnAnswer { status: 200 });
-        }
-        let round_trip = io.moment().monotonic.saturating_sub(sent);
+        let (body, round_trip) =
+            operator::post(io, &server.license_url, media_type::LICENSE_REQUEST, request).await?;
         self.run_install(io, &body, Some(round_trip)).await
     }
 

@@ -21,7 +21,7 @@ use rand_core::CryptoRng;
 use crate::{
     Client, ClientError, clock,
     device::KeyStore,
-    flow::{Answer, Io, Outgoing},
+    flow::Io,
     operator::{self, Operator, Server},
     store::Write,
 };
@@ -76,18 +76,8 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             (&known, reading),
         )?;
         let (request, digest, response_key, nonce) = self.enrolment_request(&server, token)?;
-        let sent = io.moment().monotonic;
-        let answer = io
-            .send(Outgoing {
-                url: server.enrolment_url.clone(),
-                content_type: Some(media_type::ENROLMENT_REQUEST),
-                body: request,
-            })
-            .await?;
-        let Answer { status: 200, body } = answer else {
-            return Err(operator::refusal_of(&answer));
-        };
-        let round_trip = io.moment().monotonic.saturating_sub(sent);
+        let (body, round_trip) =
+            operator::post(io, &server.enrolment_url, media_type::ENROLMENT_REQUEST, request).await?;
         let (response, at) = self.verify_enrolment(io, &body, &anchor, &response_key, &digest, nonce)?;
         let (chain, certificate, claims) = self.read_certificate(&response, &anchor, &digest, at)?;
 
@@ -180,8 +170,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                 .chain([stated])
                 .collect()
         };
-        let opened = SealedResponse::decode(answer)
-            .map_err(|_| ClientError::NotAnAnswer { status: 200 })?
+        let opened = SealedResponse::decode(answer)?
             .open(EnrolmentResponse::CONTEXT, response_key, request)
             .map_err(refused)?;
         let response = Unverified::<EnrolmentResponse>::parse(opened.expose())

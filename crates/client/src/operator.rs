@@ -9,6 +9,7 @@ use keyward_license::{
     certificate::{Claims, certificate_digest},
     codec::{Bytes, Wire},
     discovery::{Discovery, WELL_KNOWN_PATH},
+    envelope::SealedResponse,
     ids::Digest,
     operator_profile::OperatorProfile,
     signed::{ChainVerifier, Unverified},
@@ -115,6 +116,28 @@ pub(crate) async fn fetch_discovery(io: &Io, origin: &str) -> Result<Vec<u8>, Cl
     }
 }
 
+/// Posts a sealed request; returns the sealed response and the round trip in milliseconds.
+pub(crate) async fn post(
+    io: &Io,
+    url: &str,
+    content_type: &'static str,
+    body: Vec<u8>,
+) -> Result<(Vec<u8>, u64), ClientError> {
+    let sent = io.moment().monotonic;
+    let outgoing = Outgoing {
+        url: url.to_owned(),
+        content_type: Some(content_type),
+        body,
+    };
+    match io.send(outgoing).await? {
+        Answer { status: 200, body } if SealedResponse::decode(&body).is_ok() => {
+            Ok((body, io.moment().monotonic.saturating_sub(sent)))
+        }
+        Answer { status: 200, .. } => Err(ClientError::NotAnAnswer { status: 200 }),
+        other => Err(refusal_of(&other)),
+    }
+}
+
 /// V-060 to V-062: verifies a discovery document and picks the best suite in common.
 pub(crate) fn read_discovery(
     document: &[u8],
@@ -185,7 +208,7 @@ pub(crate) fn read_discovery(
 }
 
 /// What an answer that is not 200 means.
-pub(crate) fn refusal_of(answer: &Answer) -> ClientError {
+fn refusal_of(answer: &Answer) -> ClientError {
     match keyward_license::error_code::Problem::decode(&answer.body) {
         Ok(problem) => ClientError::ServerRefused(problem),
         Err(_) => ClientError::NotAnAnswer {
