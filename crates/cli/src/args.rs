@@ -6,14 +6,14 @@ use clap::{Args, Parser, Subcommand};
 use keyward_license::ids::Kid;
 
 /// Open, self-hosted content protection: protect files, serve licenses, play under a license.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(
     name = "keyward",
     version,
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not permitted (denied, refused by the rules, or no license), 4 license server not reachable."
 )]
 pub(crate) struct Cli {
-    /// Print results as JSON, one object, on standard output
+    /// Print results as JSON, one object, on standard output (`play` prints one with `--output` only)
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// Print results and errors only
@@ -23,7 +23,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub(crate) enum Command {
     /// Show the whole loop at work, on a file of yours or a sample, and check it
     Demo(DemoArgs),
@@ -52,14 +52,14 @@ pub(crate) enum Command {
     Install(InstallArgs),
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct ClientDir {
     /// Folder of the license store and the device's keys [default: keyward/client in the user's data folder]
     #[arg(long, env = "KEYWARD_CLIENT_DIR", hide_env_values = true, value_name = "DIR")]
     pub(crate) client_dir: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct OperatorDir {
     /// Folder of the operator
     #[arg(
@@ -70,12 +70,12 @@ pub(crate) struct OperatorDir {
         default_value = "operator"
     )]
     pub(crate) operator: PathBuf,
-    /// Key-encryption key, 64 hexadecimal digits; read from the operator's file `kek` if absent
-    #[arg(long, env = "KEYWARD_KEK", hide_env_values = true, value_name = "HEX")]
-    pub(crate) kek: Option<String>,
+    /// File of the key-encryption key [default: the environment's KEYWARD_KEK, else the operator's `kek`]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kek_file: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct DemoArgs {
     /// The file to protect and play; a small sample if absent
     pub(crate) file: Option<PathBuf>,
@@ -84,7 +84,7 @@ pub(crate) struct DemoArgs {
     pub(crate) keep: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct InitArgs {
     /// Folder to make
     #[arg(value_name = "DIR", default_value = "operator")]
@@ -103,13 +103,13 @@ pub(crate) struct InitArgs {
     pub(crate) admin_listen: String,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) operator: OperatorDir,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub(crate) enum AdminCommand {
     /// Make a single-use enrolment token for an account's device
     EnrolmentToken(TokenArgs),
@@ -127,7 +127,7 @@ pub(crate) enum AdminCommand {
     ExportSeed(ExportSeedArgs),
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct TokenArgs {
     #[command(flatten)]
     pub(crate) operator: OperatorDir,
@@ -142,7 +142,7 @@ pub(crate) struct TokenArgs {
     pub(crate) security_level: u64,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct GrantArgs {
     #[command(flatten)]
     pub(crate) operator: OperatorDir,
@@ -160,7 +160,7 @@ pub(crate) struct GrantArgs {
     pub(crate) policy: String,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct PolicyArgs {
     #[command(flatten)]
     pub(crate) operator: OperatorDir,
@@ -175,12 +175,12 @@ pub(crate) struct PolicyArgs {
     /// Licenses in memory only
     #[arg(long)]
     pub(crate) in_memory: bool,
-    /// Smallest security level of a device
-    #[arg(long, value_name = "LEVEL")]
-    pub(crate) minimum_security_level: Option<u64>,
+    /// Smallest security level of a device: 150, 2000 or 3000
+    #[arg(long, value_name = "LEVEL", default_value_t = 2000)]
+    pub(crate) minimum_security_level: u64,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct RegisterKeyArgs {
     #[command(flatten)]
     pub(crate) operator: OperatorDir,
@@ -188,13 +188,13 @@ pub(crate) struct RegisterKeyArgs {
     pub(crate) kid: Kid,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct DevicesArgs {
     #[command(flatten)]
     pub(crate) operator: OperatorDir,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct RevokeDeviceArgs {
     #[command(flatten)]
     pub(crate) operator: OperatorDir,
@@ -202,20 +202,23 @@ pub(crate) struct RevokeDeviceArgs {
     pub(crate) device: String,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct ExportSeedArgs {
     #[command(flatten)]
     pub(crate) operator: OperatorDir,
     /// File to write, readable by its owner alone
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: PathBuf,
+    /// Replace the output if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct PackageArgs {
     /// The file to protect; `-` reads standard input
     pub(crate) file: PathBuf,
-    /// The protected file [default: FILE with `.kw` added]
+    /// The protected file; `-` is standard output [default: FILE with `.kw` added]
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
@@ -243,7 +246,7 @@ pub(crate) struct PackageArgs {
     pub(crate) force: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct EnrolArgs {
     #[command(flatten)]
     pub(crate) client: ClientDir,
@@ -255,7 +258,7 @@ pub(crate) struct EnrolArgs {
     pub(crate) token: String,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) client: ClientDir,
@@ -263,7 +266,7 @@ pub(crate) struct CheckArgs {
     pub(crate) content: String,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct WantedArgs {
     /// Protected files or key ids
     #[arg(required = true, value_name = "FILE|KID")]
@@ -281,7 +284,7 @@ pub(crate) struct WantedArgs {
     pub(crate) authorization: Option<String>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct AcquireArgs {
     #[command(flatten)]
     pub(crate) client: ClientDir,
@@ -289,15 +292,18 @@ pub(crate) struct AcquireArgs {
     pub(crate) wanted: WantedArgs,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct PlayArgs {
     #[command(flatten)]
     pub(crate) client: ClientDir,
     /// The protected file; `-` reads standard input
     pub(crate) file: PathBuf,
-    /// Where the clear bytes go [default: standard output]
+    /// Where the clear bytes go; `-` is standard output [default: -]
     #[arg(long, short, value_name = "FILE", conflicts_with = "viewer")]
     pub(crate) output: Option<PathBuf>,
+    /// Replace the output if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Use what is in the license store; do not acquire
     #[arg(long)]
     pub(crate) offline: bool,
@@ -323,7 +329,7 @@ pub(crate) struct PlayArgs {
     pub(crate) viewer: Vec<String>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct RequestArgs {
     #[command(flatten)]
     pub(crate) client: ClientDir,
@@ -332,9 +338,12 @@ pub(crate) struct RequestArgs {
     /// Where the request goes
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: PathBuf,
+    /// Replace the output if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct AnswerArgs {
     #[command(flatten)]
     pub(crate) operator: OperatorDir,
@@ -343,9 +352,12 @@ pub(crate) struct AnswerArgs {
     /// Where the response goes
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: PathBuf,
+    /// Replace the output if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct InstallArgs {
     #[command(flatten)]
     pub(crate) client: ClientDir,

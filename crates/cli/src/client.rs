@@ -1,12 +1,13 @@
 //! Opening the client, and what a person names to it.
 
-use std::{fs::File, path::PathBuf};
+use std::{fs::File, path::PathBuf, time::Duration};
 
 use keyward_client::{
     acquire::Wanted,
+    error::one_line,
     install::{Acquired, AcquiredKey},
 };
-use keyward_client_native::NativeClient;
+use keyward_client_native::{NativeClient, NativeError};
 use keyward_content::file::LockedFile;
 use keyward_license::ids::Kid;
 
@@ -23,8 +24,18 @@ pub(crate) fn open(dir: ClientDir) -> Result<NativeClient, Failure> {
         Some(folder) => folder,
         None => default_folder()?,
     };
+    // Another program has the store for a moment only: wait for it.
+    for _ in 0..PATIENCE {
+        match NativeClient::open(&folder, Box::new(Http::new())) {
+            Err(NativeError::StoreInUse(_)) => std::thread::sleep(Duration::from_millis(50)),
+            other => return Ok(other?),
+        }
+    }
     Ok(NativeClient::open(&folder, Box::new(Http::new()))?)
 }
+
+/// How often to try before a store that is in use is reported: for five seconds.
+const PATIENCE: usize = 100;
 
 /// Content that a person names: a key id, or a file whose header names one.
 pub(crate) struct Content {
@@ -85,14 +96,14 @@ pub(crate) fn report(report: Report, acquired: &Acquired) -> Result<(), Failure>
             }
             AcquiredKey::InMemory(license) => {
                 lines.push(format!(
-                    "key {kid}: license {license}, in memory until this program ends"
+                    "key {kid}: license {license} may not be stored and was not kept; `keyward play` acquires one when it plays"
                 ));
                 keys.push(
                     serde_json::json!({ "kid": kid, "license": license.to_string(), "persistent": false }),
                 );
             }
             AcquiredKey::Denied(denial) => {
-                lines.push(format!("key {kid}: denied: {}", denial.sentence));
+                lines.push(format!("key {kid}: denied: {}", one_line(&denial.sentence)));
                 keys.push(serde_json::json!({
                     "kid": kid,
                     "denied": { "code": denial.code, "sentence": denial.sentence, "url": denial.url },
@@ -109,11 +120,11 @@ pub(crate) fn report(report: Report, acquired: &Acquired) -> Result<(), Failure>
             ..Failure::new(
                 format!(
                     "the license server denied a license for key {kid}: {}",
-                    denial.sentence
+                    one_line(&denial.sentence)
                 ),
                 denial.url.as_deref().map_or_else(
                     || "obtain the right to this content from its provider, then try again".to_owned(),
-                    |url| format!("see {url}"),
+                    |url| format!("see {}", one_line(url)),
                 ),
             )
         }),

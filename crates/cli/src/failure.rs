@@ -49,6 +49,7 @@ impl From<NativeError> for Failure {
     fn from(error: NativeError) -> Self {
         let exit = match &error {
             NativeError::Transport(_) => Exit::Unreachable,
+            NativeError::Client(ClientError::ServerRefused(problem)) if problem.status >= 500 => Exit::Failed,
             NativeError::Client(
                 ClientError::Denied { .. }
                 | ClientError::Refused { .. }

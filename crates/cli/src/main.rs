@@ -9,6 +9,7 @@ mod operator;
 mod output;
 mod report;
 mod transport;
+mod unfinished;
 
 use std::process::ExitCode;
 
@@ -24,6 +25,9 @@ fn main() -> ExitCode {
         json: cli.json,
         quiet: cli.quiet,
     };
+    if !matches!(cli.command, Command::Serve(_)) {
+        warnings_to_stderr();
+    }
     match run(cli.command, report) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -48,4 +52,15 @@ fn run(command: Command, report: Report) -> Result<(), Failure> {
         Command::Answer(args) => commands::carry::answer(&args, report),
         Command::Install(args) => commands::carry::install(args, report),
     }
+}
+
+/// What the libraries warn of, for people; `serve` has structured logs of its own.
+fn warnings_to_stderr() {
+    tracing_subscriber::fmt()
+        .compact()
+        .without_time()
+        .with_target(false)
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .with_writer(std::io::stderr)
+        .init();
 }

@@ -22,11 +22,26 @@ use keyward_server::{
 };
 use rand_core::UnwrapErr;
 use tokio::{net::TcpListener, runtime::Runtime, sync::oneshot};
+use zeroize::Zeroizing;
 
 use crate::{
     args::OperatorDir,
-    failure::{Exit, Failure},
+    failure::{Exit, Failure, file_error},
 };
+
+/// Where the key-encryption key comes from: a file that was named, the environment, or the operator's
+/// own file. It is never an argument, because every user of the machine can read those.
+#[expect(clippy::disallowed_methods, reason = "the environment belongs to this crate")]
+pub(crate) fn kek(file: Option<&Path>) -> Result<KekSource, Failure> {
+    let text = match file {
+        Some(path) => Some(std::fs::read_to_string(path).map_err(file_error("read", path))?),
+        None => std::env::var("KEYWARD_KEK").ok(),
+    };
+    match text.map(Zeroizing::new) {
+        Some(hex) => Ok(KekSource::Given(KeyEncryptionKey::from_hex(&hex)?)),
+        None => Ok(KekSource::File),
+    }
+}
 
 /// The number of the seed that new keys derive from.
 const SEED: u64 = 1;
@@ -47,11 +62,7 @@ impl Operator {
 
     /// Opens an operator's folder.
     pub(crate) fn open(dir: &OperatorDir) -> Result<Self, Failure> {
-        let kek = match &dir.kek {
-            Some(hex) => KekSource::Given(KeyEncryptionKey::from_hex(hex)?),
-            None => KekSource::File,
-        };
-        Self::open_with(&dir.operator, kek)
+        Self::open_with(&dir.operator, kek(dir.kek_file.as_deref())?)
     }
 
     fn open_with(dir: &Path, kek: KekSource) -> Result<Self, Failure> {
@@ -157,8 +168,13 @@ impl Operator {
                 "see the specification's error table",
                 keyward_license::error_code::ErrorCode::hint,
             );
+            let exit = if problem.status >= 500 {
+                Exit::Failed
+            } else {
+                Exit::NotPermitted
+            };
             Failure {
-                exit: Exit::NotPermitted,
+                exit,
                 ..Failure::new(
                     format!("the request was refused: {} ({})", problem.detail, problem.name),
                     hint,

@@ -1,56 +1,94 @@
-//! Output files: written beside their destination, flushed, renamed. Never half-written.
+//! Output files: written beside their destination, flushed, renamed. Never half-written, also not by a
+//! signal. What is no file (a device, a pipe) is written to as it is.
 
 use std::{
-    fs::File,
-    io::{self, Write},
+    fs::{File, OpenOptions},
+    io::{self, ErrorKind, Write},
     path::{Path, PathBuf},
 };
 
 use keyward_packager::OutputSink;
 use tempfile::NamedTempFile;
 
-use crate::failure::{Failure, file_error};
+use crate::{
+    failure::{Failure, file_error},
+    unfinished,
+};
 
-/// A file that appears when it is committed, and not before.
+/// An output that appears when it is committed, and not before.
 pub(crate) struct FileSink {
-    file: NamedTempFile,
+    target: Target,
     path: PathBuf,
 }
 
+enum Target {
+    /// A file beside the destination, to be renamed over it if `force`, or where nothing is.
+    Beside { file: NamedTempFile, force: bool },
+    /// A device, a pipe or standard output: nothing to rename.
+    Direct(Box<dyn Write + Send>),
+}
+
 impl FileSink {
-    /// Begins a file that will have the mode of other new files.
-    pub(crate) fn create(path: &Path) -> Result<Self, Failure> {
+    /// Begins a file that will have the mode of other new files. An existing one is replaced only if
+    /// `force` says so; `-` is standard output.
+    pub(crate) fn create(path: &Path, force: bool) -> Result<Self, Failure> {
         // The process's umask takes away what others may not have.
-        Self::create_with_mode(path, 0o666)
+        Self::create_with_mode(path, force, 0o666)
     }
 
     /// Begins a file that only its owner may read.
-    pub(crate) fn create_private(path: &Path) -> Result<Self, Failure> {
-        Self::create_with_mode(path, 0o600)
+    pub(crate) fn create_private(path: &Path, force: bool) -> Result<Self, Failure> {
+        Self::create_with_mode(path, force, 0o600)
     }
 
-    fn create_with_mode(path: &Path, mode: u32) -> Result<Self, Failure> {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".keyward-").suffix(".part");
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
-        let file = builder
-            .tempfile_in(folder_of(path))
-            .map_err(file_error("write", path))?;
-        Ok(Self {
-            file,
-            path: path.to_path_buf(),
-        })
+    fn create_with_mode(path: &Path, force: bool, mode: u32) -> Result<Self, Failure> {
+        let failed = file_error("write", path);
+        if path == Path::new("-") {
+            let target = Target::Direct(Box::new(io::stdout()));
+            return Ok(Self {
+                target,
+                path: path.to_path_buf(),
+            });
+        }
+        // A link stays a link; what it leads to is written.
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        match std::fs::metadata(&path) {
+            Ok(found) if found.is_dir() => Err(Failure::new(
+                format!("cannot write {}: it is a folder", path.display()),
+                "name a file in it",
+            )),
+            Ok(found) if !found.is_file() => {
+                let device = OpenOptions::new().write(true).open(&path).map_err(&failed)?;
+                Ok(Self {
+                    target: Target::Direct(Box::new(device)),
+                    path,
+                })
+            }
+            Ok(_) if !force => Err(exists(&path)),
+            _ => {
+                let file = unfinished::file(folder_of(&path), mode).map_err(&failed)?;
+                Ok(Self {
+                    target: Target::Beside { file, force },
+                    path,
+                })
+            }
+        }
     }
 }
 
 impl Write for FileSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        match &mut self.target {
+            Target::Beside { file, .. } => file.write(bytes),
+            Target::Direct(out) => out.write(bytes),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        match &mut self.target {
+            Target::Beside { file, .. } => file.flush(),
+            Target::Direct(out) => out.flush(),
+        }
     }
 }
 
@@ -58,13 +96,50 @@ impl OutputSink for FileSink {
     type Output = PathBuf;
 
     fn commit(self) -> io::Result<PathBuf> {
-        self.file.as_file().sync_all()?;
-        self.file.persist(&self.path).map_err(|error| error.error)?;
-        if cfg!(unix) {
-            File::open(folder_of(&self.path))?.sync_all()?;
+        match self.target {
+            Target::Direct(mut out) => out.flush()?,
+            Target::Beside { file, force } => {
+                file.as_file().sync_all()?;
+                let persisted = if force {
+                    file.persist(&self.path)
+                } else {
+                    file.persist_noclobber(&self.path)
+                };
+                persisted.map_err(|error| error.error)?;
+                if cfg!(unix) {
+                    File::open(folder_of(&self.path))?.sync_all()?;
+                }
+            }
         }
         Ok(self.path)
     }
+}
+
+/// Refuses an output that is the input: the input would be lost.
+pub(crate) fn differs(input: &Path, output: &Path) -> Result<(), Failure> {
+    match (input.canonicalize(), output.canonicalize()) {
+        (Ok(same), Ok(output)) if same == output && same.is_file() => Err(Failure::new(
+            format!("{} is the input as well as the output", input.display()),
+            "name another output",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// For `map_err` of a commit.
+pub(crate) fn commit_error(path: &Path) -> impl Fn(io::Error) -> Failure {
+    let path = path.to_path_buf();
+    move |error| match error.kind() {
+        ErrorKind::AlreadyExists => exists(&path),
+        _ => file_error("write", &path)(error),
+    }
+}
+
+fn exists(path: &Path) -> Failure {
+    Failure::new(
+        format!("{} exists already", path.display()),
+        "name another output (`-o FILE`), or replace it with `--force`",
+    )
 }
 
 fn folder_of(path: &Path) -> &Path {

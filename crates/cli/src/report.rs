@@ -1,7 +1,7 @@
 //! What the program prints: data on standard output (as JSON with `--json`), everything else on
 //! standard error.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use keyward_license::time::Timestamp;
@@ -18,20 +18,27 @@ pub(crate) struct Report {
 impl Report {
     /// The result of a command: text for people, or one JSON object.
     pub(crate) fn result(self, text: &str, json: &serde_json::Value) -> Result<(), Failure> {
+        match self.print(text, json) {
+            // A reader that has seen enough is no failure of ours.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            other => other.map_err(|error| unprinted(&error)),
+        }
+    }
+
+    /// A result that is shown once: somebody must have read it.
+    pub(crate) fn result_shown_once(self, text: &str, json: &serde_json::Value) -> Result<(), Failure> {
+        self.print(text, json).map_err(|error| unprinted(&error))
+    }
+
+    fn print(self, text: &str, json: &serde_json::Value) -> std::io::Result<()> {
         let line = if self.json {
             json.to_string()
         } else {
             text.to_owned()
         };
         let mut out = std::io::stdout().lock();
-        match writeln!(out, "{line}").and_then(|()| out.flush()) {
-            // A reader that has seen enough is no failure of ours.
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(
-                format!("cannot write to standard output: {error}"),
-                "check where the output goes",
-            )),
-            _ => Ok(()),
-        }
+        writeln!(out, "{line}")?;
+        out.flush()
     }
 
     /// A remark for people.
@@ -61,6 +68,13 @@ impl Report {
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
         bar.with_style(style)
     }
+}
+
+fn unprinted(error: &std::io::Error) -> Failure {
+    Failure::new(
+        format!("cannot write to standard output: {error}"),
+        "check where the output goes",
+    )
 }
 
 /// A line on standard error; one that cannot be written has nobody who would read about it.

@@ -81,6 +81,9 @@ pub enum ClientError {
         /// Which step failed.
         error: MessageError,
     },
+    /// V-001: what should be installed is no license response, or was cut off.
+    #[error("this is not a license response, or it was damaged")]
+    NotAResponse,
     /// V-010, V-011: no pending request matches the response.
     #[error("the response answers no pending request of this client")]
     NoPendingRequest,
@@ -202,6 +205,7 @@ impl ClientError {
             | Self::DiscoveryRefused(_) => {
                 "nothing was stored; if it happens again, tell the operator that the answer was altered or is wrong"
             }
+            Self::NotAResponse => "install the file that the operator's `keyward answer` wrote, whole",
             Self::NoPendingRequest => "install each response once, on the device that made its request",
             Self::StoreDamaged(_) | Self::StoreRolledBack | Self::EpochMissing => {
                 "restore the whole client directory, or remove its store and epoch files, then enrol and acquire again"
@@ -219,6 +223,12 @@ impl ClientError {
 /// Text that somebody else wrote, made fit for one line of a message: nothing in it ends the line, moves
 /// the cursor, reverses the text or goes on without end.
 struct OneLine<'a>(&'a str);
+
+/// Text of another party as one line of a message, see [`ClientError::Denied`].
+#[must_use]
+pub fn one_line(text: &str) -> impl core::fmt::Display + '_ {
+    OneLine(text)
+}
 
 /// Longest such text, in characters.
 const LONGEST_TEXT: usize = 300;

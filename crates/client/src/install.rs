@@ -252,7 +252,7 @@ fn take_matching(
     table: &mut PendingTable,
     response: &[u8],
 ) -> Result<(Pending, keyward_crypto::SecretBytes), ClientError> {
-    let envelope = SealedResponse::decode(response).map_err(|_| ClientError::NoPendingRequest)?;
+    let envelope = SealedResponse::decode(response).map_err(|_| ClientError::NotAResponse)?;
     let open = |pending: &Pending| {
         envelope
             .open(LicenseResponse::CONTEXT, &pending.response_key, &pending.digest)

@@ -29,7 +29,7 @@ use keyward_license::{codec::DecodeError, ids::Kid};
 
 use crate::header::HeaderError;
 
-pub use header::{FileHeader, LockedFile, Parsed};
+pub use header::{FileHeader, LockedFile, Parsed, is_base_name};
 pub use open::Opener;
 pub use read::StreamReader;
 pub use seal::{Position, Positions, Sealer};

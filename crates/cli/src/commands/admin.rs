@@ -34,7 +34,7 @@ pub(crate) fn run(command: AdminCommand, report: Report) -> Result<(), Failure> 
 fn enrolment_token(args: &TokenArgs, report: Report) -> Result<(), Failure> {
     let operator = Operator::open(&args.operator)?;
     let token = operator.enrolment_token(&args.account, args.hours, args.security_level)?;
-    report.result(
+    report.result_shown_once(
         &format!(
             "enrolment token for one device of {} (shown once): {}",
             args.account,
@@ -79,7 +79,7 @@ fn policy(args: &PolicyArgs, report: Report) -> Result<(), Failure> {
         begin_offset_seconds,
         duration_seconds,
         persistent_allowed: !args.in_memory,
-        minimum_security_level: args.minimum_security_level.unwrap_or(150),
+        minimum_security_level: args.minimum_security_level,
     };
     let version = Operator::open(&args.operator)?.policy(&args.name, terms)?;
     report.result(
@@ -155,7 +155,7 @@ fn revoke_device(args: &RevokeDeviceArgs, report: Report) -> Result<(), Failure>
 
 fn export_seed(args: &ExportSeedArgs, report: Report) -> Result<(), Failure> {
     let seed = Operator::open(&args.operator)?.export_seed()?;
-    let mut sink = FileSink::create_private(&args.output)?;
+    let mut sink = FileSink::create_private(&args.output, args.force)?;
     sink.write_all(hex::encode(seed.expose()).as_bytes())
         .and_then(|()| sink.commit().map(drop))
         .map_err(file_error("write", &args.output))?;
@@ -164,6 +164,6 @@ fn export_seed(args: &ExportSeedArgs, report: Report) -> Result<(), Failure> {
             "license key seed 1 is in {}: whoever has it has every key derived from it",
             args.output.display()
         ),
-        &json!({ "seed": 1, "output": args.output }),
+        &json!({ "seed": 1, "output": args.output.display().to_string() }),
     )
 }

@@ -11,7 +11,7 @@ use crate::{
     client,
     failure::{Failure, file_error},
     operator::Operator,
-    output::FileSink,
+    output::{FileSink, commit_error},
     report::Report,
 };
 
@@ -19,10 +19,10 @@ use crate::{
 pub(crate) fn request(args: RequestArgs, report: Report) -> Result<(), Failure> {
     let wanted = client::wanted(args.wanted)?;
     let request = client::open(args.client)?.request(wanted)?;
-    write(&args.output, &request)?;
+    write(&args.output, args.force, &request)?;
     report.result(
         &format!("request of {} bytes in {}", request.len(), args.output.display()),
-        &json!({ "request": args.output, "bytes": request.len() }),
+        &json!({ "request": args.output.display().to_string(), "bytes": request.len() }),
     )
 }
 
@@ -30,14 +30,14 @@ pub(crate) fn request(args: RequestArgs, report: Report) -> Result<(), Failure> 
 pub(crate) fn answer(args: &AnswerArgs, report: Report) -> Result<(), Failure> {
     let request = std::fs::read(&args.request).map_err(file_error("read", &args.request))?;
     let response = Operator::open(&args.operator)?.answer(&request)?;
-    write(&args.output, &response)?;
+    write(&args.output, args.force, &response)?;
     report.result(
         &format!(
             "response of {} bytes in {}",
             response.len(),
             args.output.display()
         ),
-        &json!({ "response": args.output, "bytes": response.len() }),
+        &json!({ "response": args.output.display().to_string(), "bytes": response.len() }),
     )
 }
 
@@ -48,9 +48,8 @@ pub(crate) fn install(args: InstallArgs, report: Report) -> Result<(), Failure> 
     client::report(report, &acquired)
 }
 
-fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    let mut sink = FileSink::create(path)?;
-    sink.write_all(content)
-        .and_then(|()| sink.commit().map(drop))
-        .map_err(file_error("write", path))
+fn write(path: &Path, force: bool, content: &[u8]) -> Result<(), Failure> {
+    let mut sink = FileSink::create(path, force)?;
+    sink.write_all(content).map_err(file_error("write", path))?;
+    sink.commit().map(drop).map_err(commit_error(path))
 }

@@ -31,12 +31,16 @@ use crate::{
     output::FileSink,
     report::{self, Report},
     transport::Http,
+    unfinished,
 };
 
 /// What is protected if no file is named.
 const SAMPLE: &[u8] = include_bytes!("../../sample/lighthouse.txt");
 
 pub(crate) fn run(args: DemoArgs, report: Report) -> Result<(), Failure> {
+    if let Some(file) = &args.file {
+        File::open(file).map_err(file_error("open", file))?;
+    }
     let place = Place::make(args.keep)?;
     let input = place.input(args.file)?;
     let story = Story { report };
@@ -84,9 +88,7 @@ impl Place {
                 })
             }
             None => {
-                let temporary = tempfile::Builder::new()
-                    .prefix("keyward-demo-")
-                    .tempdir()
+                let temporary = unfinished::folder("keyward-demo-")
                     .map_err(file_error("make", Path::new("a temporary folder")))?;
                 Ok(Self {
                     folder: temporary.path().to_path_buf(),
@@ -176,7 +178,7 @@ fn protect(
     let bar = story.report.progress(Some(total));
     let made = protect_file(
         source,
-        FileSink::create(&path)?,
+        FileSink::create(&path, false)?,
         &options,
         &mut rng,
         &mut |bytes| bar.set_position(bytes),
@@ -398,7 +400,7 @@ fn decrypt(
 ) -> Result<Duration, Failure> {
     let started = clock();
     let mut clear = opened.bound.unlock(locked)?.stream(source);
-    let mut sink = FileSink::create(output)?;
+    let mut sink = FileSink::create(output, false)?;
     io::copy(&mut clear, &mut sink).map_err(file_error("play", &file.path))?;
     sink.flush().map_err(file_error("write", output))?;
     let took = started.elapsed();

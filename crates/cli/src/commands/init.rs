@@ -1,9 +1,14 @@
 //! `keyward init`: makes an operator.
 
-use keyward_server::{operator::InitOptions, sealing::KekSource};
+use keyward_server::operator::InitOptions;
 use serde_json::json;
 
-use crate::{args::InitArgs, failure::Failure, operator::Operator, report::Report};
+use crate::{
+    args::InitArgs,
+    failure::Failure,
+    operator::{self, Operator},
+    report::Report,
+};
 
 pub(crate) fn run(args: InitArgs, report: Report) -> Result<(), Failure> {
     let options = InitOptions {
@@ -11,7 +16,7 @@ pub(crate) fn run(args: InitArgs, report: Report) -> Result<(), Failure> {
         public_url: args.public_url,
         listen: args.listen,
         admin_listen: args.admin_listen,
-        kek: KekSource::File,
+        kek: operator::kek(None)?,
     };
     let made = Operator::init(&args.dir, options)?;
     let dir = args.dir.display();
@@ -20,7 +25,7 @@ pub(crate) fn run(args: InitArgs, report: Report) -> Result<(), Failure> {
          {dir}/root-key.sealed (needed only to make new authorities; move it to another place).\n\
          Give {dir}/operator-profile to the devices. Start with: keyward serve --operator {dir}"
     ));
-    report.result(
+    report.result_shown_once(
         &format!(
             "operator {} in {dir}\nadmin token (shown once): {}",
             made.operator,
@@ -28,7 +33,7 @@ pub(crate) fn run(args: InitArgs, report: Report) -> Result<(), Failure> {
         ),
         &json!({
             "operator": made.operator.to_string(),
-            "dir": made.dir,
+            "dir": made.dir.display().to_string(),
             "admin_token": made.admin_token.expose(),
         }),
     )

@@ -8,6 +8,7 @@ use std::{
 };
 
 use getrandom::SysRng;
+use keyward_content::file::is_base_name;
 use keyward_crypto::{ContentKey, SecretBytes, seed::LicenseKeySeed};
 use keyward_license::ids::Kid;
 use keyward_packager::{KeySource, ProtectOptions, protect_file};
@@ -18,7 +19,7 @@ use crate::{
     args::PackageArgs,
     failure::{Failure, file_error},
     operator::Operator,
-    output::FileSink,
+    output::{FileSink, differs},
     report::Report,
 };
 
@@ -35,6 +36,13 @@ pub(crate) fn run(args: PackageArgs, report: Report) -> Result<(), Failure> {
     };
     let kid = args.kid.unwrap_or_else(|| Kid::random(&mut rng));
     let (key, license_url) = key(&args, kid)?;
+    if let (Some(named), Some(known)) = (&args.license_url, &license_url)
+        && named != known
+    {
+        report.note(&format!(
+            "devices call only license servers that the operator's profile names ({known}); {named} must be among them"
+        ));
+    }
     let shared_seed = matches!(key, KeySource::Seed(_));
 
     let mut options = ProtectOptions::new(kid, key);
@@ -45,8 +53,12 @@ pub(crate) fn run(args: PackageArgs, report: Report) -> Result<(), Failure> {
         .file_name()
         .filter(|_| !piped)
         .map(|name| name.to_string_lossy().into_owned());
+    if options.name.as_deref().is_some_and(|name| !is_base_name(name)) {
+        report.note("the file's name has characters that a header may not carry, and is left out of it");
+        options.name = None;
+    }
     let bar = report.progress(total);
-    let sink = FileSink::create(&output)?;
+    let sink = FileSink::create(&output, args.force)?;
     let made = protect_file(source, sink, &options, &mut rng, &mut |done| {
         bar.set_position(done)
     })
@@ -66,7 +78,7 @@ pub(crate) fn run(args: PackageArgs, report: Report) -> Result<(), Failure> {
         ),
         &json!({
             "kid": kid.to_string(),
-            "output": made.output,
+            "output": made.output.display().to_string(),
             "clear_bytes": made.plain_len,
             "protected_bytes": made.sealed_len,
             "license_url": options.license_url,
@@ -74,7 +86,7 @@ pub(crate) fn run(args: PackageArgs, report: Report) -> Result<(), Failure> {
     )
 }
 
-/// Where the protected file goes; an existing one is replaced only if that was asked for.
+/// Where the protected file goes.
 fn output_path(args: &PackageArgs, piped: bool) -> Result<PathBuf, Failure> {
     let output = match &args.output {
         Some(output) => output.clone(),
@@ -90,13 +102,7 @@ fn output_path(args: &PackageArgs, piped: bool) -> Result<PathBuf, Failure> {
             PathBuf::from(name)
         }
     };
-    if output.exists() && !args.force {
-        let message = format!("{} exists already", output.display());
-        return Err(Failure::new(
-            message,
-            "name another output (`-o FILE`), or replace it with `--force`",
-        ));
-    }
+    differs(&args.file, &output)?;
     Ok(output)
 }
 

@@ -15,7 +15,7 @@ use crate::{
     args::PlayArgs,
     client,
     failure::{Failure, file_error},
-    output::FileSink,
+    output::{FileSink, commit_error, differs},
     report::{self, Report},
 };
 
@@ -27,13 +27,16 @@ pub(crate) fn run(args: &PlayArgs, report: Report) -> Result<(), Failure> {
         ));
     }
     let path = args.file.clone();
+    if let Some(output) = &args.output {
+        differs(&path, output)?;
+    }
     let source = Source::open(&path)?;
     let (opener, source) = unlock(args, source, report)?;
     let clear = Clear::start(opener, source, args)?;
     match args {
         PlayArgs {
             output: Some(output), ..
-        } => into_file(clear, output, &path),
+        } => into_file(clear, output, args, report),
         PlayArgs { viewer, .. } if !viewer.is_empty() => into_viewer(clear, viewer, &path),
         _ => {
             let mut out = io::stdout().lock();
@@ -129,10 +132,15 @@ impl Clear {
     }
 }
 
-fn into_file(clear: Clear, output: &Path, source: &Path) -> Result<(), Failure> {
-    let mut sink = FileSink::create(output)?;
-    copy(clear, &mut sink, source)?;
-    sink.commit().map(drop).map_err(file_error("write", output))
+fn into_file(clear: Clear, output: &Path, args: &PlayArgs, report: Report) -> Result<(), Failure> {
+    let mut sink = FileSink::create(output, args.force)?;
+    copy(clear, &mut sink, &args.file)?;
+    let output = sink.commit().map_err(commit_error(output))?;
+    if !report.json || output == Path::new("-") {
+        return Ok(());
+    }
+    let (file, output) = (args.file.display().to_string(), output.display().to_string());
+    report.result("", &serde_json::json!({ "file": file, "output": output }))
 }
 
 fn into_viewer(clear: Clear, viewer: &[String], source: &Path) -> Result<(), Failure> {
@@ -148,6 +156,9 @@ fn into_viewer(clear: Clear, viewer: &[String], source: &Path) -> Result<(), Fai
     let mut child: Child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())
+        .env_remove("KEYWARD_KEK")
+        .env_remove("KEYWARD_AUTHORIZATION")
+        .env_remove("KEYWARD_ENROLMENT_TOKEN")
         .spawn()
         .map_err(failed)?;
     let copied = match child.stdin.take() {
@@ -155,15 +166,15 @@ fn into_viewer(clear: Clear, viewer: &[String], source: &Path) -> Result<(), Fai
         None => Ok(Copied::Whole),
     };
     let status = child.wait().map_err(failed)?;
-    match copied? {
-        // A viewer that was closed early has seen what it wanted.
-        Copied::ReaderClosed => Ok(()),
-        Copied::Whole if status.success() => Ok(()),
-        Copied::Whole => Err(Failure::new(
-            format!("{program} ended with {status}"),
-            "see the viewer's own messages",
-        )),
+    copied?;
+    if status.success() {
+        // Also one that was closed early: it has seen what it wanted.
+        return Ok(());
     }
+    Err(Failure::new(
+        format!("{program} ended with {status}"),
+        "see the viewer's own messages",
+    ))
 }
 
 enum Copied {

@@ -302,6 +302,130 @@ fn files_go_through_pipes() {
 }
 
 #[test]
+fn outputs_replace_nothing_that_nobody_asked_to_replace() {
+    let world = World::new();
+    world.write("film", b"film");
+    let server = world.serve();
+    world.ok(&["package", "film", "-o", "film.kw"]);
+    world.enrol("phone", "alice");
+    world.device_ok("phone", &["play", "film.kw", "-o", "out"]);
+    let again = world.fails("phone", 1, &["play", "film.kw", "-o", "out"]);
+    assert!(again.contains("exists already"), "{again}");
+    world.device_ok("phone", &["play", "film.kw", "-o", "out", "--force"]);
+    assert_eq!(world.read("out"), b"film");
+    assert_eq!(world.device_ok("phone", &["play", "film.kw", "-o", "-"]), "film");
+    let json = world.device_ok("phone", &["--json", "play", "film.kw", "-o", "json-out"]);
+    assert!(json.contains("\"output\""), "{json}");
+
+    // The input is never the output, whatever it is called.
+    std::os::unix::fs::symlink(world.path("film.kw"), world.path("link.kw")).unwrap();
+    let protected = world.read("film.kw");
+    for output in ["film.kw", "./film.kw", "link.kw"] {
+        let said = world.fails("phone", 1, &["play", "film.kw", "--force", "-o", output]);
+        assert!(said.contains("is the input as well as the output"), "{said}");
+    }
+    let said = world.fails("phone", 1, &["package", "film", "--force", "-o", "film"]);
+    assert!(said.contains("is the input as well as the output"), "{said}");
+    assert!(world.read("film.kw") == protected);
+
+    // A device or a pipe stays what it is.
+    let fifo = world.path("fifo");
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let reader = {
+        let fifo = fifo.clone();
+        std::thread::spawn(move || std::fs::read(fifo).unwrap())
+    };
+    world.device_ok("phone", &["play", "film.kw", "-o", "fifo"]);
+    assert_eq!(reader.join().unwrap(), b"film");
+    assert!(!std::fs::metadata(&fifo).unwrap().is_file());
+    server.stop();
+}
+
+#[test]
+fn a_signal_leaves_nothing_half_written() {
+    let world = World::new();
+    for signal in ["-INT", "-TERM", "-HUP"] {
+        // The input stays open: the packager waits for more, with an unfinished output beside it.
+        let mut package = world
+            .command(&["package", "-", "-o", "out.kw"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        package
+            .stdin
+            .as_mut()
+            .unwrap()
+            .write_all(&content(1_000_000))
+            .unwrap();
+        let parts = || {
+            let files = world::files_below(&world.path(""));
+            files
+                .iter()
+                .filter(|path| path.to_string_lossy().ends_with(".part"))
+                .count()
+        };
+        for _ in 0..200 {
+            if parts() == 1 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert_eq!(parts(), 1);
+        let pid = package.id().to_string();
+        assert!(
+            std::process::Command::new("kill")
+                .args([signal, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert!(!package.wait().unwrap().success());
+        assert_eq!(parts(), 0, "after {signal}");
+        assert!(!world.path("out.kw").exists());
+    }
+}
+
+#[test]
+fn several_players_share_one_client_and_a_failing_viewer_is_reported() {
+    let world = World::new();
+    world.write("film", &content(3_000_000));
+    let server = world.serve();
+    world.ok(&["package", "film", "-o", "film.kw"]);
+    world.enrol("phone", "alice");
+    world.device_ok("phone", &["acquire", "film.kw"]);
+    let players: Vec<_> = (0..4)
+        .map(|_| {
+            world
+                .command(&["play", "film.kw", "-o", "-"])
+                .env("KEYWARD_CLIENT_DIR", world.path("phone"))
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for mut player in players {
+        assert!(player.wait().unwrap().success());
+    }
+    let failed = world.fails("phone", 1, &["play", "film.kw", "--", "sh", "-c", "exit 9"]);
+    assert!(failed.contains("sh ended with exit status: 9"), "{failed}");
+    server.stop();
+}
+
+#[test]
+fn what_is_no_response_is_not_installed() {
+    let world = World::new();
+    world.write("film", b"film");
+    let said = world.fails("phone", 1, &["install", "film"]);
+    assert!(said.contains("not a license response"), "{said}");
+}
+
+#[test]
 fn no_key_or_token_is_in_any_file_or_log() {
     let world = World::new();
     world.write("film", b"film");

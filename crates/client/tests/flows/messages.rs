@@ -72,6 +72,7 @@ fn every_error() -> Vec<ClientError> {
             ChainFault::Expired,
         ))),
         message(MessageError::UnsupportedVersion(2)),
+        ClientError::NotAResponse,
         ClientError::NoPendingRequest,
         ClientError::ResponseMismatch("it brings two results for one key"),
         ClientError::ServerTimeWentBack,

@@ -296,7 +296,8 @@ fn decode(header: &[u8]) -> Result<WireHeader, FileError> {
 }
 
 /// A name without folders, drive or stream, that stays what it is when it is printed.
-fn is_base_name(name: &str) -> bool {
+#[must_use]
+pub fn is_base_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..")
         && name.len() <= MAX_TEXT_LEN
         && !name

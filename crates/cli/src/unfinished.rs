@@ -1,0 +1,67 @@
+//! What a signal must not leave behind: files that are being written, and the demo's folder.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Mutex, Once, PoisonError},
+};
+
+use tempfile::{NamedTempFile, TempDir};
+
+/// Removed if a signal ends the process. Finished ones are gone from their names by then, so nothing is
+/// taken off the list.
+static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// A temporary file in `folder` with this mode (and the process's umask).
+pub(crate) fn file(folder: &Path, mode: u32) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".keyward-").suffix(".part");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
+    let file = builder.tempfile_in(folder)?;
+    remember(file.path());
+    Ok(file)
+}
+
+/// A temporary folder that only its owner may enter.
+pub(crate) fn folder(prefix: &str) -> io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(prefix);
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    let folder = builder.tempdir()?;
+    remember(folder.path());
+    Ok(folder)
+}
+
+fn remember(path: &Path) {
+    static WATCHING: Once = Once::new();
+    WATCHING.call_once(watch);
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    UNFINISHED
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(path);
+}
+
+/// Ends the process at Ctrl-C, SIGTERM and SIGHUP as it would end without us, after cleaning up.
+fn watch() {
+    #[cfg(unix)]
+    {
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+        // Without the handler the process ends at once, as before.
+        let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM]) else {
+            return;
+        };
+        std::thread::spawn(move || {
+            if let Some(signal) = signals.forever().next() {
+                for path in UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                    std::fs::remove_file(path)
+                        .or_else(|_| std::fs::remove_dir_all(path))
+                        .ok();
+                }
+                signal_hook::low_level::emulate_default_handler(signal).ok();
+            }
+        });
+    }
+}
