@@ -64,7 +64,7 @@ def commands(folder):
     clear, out = str(folder / "clear"), str(folder / "out")
     key = ["-K", "00" * 16, "-iv", "00" * 16]
     encrypt = {"keyward package": [str(KEYWARD), "package", clear, "-o", out, "--force"]}
-    decrypt = {"keyward play": [str(KEYWARD), "play", str(folder / "protected"), "--offline", "-o", out]}
+    decrypt = {"keyward play": [str(KEYWARD), "play", str(folder / "protected"), "--offline", "-o", out, "--force"]}
     encrypt["cp"] = decrypt["cp"] = ["cp", clear, out]
     if shutil.which("openssl"):
         encrypt["openssl enc -aes-128-ctr"] = ["openssl", "enc", "-aes-128-ctr", *key, "-in", clear, "-out", out]

@@ -123,8 +123,40 @@ pub(crate) enum AdminCommand {
     Devices(DevicesArgs),
     /// Revoke a device: it gets no licenses any more
     RevokeDevice(RevokeDeviceArgs),
+    /// Tokens for the administration interface
+    #[command(subcommand)]
+    AdminToken(AdminTokenCommand),
     /// Write the license key seed to a file, for a packager elsewhere. Whoever has it has every key
     ExportSeed(ExportSeedArgs),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum AdminTokenCommand {
+    /// Make a token; it is shown once
+    Add(AddAdminTokenArgs),
+    /// List tokens by name
+    List(OperatorDir),
+    /// Revoke a token
+    Revoke(RevokeAdminTokenArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct AddAdminTokenArgs {
+    #[command(flatten)]
+    pub(crate) operator: OperatorDir,
+    /// A name that no other token has or had
+    pub(crate) name: String,
+    /// The token reads and changes nothing
+    #[arg(long)]
+    pub(crate) read_only: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct RevokeAdminTokenArgs {
+    #[command(flatten)]
+    pub(crate) operator: OperatorDir,
+    /// The token's name
+    pub(crate) name: String,
 }
 
 #[derive(Args)]

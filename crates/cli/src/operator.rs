@@ -12,7 +12,7 @@ use keyward_license::{
 };
 use keyward_server::{
     Error, Server,
-    admin::{Device, TokenRequest},
+    admin::{AdminToken, Device, Scope, TokenRequest},
     clock::{Clock, SystemClock},
     danger,
     operator::{self, InitOptions, Initialised},
@@ -155,6 +155,18 @@ impl Operator {
 
     pub(crate) fn revoke_device(&self, device: DeviceId) -> Result<(), Failure> {
         Ok(self.run(self.server.revoke_device(device))?)
+    }
+
+    pub(crate) fn add_admin_token(&self, name: &str, scope: Scope) -> Result<Token, Failure> {
+        Ok(self.run(self.server.create_admin_token(name, scope))?)
+    }
+
+    pub(crate) fn admin_tokens(&self) -> Result<Vec<AdminToken>, Failure> {
+        Ok(self.run(self.server.admin_tokens())?)
+    }
+
+    pub(crate) fn revoke_admin_token(&self, name: &str) -> Result<(), Failure> {
+        Ok(self.run(self.server.revoke_admin_token(name))?)
     }
 
     pub(crate) fn export_seed(&self) -> Result<SecretBytes, Failure> {

@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, process::Command};
 
-const COMMANDS: [&[&str]; 21] = [
+const COMMANDS: [&[&str]; 25] = [
     &[],
     &["demo"],
     &["init"],
@@ -15,6 +15,10 @@ const COMMANDS: [&[&str]; 21] = [
     &["admin", "register-key"],
     &["admin", "devices"],
     &["admin", "revoke-device"],
+    &["admin", "admin-token"],
+    &["admin", "admin-token", "add"],
+    &["admin", "admin-token", "list"],
+    &["admin", "admin-token", "revoke"],
     &["admin", "export-seed"],
     &["package"],
     &["enrol"],

@@ -98,6 +98,27 @@ impl Scope {
             Self::Read => "read",
         }
     }
+
+    fn of(row: &str) -> Self {
+        if row == Self::Full.as_str() {
+            Self::Full
+        } else {
+            Self::Read
+        }
+    }
+}
+
+/// An admin token, without the token itself: nobody has it but its holder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminToken {
+    /// Its name.
+    pub name: String,
+    /// What it permits.
+    pub scope: Scope,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it was revoked, if it was.
+    pub revoked: Option<Timestamp>,
 }
 
 /// An admin token that was presented and is in use.
@@ -282,13 +303,18 @@ impl Server {
         Ok(keys.collect())
     }
 
-    /// The content key of a registered key id, to encrypt content with. The act stands in the log.
+    /// The content key of a registered key id, to encrypt content with. The act stands in the database, as an
+    /// event `content-key-exported` with the key id, before the key is returned.
     ///
     /// # Errors
     /// [`Error::KidUnknown`], or a failure of the database.
     pub async fn content_key_for_packaging(&self, kid: Kid) -> Result<PackagingKey, Error> {
         let row = self.store().key(&kid).await?.ok_or(Error::KidUnknown(kid))?;
         let key = self.vault().content_key(self.store(), &row).await?;
+        let now = self.inner().clock.now();
+        self.store()
+            .record_act("content-key-exported", kid.to_string(), now)
+            .await?;
         tracing::info!(%kid, "content key handed out for packaging");
         Ok(PackagingKey {
             kid,
@@ -331,7 +357,8 @@ impl Server {
         self.store().accept_store(device, self.inner().clock.now()).await
     }
 
-    /// Makes another admin token.
+    /// Makes another admin token. The name of a revoked one stays taken: in the record, one name means one
+    /// token.
     ///
     /// # Errors
     /// [`Error::OutOfRange`] if the name is taken or not 1 to 64 bytes, or a failure of the database.
@@ -357,6 +384,31 @@ impl Server {
         Ok(token)
     }
 
+    /// Every admin token, also those that were revoked, in the order of their making.
+    ///
+    /// # Errors
+    /// A failure of the database.
+    pub async fn admin_tokens(&self) -> Result<Vec<AdminToken>, Error> {
+        let rows = self.store().admin_tokens().await?.into_iter();
+        let listed = rows.map(|row| AdminToken {
+            scope: Scope::of(&row.scope),
+            name: row.name,
+            created: row.created,
+            revoked: row.revoked,
+        });
+        Ok(listed.collect())
+    }
+
+    /// Revokes an admin token for good, at once. Revoking it again changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::AdminTokenUnknown`], or a failure of the database.
+    pub async fn revoke_admin_token(&self, name: &str) -> Result<(), Error> {
+        self.store()
+            .revoke_admin_token(name.to_owned(), self.inner().clock.now())
+            .await
+    }
+
     /// Who presents this admin token, if it is one in use. Hashes are compared in constant time.
     ///
     /// # Errors
@@ -366,17 +418,11 @@ impl Server {
         let rows = self.store().admin_tokens().await?;
         let found = rows
             .into_iter()
-            .find(|row| equal_constant_time(row.hash.as_bytes(), hash.as_bytes()));
-        Ok(found.map(|row| {
-            let scope = if row.scope == Scope::Full.as_str() {
-                Scope::Full
-            } else {
-                Scope::Read
-            };
-            Administrator {
-                name: row.name,
-                scope,
-            }
+            .find(|row| equal_constant_time(row.hash.as_bytes(), hash.as_bytes()))
+            .filter(|row| row.revoked.is_none());
+        Ok(found.map(|row| Administrator {
+            scope: Scope::of(&row.scope),
+            name: row.name,
         }))
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Authenticated {
     pub(crate) claims: Claims,
     /// The lower of what the certificate and the enrolment say.
     pub(crate) security_level: u64,
+    /// What the enrolment says.
+    pub(crate) enrolled_level: u64,
     pub(crate) account: i64,
     /// Set if the same request was answered before.
     pub(crate) answered: Option<Vec<u8>>,
@@ -88,6 +90,9 @@ pub(crate) fn verify(
     )?;
     same_recipient(opened, &request.body().recipient)?;
     request.body().check_bounds()?;
+    if i64::try_from(request.body().store.generation).is_err() {
+        return Err(Refusal::GenerationTooLarge);
+    }
     Ok(request)
 }
 
@@ -116,6 +121,7 @@ pub(crate) async fn authenticate(
         device,
         claims,
         security_level,
+        enrolled_level: row.security_level,
         account: row.account,
         answered,
     })
@@ -176,10 +182,12 @@ impl ChainVerifier for CachedVerifier<'_> {
             return Ok(held.leaf);
         }
         let leaf = self.anchor.verify(chain, role, at.0)?;
-        let certificates = chain
-            .iter()
-            .map(|der| Certificate::parse(der))
-            .collect::<Result<Vec<_>, _>>()?;
+        let certificates = chain.iter().map(|der| Certificate::parse(der));
+        let Ok(certificates) = certificates.collect::<Result<Vec<_>, _>>() else {
+            // A certificate that the path does not need is no reason to refuse; but until when the chain
+            // may be kept is not known.
+            return Ok(leaf);
+        };
         let not_before = certificates
             .iter()
             .map(Certificate::not_before)
@@ -283,5 +291,29 @@ mod tests {
         assert_eq!(at(5, Role::Device), refused(ChainFault::Expired));
         assert_eq!(at(0, Role::Device), refused(ChainFault::NotYetValid));
         assert_eq!(at(2, Role::LicenseServer), refused(ChainFault::WrongRole));
+    }
+
+    /// V-041: a certificate beyond the path, even one that is none, is no reason to refuse.
+    #[test]
+    fn v_041_a_surplus_certificate_that_cannot_be_read_is_not_kept_and_not_refused() {
+        let mut rng = ChaCha20Rng::from_seed([9; 32]);
+        let [root_key, leaf_key] = [(); 2].map(|()| SigningKey::generate(&mut rng));
+        let root = self_signed(&profile("root", Some(1), 9 * DAY), &root_key).unwrap();
+        let leaf = issue(
+            &profile("leaf", None, 8 * DAY),
+            leaf_key.public_key(),
+            &Certificate::parse(&root).unwrap(),
+            &root_key,
+        )
+        .unwrap();
+        let (anchor, cache) = (Anchor::from_der(&root).unwrap(), ChainCache::new());
+        let verifier = CachedVerifier {
+            anchor: &anchor,
+            cache: &cache,
+        };
+        let chain = [leaf, b"no certificate".to_vec()];
+        let verified = verifier.verify_chain(&chain, Role::Device, Timestamp(2 * DAY));
+        assert_eq!(verified.unwrap().subject(), "leaf");
+        assert_eq!(cache.len(), 0);
     }
 }

@@ -42,9 +42,13 @@ pub struct Limits {
     pub arrival: Duration,
     /// Requests worked on at the same time.
     pub concurrent_requests: usize,
+    /// Time for a peer to take more of an answer.
+    pub departure: Duration,
     /// Open connections.
     pub connections: usize,
-    /// Time for requests in work to finish when the server stops.
+    /// Time after which a connection takes no further request.
+    pub connection_lifetime: Duration,
+    /// Time for requests in work to finish when the server stops or their connection's time is over.
     pub shutdown: Duration,
 }
 
@@ -134,8 +138,10 @@ struct ConfigFile {
 struct LimitsFile {
     body_bytes: usize,
     arrival_seconds: u64,
+    departure_seconds: u64,
     concurrent_requests: usize,
     connections: usize,
+    connection_seconds: u64,
     shutdown_seconds: u64,
 }
 
@@ -159,8 +165,10 @@ impl Default for LimitsFile {
         Self {
             body_bytes: 1 << 20,
             arrival_seconds: 15,
+            departure_seconds: 15,
             concurrent_requests: 256,
             connections: 1024,
+            connection_seconds: 300,
             shutdown_seconds: 10,
         }
     }
@@ -207,6 +215,13 @@ impl ConfigFile {
             "1 to 300",
         )?;
         within(
+            "limits.departure_seconds",
+            limits.departure_seconds,
+            1,
+            300,
+            "1 to 300",
+        )?;
+        within(
             "limits.concurrent_requests",
             limits.concurrent_requests,
             1,
@@ -214,6 +229,13 @@ impl ConfigFile {
             "1 to 65536",
         )?;
         within("limits.connections", limits.connections, 1, 65_536, "1 to 65536")?;
+        within(
+            "limits.connection_seconds",
+            limits.connection_seconds,
+            1,
+            86_400,
+            "1 to 86400",
+        )?;
         within(
             "limits.shutdown_seconds",
             limits.shutdown_seconds,
@@ -264,8 +286,10 @@ impl ConfigFile {
             limits: Limits {
                 body_bytes: limits.body_bytes,
                 arrival: Duration::from_secs(limits.arrival_seconds),
+                departure: Duration::from_secs(limits.departure_seconds),
                 concurrent_requests: limits.concurrent_requests,
                 connections: limits.connections,
+                connection_lifetime: Duration::from_secs(limits.connection_seconds),
                 shutdown: Duration::from_secs(limits.shutdown_seconds),
             },
             lifetimes: Lifetimes {
@@ -380,7 +404,7 @@ mod tests {
         assert_eq!(Config::from_toml(&spelled).unwrap(), sample);
         let settings: usize = SAMPLE.lines().filter(|line| is_setting(line)).count();
         assert_eq!(
-            settings, 12,
+            settings, 14,
             "a key was added without its line in the sample, or the other way round"
         );
     }

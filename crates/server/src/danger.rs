@@ -13,12 +13,18 @@ use crate::{Error, Server};
 /// [`Server::content_key_for_packaging`](crate::Server::content_key_for_packaging) where single keys
 /// are enough.
 ///
-/// The export stands in the log, with the seed's number.
+/// The export stands in the database, as an event `seed-exported` with the seed's number, before the seed
+/// is returned.
 ///
 /// # Errors
 /// [`Error::SeedUnknown`], or a failure of the database.
 pub async fn export_seed(server: &Server, number: u64) -> Result<SecretBytes, Error> {
     let seed = server.vault().open_seed(server.store(), number).await?;
+    let now = server.inner().clock.now();
+    server
+        .store()
+        .record_act("seed-exported", number.to_string(), now)
+        .await?;
     tracing::warn!(seed = number, "license key seed exported");
     Ok(seed)
 }

@@ -11,15 +11,14 @@ use keyward_license::{
 
 use crate::{
     Error, Refusal,
-    policy::Policy,
-    store::{KeyRow, Store},
+    store::{Grant, KeyRow, Store},
 };
 
 /// A key id that the account is entitled to.
 #[derive(Debug)]
 pub(crate) struct Entitled {
     pub(crate) key: KeyRow,
-    pub(crate) policy: Policy,
+    pub(crate) grant: Grant,
 }
 
 /// The key ids that a request asks for, each once, in the order of their first mention. Of content
@@ -53,7 +52,7 @@ pub(crate) async fn entitle(
     now: Timestamp,
 ) -> Result<Result<Entitled, Denial>, Error> {
     let right = store.right(account, kid, now).await?;
-    Ok(match (right.key, right.policy) {
+    Ok(match (right.key, right.grant) {
         (None, _) => Err(denial(
             ErrorCode::KidUnknown,
             "this operator does not know the key id",
@@ -62,7 +61,7 @@ pub(crate) async fn entitle(
             ErrorCode::NotEntitled,
             "the account is not entitled to this content",
         )),
-        (Some(key), Some(policy)) => Ok(Entitled { key, policy }),
+        (Some(key), Some(grant)) => Ok(Entitled { key, grant }),
     })
 }
 

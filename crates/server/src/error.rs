@@ -99,6 +99,9 @@ pub enum Error {
     /// No live entitlement of this number.
     #[error("there is no entitlement {0}")]
     EntitlementUnknown(i64),
+    /// No admin token of this name.
+    #[error("there is no admin token `{0}`")]
+    AdminTokenUnknown(String),
     /// A text or number of an administrative act is out of range.
     #[error("{what} must be {expected}")]
     OutOfRange {
@@ -152,6 +155,7 @@ impl Error {
             Self::SeedUnknown(_) => "use seed 1, which every operator has",
             Self::DeviceUnknown(_) => "list the devices to see which are enrolled",
             Self::EntitlementUnknown(_) => "list the entitlements of the account",
+            Self::AdminTokenUnknown(_) => "list the admin tokens to see their names",
             Self::OutOfRange { .. } => "correct the value and repeat",
         }
     }
@@ -170,6 +174,7 @@ impl Error {
                 | Self::SeedUnknown(_)
                 | Self::DeviceUnknown(_)
                 | Self::EntitlementUnknown(_)
+                | Self::AdminTokenUnknown(_)
                 | Self::OutOfRange { .. }
         )
     }

@@ -6,7 +6,7 @@
 //!  3 entitle       may the account have the key id?  a row, never a field of the request
 //!  4 decide        policy -> terms                   nothing that the device could not use
 //!  5 prepare       complete but for the signatures   keys sealed under the hash of the terms
-//!  6 record        committed to the database         checks 2 once more; may refuse
+//!  6 record        committed to the database         checks 2 and 3 once more; may refuse
 //!  7 sign          what was recorded, by move        licenses, then the response
 //!  8 answer        sealed to the request             kept, so that a repeat gets the same bytes
 //! ```
@@ -36,7 +36,7 @@ use crate::{
     entitle::{self, Entitled, denial},
     operator::Identity,
     server::Inner,
-    store::{AnswerRecord, KeyRow, PreparedAnswer, PreparedOutcome, PreparedResult, Recorded},
+    store::{AnswerRecord, Basis, Grant, KeyRow, PreparedAnswer, PreparedOutcome, PreparedResult, Recorded},
 };
 
 /// Answers a sealed license request with a sealed license response.
@@ -66,14 +66,11 @@ pub(crate) async fn issue(server: &Inner, bytes: &[u8]) -> Result<Vec<u8>, Refus
     let decisions = decide_all(server, &asked, rights, now)?;
 
     // 5. Prepare: keys sealed to the device, bound to the terms.
+    let basis = basis(&asked, &decisions);
     let prepared = prepare(server, &identity, &asked, decisions, now).await?;
 
     // 6. Record: nothing is signed that does not stand in the database.
-    let recorded = match server
-        .store
-        .record_answer(prepared, asked.request.body().store.clone())
-        .await?
-    {
+    let recorded = match server.store.record_answer(prepared, basis).await? {
         AnswerRecord::ToSign(recorded) => recorded,
         AnswerRecord::Answered(answer) => return Ok(answer),
     };
@@ -98,7 +95,7 @@ type Decisions = Vec<(Kid, Result<Decided, Denial>)>;
 struct Decided {
     body: LicenseBody,
     key: KeyRow,
-    policy: (String, u64),
+    grant: Grant,
     suite: Suite,
     public_key: Vec<u8>,
 }
@@ -146,6 +143,14 @@ fn decide(
     now: Timestamp,
 ) -> Result<Result<Decided, Denial>, Error> {
     let body = terms(asked, &entitled, now);
+    // A license may begin later than now; it must be of use when it does.
+    let judged_at = body.begin.map_or(now, |begin| begin.max(now));
+    if body.end.is_some_and(|end| end <= judged_at) {
+        return Ok(Err(denial(
+            ErrorCode::NotEntitled,
+            "the entitlement ends before a license would begin",
+        )));
+    }
     body.check()?;
     let request = asked.request.body();
     let lacks = |sentence| Ok(Err(denial(ErrorCode::ClientLacksCapability, sentence)));
@@ -177,8 +182,6 @@ fn decide(
     else {
         return lacks("the device has no sealing key of a suite that it and this operator use");
     };
-    // A license may begin later than now; it must be of use when it does.
-    let judged_at = body.begin.map_or(now, |begin| begin.max(now));
     let clock = Some(judged_at).filter(|_| request.capabilities.clock != ClockKind::None);
     let host = Host {
         security_level: asked.security_level,
@@ -188,11 +191,10 @@ fn decide(
         return Ok(Err(denial(refusal_code(&refusal), &refusal.to_string())));
     }
     let public_key = public_key.to_vec();
-    let policy = (entitled.policy.name, entitled.policy.version);
     Ok(Ok(Decided {
         body,
         key: entitled.key,
-        policy,
+        grant: entitled.grant,
         suite,
         public_key,
     }))
@@ -200,8 +202,10 @@ fn decide(
 
 fn terms(asked: &Authenticated, entitled: &Entitled, now: Timestamp) -> LicenseBody {
     let request = asked.request.body();
-    let terms = &entitled.policy.terms;
+    let terms = &entitled.grant.policy.terms;
     let window = terms.window(now);
+    // No license outlasts the entitlement that it was issued on.
+    let end = window.end.into_iter().chain(entitled.grant.expires).min();
     let persistent = request.persistent && terms.persistent_allowed;
     let key = &entitled.key;
     LicenseBody {
@@ -220,7 +224,7 @@ fn terms(asked: &Authenticated, entitled: &Entitled, now: Timestamp) -> LicenseB
         nonce: (!persistent).then_some(request.nonce),
         rights: vec![Right::Play],
         begin: window.begin,
-        end: window.end,
+        end,
         minimum_security_level: Some(terms.minimum_security_level),
         name: None,
     }
@@ -232,6 +236,20 @@ const fn refusal_code(refusal: &usage_rules::Refusal) -> ErrorCode {
         usage_rules::Refusal::SecurityLevelTooLow { .. } => ErrorCode::SecurityLevelTooLow,
         usage_rules::Refusal::NoUsableClock => ErrorCode::ClientLacksCapability,
         _ => ErrorCode::NotEntitled,
+    }
+}
+
+/// What the licenses rest on, to be asked about once more when they are recorded.
+fn basis(asked: &Authenticated, decisions: &Decisions) -> Basis {
+    let granted = |(kid, decision): &(Kid, Result<Decided, Denial>)| {
+        let decided = decision.as_ref().ok()?;
+        Some((*kid, decided.grant.clone()))
+    };
+    Basis {
+        account: asked.account,
+        security_level: asked.enrolled_level,
+        store: asked.request.body().store.clone(),
+        grants: decisions.iter().filter_map(granted).collect(),
     }
 }
 
@@ -278,12 +296,12 @@ async fn prepare_license(
     let body = grease(&decided.body.encode(), rng)?;
     let license = PreparedLicense::for_device(body, &keys, decided.suite, &decided.public_key, rng)
         .map_err(Error::Making)?;
-    let (policy, policy_version) = decided.policy;
+    let policy = decided.grant.policy;
     Ok(PreparedOutcome::License {
         id,
         license,
-        policy,
-        policy_version,
+        policy: policy.name,
+        policy_version: policy.version,
     })
 }
 

@@ -49,6 +49,9 @@ pub enum Refusal {
     /// V-044: the store generation has fallen.
     #[error("the store's generation has fallen since the device's last request")]
     StoreRolledBack,
+    /// The store's generation is beyond what a server counts.
+    #[error("the store's generation is not below 2^63")]
+    GenerationTooLarge,
     /// V-050: the request is not signed by the device key that it names.
     #[error("the enrolment request is not signed by the device key that it names")]
     NotOwnSignature,
@@ -64,7 +67,7 @@ pub enum Refusal {
     /// V-052: a sealing key is not a key of its suite.
     #[error("a sealing key is not a key of its suite")]
     SealingKeyInvalid,
-    /// The server has too much to do, or is stopping.
+    /// The server has too much to do, is stopping, or must decide anew.
     #[error("{0}")]
     Busy(&'static str),
     /// The server failed.
@@ -97,7 +100,7 @@ impl Refusal {
         match self {
             Self::Message(error) => message_code(error),
             Self::TooManyKids(_) => ErrorCode::TooLarge,
-            Self::Header(_) => ErrorCode::Malformed,
+            Self::Header(_) | Self::GenerationTooLarge => ErrorCode::Malformed,
             Self::WrongRecipient => ErrorCode::WrongRecipient,
             Self::NotOpened => ErrorCode::NotOpened,
             Self::Certificate(_) | Self::Claims(_) => ErrorCode::CertificateRefused,
@@ -126,7 +129,11 @@ impl Refusal {
             Self::NotOwnSignature | Self::DeviceKey(_) => "V-050",
             Self::Token(_) => "V-051",
             Self::SealingKeys(_) | Self::SealingKeyInvalid => "V-052",
-            Self::TooManyKids(_) | Self::Header(_) | Self::Busy(_) | Self::Failed(_) => "",
+            Self::TooManyKids(_)
+            | Self::Header(_)
+            | Self::GenerationTooLarge
+            | Self::Busy(_)
+            | Self::Failed(_) => "",
         }
     }
 
@@ -217,6 +224,7 @@ mod tests {
             Refusal::DeviceRevoked,
             Refusal::NonceReused,
             Refusal::StoreRolledBack,
+            Refusal::GenerationTooLarge,
             Refusal::NotOwnSignature,
             Refusal::DeviceKey(CryptoError::MalformedKey("not a P-256 public key")),
             Refusal::Token(TokenFault::Expired),
@@ -239,6 +247,7 @@ mod tests {
         204 V-042 the device was revoked
         205 V-043 another request of the device had this nonce
         206 V-044 the store's generation has fallen since the device's last request
+        101  the store's generation is not below 2^63
         201 V-050 the enrolment request is not signed by the device key that it names
         402 V-050 the device key was refused: malformed key material: not a P-256 public key
         401 V-051 the enrolment token was refused: it has expired

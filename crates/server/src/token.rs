@@ -8,8 +8,9 @@ use keyward_license::ids::Digest;
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
-/// A token of 32 random bytes, as 43 letters of base64url. The server keeps its SHA-256 only, so that
-/// a copied database lets nobody in.
+/// A token of 32 random bytes: `kw_` and 43 letters of base64url. The prefix lets scanners for leaked
+/// secrets know it, and keeps it from looking like an option on a command line. The server keeps its
+/// SHA-256 only, so that a copied database lets nobody in.
 pub struct Token(Zeroizing<String>);
 
 impl Token {
@@ -17,7 +18,9 @@ impl Token {
     pub fn generate(rng: &mut impl CryptoRng) -> Self {
         let mut bytes = Zeroizing::new([0; 32]);
         rng.fill_bytes(&mut bytes[..]);
-        Self(Zeroizing::new(URL_SAFE_NO_PAD.encode(&bytes[..])))
+        let mut text = Zeroizing::new(String::from("kw_"));
+        URL_SAFE_NO_PAD.encode_string(&bytes[..], &mut text);
+        Self(text)
     }
 
     /// The token, to be shown once. Every caller of this method handles a secret in the clear.
@@ -54,7 +57,7 @@ mod tests {
     fn a_token_is_random_and_never_printed_by_accident() {
         let mut rng = ChaCha20Rng::from_seed([1; 32]);
         let (one, two) = (Token::generate(&mut rng), Token::generate(&mut rng));
-        assert_eq!(one.expose().len(), 43);
+        assert_eq!((one.expose().len(), one.expose().get(..3)), (46, Some("kw_")));
         assert_ne!(one.expose(), two.expose());
         assert_eq!(one.hash(), hash(one.expose()));
         assert_eq!(format!("{one:?}"), "Token(redacted)");

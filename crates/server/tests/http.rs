@@ -317,14 +317,15 @@ async fn slow_clients_are_cut_off() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_many_at_once_are_told_to_come_again() {
     let served = serve(&[("# concurrent_requests = 256", "concurrent_requests = 1")]).await;
-    let address = served.public.trim_start_matches("http://").to_owned();
-    // One request takes the only place while its body is on the way.
-    let mut slow = std::net::TcpStream::connect(address).unwrap();
-    let kind = media_type::LICENSE_REQUEST;
-    let head = format!(
-        "POST /license HTTP/1.1\r\nhost: a\r\ncontent-type: {kind}\r\ncontent-length: 1\r\nconnection: close\r\n\r\n"
-    );
-    slow.write_all(head.as_bytes()).unwrap();
+    let mut device = served.world.device(1).await;
+    let recipient = served.world.recipient().await;
+    let body = device.request(&recipient, &[KID]);
+    let sealed = device.seal(&recipient, Suite::P256, &body);
+    // One request takes the only place while the database keeps it waiting.
+    let mut locked = served.world.locked().await;
+    let url = format!("{}/license", served.public);
+    let headers = vec![("content-type", media_type::LICENSE_REQUEST.to_owned())];
+    let slow = tokio::spawn(send("POST", url, headers, sealed));
     let mut busy = served.post("/license", media_type::LICENSE_REQUEST, vec![]).await;
     for _ in 0..100 {
         if busy.status == 503 {
@@ -339,10 +340,85 @@ async fn too_many_at_once_are_told_to_come_again() {
         200,
         "its health can always be asked"
     );
+    sqlx::query("COMMIT").execute(&mut *locked).await.unwrap();
+    assert_eq!(slow.await.unwrap().status, 200);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_on_the_way_keeps_nobody_out() {
+    let served = serve(&[("# concurrent_requests = 256", "concurrent_requests = 1")]).await;
+    let address = served.public.trim_start_matches("http://").to_owned();
+    let kind = media_type::LICENSE_REQUEST;
+    let head = format!(
+        "POST /license HTTP/1.1\r\nhost: a\r\ncontent-type: {kind}\r\ncontent-length: 2\r\nconnection: close\r\n\r\n"
+    );
+    let mut slow = std::net::TcpStream::connect(address).unwrap();
+    slow.write_all(head.as_bytes()).unwrap();
+    slow.write_all(&[0xa0]).unwrap();
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        let answer = served.post("/license", kind, vec![0xa0]).await;
+        assert_eq!(problem(&answer).code, 101);
+    }
     slow.write_all(&[0xa0]).unwrap();
     let mut answer = Vec::new();
     slow.read_to_end(&mut answer).unwrap();
     assert!(answer.starts_with(b"HTTP/1.1 400"));
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_read_loses_the_connection() {
+    let served = serve(&[
+        ("# departure_seconds = 15", "departure_seconds = 1"),
+        ("# connections = 1024", "connections = 2"),
+    ])
+    .await;
+    let address = served.public.trim_start_matches("http://").to_owned();
+    let ask_without_reading = move || {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        stream
+            .set_write_timeout(Some(Duration::from_millis(300)))
+            .unwrap();
+        let many = format!("GET {WELL_KNOWN_PATH} HTTP/1.1\r\nhost: a\r\n\r\n").repeat(1000);
+        // Until the server takes no more.
+        while stream.write_all(many.as_bytes()).is_ok() {}
+        stream
+    };
+    let mut stuck = Vec::new();
+    for _ in 0..2 {
+        stuck.push(
+            tokio::task::spawn_blocking(ask_without_reading.clone())
+                .await
+                .unwrap(),
+        );
+    }
+    assert_eq!(served.get("/health/live").await.status, 200);
+    drop(stuck);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_has_its_time() {
+    let served = serve(&[("# connection_seconds = 300", "connection_seconds = 1")]).await;
+    let address = served.public.trim_start_matches("http://").to_owned();
+    let talk = move || {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        // Polite, prompt, and endless: 15 seconds if nobody ends it.
+        for served in 0..150 {
+            let mut answer = [0; 4096];
+            let sent = stream.write_all(b"GET /health/live HTTP/1.1\r\nhost: a\r\n\r\n");
+            if sent.is_err() || !matches!(stream.read(&mut answer), Ok(1..)) {
+                return served;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        150
+    };
+    let requests = tokio::task::spawn_blocking(talk).await.unwrap();
+    assert!((1..100).contains(&requests), "{requests}");
     served.stop().await;
 }
 

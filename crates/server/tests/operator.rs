@@ -387,3 +387,66 @@ async fn admin_tokens_are_kept_as_hashes_only() {
         assert!(!database.windows(token.len()).any(|window| window == token));
     }
 }
+
+#[tokio::test]
+async fn who_took_a_secret_out_stands_in_the_record() {
+    let world = World::new().await;
+    danger::export_seed(&world.server, 1).await.unwrap();
+    world.server.content_key_for_packaging(KID).await.unwrap();
+    for recorded in [
+        "SELECT count(*) FROM events WHERE kind = 'seed-exported' AND subject = '1'",
+        "SELECT count(*) FROM events WHERE kind = 'content-key-exported'
+         AND subject = '11111111111111111111111111111111'",
+    ] {
+        assert_eq!(world.count(recorded).await, 1, "{recorded}");
+    }
+    // What cannot be recorded is not handed out.
+    world
+        .sql("CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no'); END")
+        .await;
+    assert!(danger::export_seed(&world.server, 1).await.is_err());
+    assert!(world.server.content_key_for_packaging(KID).await.is_err());
+}
+
+#[tokio::test]
+async fn a_revoked_admin_token_lets_nobody_in() {
+    let world = World::new().await;
+    let token = world
+        .server
+        .create_admin_token("reader", Scope::Read)
+        .await
+        .unwrap();
+    let is_known = async || {
+        let known = world.server.authenticate_admin(token.expose()).await.unwrap();
+        known.is_some()
+    };
+    assert!(is_known().await);
+    world.clock.set(NOW.plus(5));
+    for _ in 0..2 {
+        world.server.revoke_admin_token("reader").await.unwrap();
+        assert!(!is_known().await);
+        world.clock.set(NOW.plus(9));
+    }
+    let listed = world.server.admin_tokens().await.unwrap();
+    let listed: Vec<_> = listed
+        .iter()
+        .map(|token| (&token.name[..], token.scope, token.created, token.revoked))
+        .collect();
+    assert_eq!(
+        listed,
+        [
+            ("init", Scope::Full, NOW, None),
+            ("reader", Scope::Read, NOW, Some(NOW.plus(5)))
+        ]
+    );
+    assert!(matches!(
+        world.server.revoke_admin_token("nobody").await,
+        Err(Error::AdminTokenUnknown(name)) if name == "nobody"
+    ));
+    assert!(matches!(
+        world.server.create_admin_token("reader", Scope::Full).await,
+        Err(Error::OutOfRange { .. })
+    ));
+    let events = "SELECT count(*) FROM events WHERE kind = 'admin-token-revoked' AND subject = 'reader'";
+    assert_eq!(world.count(events).await, 1);
+}

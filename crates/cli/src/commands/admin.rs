@@ -5,13 +5,16 @@ use std::io::Write;
 
 use keyward_license::ids::DeviceId;
 use keyward_packager::OutputSink;
-use keyward_server::policy::PolicyTerms;
+use keyward_server::{
+    admin::{AdminToken, Scope},
+    policy::PolicyTerms,
+};
 use serde_json::json;
 
 use crate::{
     args::{
-        AdminCommand, DevicesArgs, ExportSeedArgs, GrantArgs, PolicyArgs, RegisterKeyArgs, RevokeDeviceArgs,
-        TokenArgs,
+        AdminCommand, AdminTokenCommand, DevicesArgs, ExportSeedArgs, GrantArgs, OperatorDir, PolicyArgs,
+        RegisterKeyArgs, RevokeDeviceArgs, TokenArgs,
     },
     failure::{Failure, file_error},
     operator::Operator,
@@ -27,6 +30,7 @@ pub(crate) fn run(command: AdminCommand, report: Report) -> Result<(), Failure> 
         AdminCommand::RegisterKey(args) => register_key(&args, report),
         AdminCommand::Devices(args) => devices(&args, report),
         AdminCommand::RevokeDevice(args) => revoke_device(&args, report),
+        AdminCommand::AdminToken(command) => admin_token(&command, report),
         AdminCommand::ExportSeed(args) => export_seed(&args, report),
     }
 }
@@ -151,6 +155,64 @@ fn revoke_device(args: &RevokeDeviceArgs, report: Report) -> Result<(), Failure>
         &format!("device {device} is revoked"),
         &json!({ "device": device.to_string() }),
     )
+}
+
+fn admin_token(command: &AdminTokenCommand, report: Report) -> Result<(), Failure> {
+    match command {
+        AdminTokenCommand::Add(args) => {
+            let scope = if args.read_only { Scope::Read } else { Scope::Full };
+            let token = Operator::open(&args.operator)?.add_admin_token(&args.name, scope)?;
+            report.result_shown_once(
+                &format!("admin token {} (shown once): {}", args.name, token.expose()),
+                &json!({ "name": args.name, "token": token.expose() }),
+            )
+        }
+        AdminTokenCommand::List(operator) => list_admin_tokens(operator, report),
+        AdminTokenCommand::Revoke(args) => {
+            Operator::open(&args.operator)?.revoke_admin_token(&args.name)?;
+            report.result(
+                &format!("admin token {} is revoked", args.name),
+                &json!({ "name": args.name }),
+            )
+        }
+    }
+}
+
+fn list_admin_tokens(operator: &OperatorDir, report: Report) -> Result<(), Failure> {
+    let tokens = Operator::open(operator)?.admin_tokens()?;
+    let scope = |token: &AdminToken| {
+        if token.scope == Scope::Full {
+            "full"
+        } else {
+            "read"
+        }
+    };
+    let lines: Vec<String> = tokens
+        .iter()
+        .map(|token| {
+            let revoked = token
+                .revoked
+                .map_or_else(String::new, |at| format!(", revoked {}", report::time(at)));
+            format!(
+                "{} ({}), made {}{revoked}",
+                token.name,
+                scope(token),
+                report::time(token.created)
+            )
+        })
+        .collect();
+    let listed: Vec<_> = tokens
+        .iter()
+        .map(|token| {
+            json!({
+                "name": token.name,
+                "scope": scope(token),
+                "created": token.created.0,
+                "revoked": token.revoked.map(|at| at.0),
+            })
+        })
+        .collect();
+    report.result(&lines.join("\n"), &json!({ "admin_tokens": listed }))
 }
 
 fn export_seed(args: &ExportSeedArgs, report: Report) -> Result<(), Failure> {

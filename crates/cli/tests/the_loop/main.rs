@@ -418,6 +418,24 @@ fn several_players_share_one_client_and_a_failing_viewer_is_reported() {
 }
 
 #[test]
+fn admin_tokens_are_made_listed_and_revoked() {
+    let world = World::new();
+    world.ok(&["admin", "admin-token", "add", "monitor", "--read-only"]);
+    let taken = world.fails("nobody", 1, &["admin", "admin-token", "add", "monitor"]);
+    assert!(taken.contains("the token's name"), "{taken}");
+    world.ok(&["admin", "admin-token", "revoke", "monitor"]);
+    let listed: serde_json::Value =
+        serde_json::from_str(&world.ok(&["--json", "admin", "admin-token", "list"])).unwrap();
+    let tokens = listed["admin_tokens"].as_array().unwrap();
+    assert_eq!(tokens.len(), 2, "that of `init` and ours: {listed}");
+    let ours = tokens.iter().find(|token| token["name"] == "monitor").unwrap();
+    assert_eq!(ours["scope"], "read");
+    assert!(ours["revoked"].is_u64(), "{ours}");
+    let unknown = world.fails("nobody", 1, &["admin", "admin-token", "revoke", "nobody"]);
+    assert!(unknown.contains("\nhint: "), "{unknown}");
+}
+
+#[test]
 fn what_is_no_response_is_not_installed() {
     let world = World::new();
     world.write("film", b"film");

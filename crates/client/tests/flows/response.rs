@@ -79,10 +79,7 @@ fn v_010_a_response_that_nobody_asked_for_is_refused() {
     let (mut world, mut client) = World::enrolled();
     for bytes in [&b""[..], b"<html>", &[0xa2; 40]] {
         let refused = world.run(client.install(bytes.to_vec()));
-        assert!(
-            matches!(refused, Err(ClientError::NotAResponse)),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(ClientError::NotAResponse)), "{refused:?}");
     }
 }
 
@@ -138,13 +135,19 @@ fn v_011_no_altered_byte_of_a_sealed_response_goes_unnoticed() {
         altered[position] ^= 1 << (position % 8);
         let refused = world.run(client.install(altered));
         assert!(
-            matches!(refused, Err(ClientError::NoPendingRequest | ClientError::NotAResponse)),
+            matches!(
+                refused,
+                Err(ClientError::NoPendingRequest | ClientError::NotAResponse)
+            ),
             "byte {position}: {refused:?}"
         );
         if position % 100 == 0 {
             let refused = world.run(client.install(response[..position].to_vec()));
             assert!(
-                matches!(refused, Err(ClientError::NoPendingRequest | ClientError::NotAResponse)),
+                matches!(
+                    refused,
+                    Err(ClientError::NoPendingRequest | ClientError::NotAResponse)
+                ),
                 "cut at {position}: {refused:?}"
             );
         }

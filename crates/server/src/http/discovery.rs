@@ -3,10 +3,14 @@
 use axum::{extract::State, http::header, response::IntoResponse};
 use keyward_license::discovery::media_type;
 
-use super::problem::ProblemResponse;
+use super::{Places, problem::ProblemResponse};
 use crate::Server;
 
-pub(super) async fn document(State(server): State<Server>) -> Result<impl IntoResponse, ProblemResponse> {
+pub(super) async fn document(
+    State(server): State<Server>,
+    State(places): State<Places>,
+) -> Result<impl IntoResponse, ProblemResponse> {
+    let _place = places.take()?;
     let document = server.discovery().await?;
     Ok((
         [

@@ -1,4 +1,5 @@
-//! `GET /health/live`: the process answers. `GET /health/ready`: its database answers as well.
+//! `GET /health/live`: the process answers. `GET /health/ready`: its database answers as well and
+//! takes writes.
 
 use axum::extract::State;
 use keyward_license::error_code::{ErrorCode, Problem};

@@ -7,11 +7,12 @@ use axum::{
 };
 use keyward_license::discovery::media_type;
 
-use super::{body, problem::ProblemResponse};
+use super::{Places, body, problem::ProblemResponse};
 use crate::Server;
 
 pub(super) async fn acquire(
     State(server): State<Server>,
+    State(places): State<Places>,
     request: Request,
 ) -> Result<impl IntoResponse, ProblemResponse> {
     let body = body::read(
@@ -20,6 +21,7 @@ pub(super) async fn acquire(
         server.config().limits.arrival,
     )
     .await?;
+    let _place = places.take()?;
     let answer = server.issue(&body).await?;
     Ok((
         [

@@ -1,13 +1,16 @@
 //! Accepting connections, and stopping without dropping what is in work.
+//!
+//! A connection has a place, of which there are `limits.connections`. It gives it back in the end, whatever
+//! its peer does: what the peer sends must arrive in time, what it is sent it must take in time
+//! ([`Prompt`]), and after `limits.connection_lifetime` there is no further request.
 
-use core::time::Duration;
+use core::{pin::pin, time::Duration};
 use std::sync::Arc;
 
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
 use tokio::{
@@ -16,6 +19,7 @@ use tokio::{
     task::JoinSet,
 };
 
+use super::prompt::Prompt;
 use crate::config::Limits;
 
 /// Serves `router` until `stopped` says so. Then no connection is accepted, idle ones are closed, and
@@ -27,7 +31,6 @@ pub(super) async fn listen(
     mut stopped: watch::Receiver<bool>,
 ) {
     let places = Arc::new(Semaphore::new(limits.connections));
-    let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -37,27 +40,44 @@ pub(super) async fn listen(
         // Connections that ended are forgotten here, so that the set stays as small as they are few.
         while connections.try_join_next().is_some() {}
         let Some((stream, place)) = accepted else { continue };
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.arrival)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
-        let connection = graceful.watch(connection);
+        let (router, stopped) = (router.clone(), stopped.clone());
         connections.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error = %error, "connection ended");
-            }
+            serve(stream, router, limits, stopped).await;
             drop(place);
         });
     }
     drop(listener);
-    if tokio::time::timeout(limits.shutdown, graceful.shutdown())
-        .await
-        .is_err()
-    {
-        tracing::warn!("requests in work were cut off");
-        connections.abort_all();
-    }
+    // Each connection ends itself in time.
     while connections.join_next().await.is_some() {}
+}
+
+/// Serves one connection until its peer closes it, its lifetime is over or the server stops. In the last
+/// two cases a request in work still gets the configured time.
+async fn serve(stream: TcpStream, router: Router, limits: Limits, mut stopped: watch::Receiver<bool>) {
+    let stream = TokioIo::new(Prompt::new(stream, limits.departure));
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.arrival)
+            .serve_connection(stream, TowerToHyperService::new(router))
+    );
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        _ = stopped.wait_for(|stopped| *stopped) => None,
+        () = tokio::time::sleep(limits.connection_lifetime) => None,
+    };
+    let ended = match ended {
+        Some(ended) => Ok(ended),
+        None => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(limits.shutdown, connection).await
+        }
+    };
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(error = %error, "connection ended"),
+        Err(_) => tracing::warn!("a connection was cut off with a request in work"),
+    }
 }
 
 /// The next connection, once there is a place for it. Dropping the future loses nothing.

@@ -17,15 +17,15 @@ mod license;
 mod listen;
 mod observe;
 mod problem;
+mod prompt;
 
 use core::future::Future;
 use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request, State},
-    middleware::{self, Next},
-    response::Response,
+    extract::{DefaultBodyLimit, FromRef},
+    middleware,
     routing::{get, post},
 };
 use keyward_license::{
@@ -34,7 +34,7 @@ use keyward_license::{
 };
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
 
 use crate::{
@@ -70,31 +70,52 @@ pub(crate) async fn serve(
 
 fn public_router(server: Server) -> Router {
     let limits = server.config().limits;
-    let working = Arc::new(Semaphore::new(limits.concurrent_requests));
+    let places = Places(Arc::new(Semaphore::new(limits.concurrent_requests)));
     Router::new()
         .route(LICENSE_PATH, post(license::acquire))
         .route(ENROLMENT_PATH, post(enrolment::enrol))
         .route(WELL_KNOWN_PATH, get(discovery::document))
-        .route_layer(middleware::from_fn_with_state(working, limit))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
         .layer(DefaultBodyLimit::max(limits.body_bytes))
         .layer(middleware::from_fn(observe::observe))
-        .with_state(server)
+        .with_state(Public { server, places })
 }
 
-/// Lets a bounded number of requests in; the others are told at once to come again, not kept waiting.
-async fn limit(
-    State(working): State<Arc<Semaphore>>,
-    request: Request,
-    next: Next,
-) -> Result<Response, ProblemResponse> {
-    let _permit = working
-        .try_acquire()
-        .map_err(|_| Problem::new(ErrorCode::Busy, "the server has too much to do".to_owned()))?;
-    Ok(next.run(request).await)
+/// What the public endpoints work with.
+#[derive(Clone)]
+struct Public {
+    server: Server,
+    places: Places,
+}
+
+impl FromRef<Public> for Server {
+    fn from_ref(public: &Public) -> Self {
+        public.server.clone()
+    }
+}
+
+impl FromRef<Public> for Places {
+    fn from_ref(public: &Public) -> Self {
+        public.places.clone()
+    }
+}
+
+/// Lets a bounded number of requests be worked on; the others are told at once to come again, not kept
+/// waiting.
+#[derive(Clone)]
+struct Places(Arc<Semaphore>);
+
+impl Places {
+    /// A place, held until it is dropped. Endpoints take it when the request has arrived in full: one whose
+    /// body dribbles in keeps nobody out.
+    fn take(self) -> Result<OwnedSemaphorePermit, Problem> {
+        self.0
+            .try_acquire_owned()
+            .map_err(|_| Problem::new(ErrorCode::Busy, "the server has too much to do".to_owned()))
+    }
 }
 
 async fn not_found() -> ProblemResponse {

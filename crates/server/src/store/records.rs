@@ -6,6 +6,7 @@ use keyward_license::{
     codec::{DecodeError, Wire},
     ids::{DeviceId, Digest, Kid, LicenseId, Nonce},
     license::{KeyType, PreparedLicense},
+    request::StoreState,
     response::Denial,
     time::Timestamp,
 };
@@ -55,7 +56,25 @@ pub(crate) struct RightRow {
     /// None if the key id is not registered.
     pub(crate) key: Option<KeyRow>,
     /// None if the account is not entitled.
-    pub(crate) policy: Option<Policy>,
+    pub(crate) grant: Option<Grant>,
+}
+
+/// Under which terms an account may have a key id, and until when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Grant {
+    pub(crate) policy: Policy,
+    pub(crate) expires: Option<Timestamp>,
+}
+
+/// What an answer was decided on. Recording it asks whether all of this still holds.
+#[derive(Debug)]
+pub(crate) struct Basis {
+    pub(crate) account: i64,
+    /// Security level of the enrolment.
+    pub(crate) security_level: u64,
+    pub(crate) store: StoreState,
+    /// The grant of each license.
+    pub(crate) grants: Vec<(Kid, Grant)>,
 }
 
 /// A license response that is complete but for its signatures.

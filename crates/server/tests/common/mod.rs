@@ -103,6 +103,13 @@ impl World {
             .unwrap();
     }
 
+    /// Keeps everybody from writing until the connection commits.
+    pub(crate) async fn locked(&self) -> sqlx::pool::PoolConnection<sqlx::Sqlite> {
+        let mut db = self.pool().await.acquire().await.unwrap();
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut *db).await.unwrap();
+        db
+    }
+
     /// One SQL statement on the database, from outside the server.
     pub(crate) async fn sql(&self, statement: &'static str) {
         let pool = self.pool().await;
@@ -117,7 +124,7 @@ impl World {
         count
     }
 
-    async fn pool(&self) -> sqlx::SqlitePool {
+    pub(crate) async fn pool(&self) -> sqlx::SqlitePool {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.dir().join("keyward.db"));
         sqlx::SqlitePool::connect_with(options).await.unwrap()
     }

@@ -37,7 +37,9 @@ impl From<Error> for AdminProblem {
     /// What the administrator asked wrongly is told; what failed in the server is logged.
     fn from(error: Error) -> Self {
         let code = match &error {
-            Error::DeviceUnknown(_) | Error::EntitlementUnknown(_) => ErrorCode::NotFound,
+            Error::DeviceUnknown(_) | Error::EntitlementUnknown(_) | Error::AdminTokenUnknown(_) => {
+                ErrorCode::NotFound
+            }
             Error::KidUnknown(_) => ErrorCode::KidUnknown,
             Error::Stopping => ErrorCode::Busy,
             error if error.is_refusal() => ErrorCode::Malformed,

@@ -13,11 +13,13 @@ use crate::{
     store::DeviceProfile,
 };
 
-/// An admin token that is in use.
+/// An admin token.
 pub(crate) struct AdminTokenRow {
     pub(crate) hash: Digest,
     pub(crate) name: String,
     pub(crate) scope: String,
+    pub(crate) created: Timestamp,
+    pub(crate) revoked: Option<Timestamp>,
 }
 
 /// An enrolment token to be made.
@@ -49,20 +51,44 @@ pub(crate) struct DeviceListing {
 }
 
 impl Store {
+    /// Every admin token, also those that were revoked, in the order of their making.
     pub(crate) async fn admin_tokens(&self) -> Result<Vec<AdminTokenRow>, Error> {
-        let rows: Vec<(Vec<u8>, String, String)> =
-            sqlx::query_as("SELECT hash, name, scope FROM admin_tokens WHERE revoked_at IS NULL")
-                .fetch_all(&self.readers)
-                .await?;
+        type Row = (Vec<u8>, String, String, i64, Option<i64>);
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT hash, name, scope, created_at, revoked_at FROM admin_tokens ORDER BY created_at, name",
+        )
+        .fetch_all(&self.readers)
+        .await?;
         rows.into_iter()
-            .map(|(hash, name, scope)| {
+            .map(|(hash, name, scope, created, revoked)| {
                 Ok(AdminTokenRow {
                     hash: id(&hash)?,
                     name,
                     scope,
+                    created: timestamp(created),
+                    revoked: revoked.map(timestamp),
                 })
             })
             .collect()
+    }
+
+    /// Revokes an admin token, for good. Revoking it again changes nothing.
+    pub(crate) async fn revoke_admin_token(&self, name: String, now: Timestamp) -> Result<(), Error> {
+        self.writer
+            .run(move |db| Box::pin(async move { revoke_admin_token(db, name, now).await }))
+            .await
+    }
+
+    /// Records an act that changes nothing but that an auditor asks about.
+    pub(crate) async fn record_act(
+        &self,
+        kind: &'static str,
+        subject: String,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.writer
+            .run(move |db| Box::pin(async move { record_event(db, now, kind, &subject, "").await }))
+            .await
     }
 
     pub(crate) async fn add_admin_token(
@@ -257,6 +283,26 @@ impl Store {
                 })
             })
             .await
+    }
+}
+
+async fn revoke_admin_token(db: &mut SqliteConnection, name: String, now: Timestamp) -> Result<(), Error> {
+    let revoked: Option<Option<i64>> =
+        sqlx::query_scalar("SELECT revoked_at FROM admin_tokens WHERE name = ?1")
+            .bind(&name)
+            .fetch_optional(&mut *db)
+            .await?;
+    match revoked {
+        None => Err(Error::AdminTokenUnknown(name)),
+        Some(Some(_)) => Ok(()),
+        Some(None) => {
+            sqlx::query("UPDATE admin_tokens SET revoked_at = ?2 WHERE name = ?1")
+                .bind(&name)
+                .bind(milliseconds(now))
+                .execute(&mut *db)
+                .await?;
+            record_event(db, now, "admin-token-revoked", &name, "").await
+        }
     }
 }
 

@@ -13,8 +13,8 @@ use crate::{
     Error, Refusal,
     policy::{Policy, PolicyTerms},
     store::{
-        AnswerRecord, AnsweredRow, DeviceRow, KeyRow, KeySource, PreparedAnswer, PreparedOutcome,
-        PreparedResult, Recorded, RightRow, records::decode_results,
+        AnswerRecord, AnsweredRow, Basis, DeviceRow, Grant, KeyRow, KeySource, PreparedAnswer,
+        PreparedOutcome, PreparedResult, Recorded, RightRow, records::decode_results,
     },
 };
 
@@ -32,49 +32,23 @@ impl Store {
 
     /// What `account` may have of `kid` at `now`: an entitlement to the key id goes before one to all.
     pub(crate) async fn right(&self, account: i64, kid: &Kid, now: Timestamp) -> Result<RightRow, Error> {
-        let row: Option<RightTuple> = sqlx::query_as(
-            "SELECT k.key_type, k.seed, k.sealed, p.name, p.version, p.begin_offset_seconds,
-                    p.duration_seconds, p.persistent_allowed, p.minimum_security_level
-             FROM keys k
-             LEFT JOIN entitlements e ON e.account = ?1 AND (e.kid = k.kid OR e.kid IS NULL)
-                 AND e.revoked_at IS NULL AND (e.expires_at IS NULL OR e.expires_at > ?2)
-             LEFT JOIN policies p ON p.name = e.policy
-                 AND p.version = (SELECT max(version) FROM policies WHERE name = e.policy)
-             WHERE k.kid = ?3 ORDER BY e.kid IS NULL LIMIT 1",
-        )
-        .bind(account)
-        .bind(milliseconds(now))
-        .bind(&kid.as_bytes()[..])
-        .fetch_optional(&self.readers)
-        .await?;
-        let Some((key_type, seed, sealed, name, version, begin, duration, persistent, level)) = row else {
-            return Ok(RightRow {
-                key: None,
-                policy: None,
-            });
-        };
-        let key = Some(key_row(*kid, key_type, seed, sealed)?);
-        let policy = match (name, version, persistent, level) {
-            (Some(name), Some(version), Some(persistent), Some(level)) => {
-                Some(policy(name, version, begin, duration, persistent, level)?)
-            }
-            _ => None,
-        };
-        Ok(RightRow { key, policy })
+        let mut db = self.readers.acquire().await?;
+        read_right(&mut db, account, kid, now).await
     }
 
-    /// Records an answer, unless the device, the nonce or the store generation forbid it. All three are
+    /// Records an answer, unless the device, the nonce, the store generation or a right forbid it. All are
     /// judged here again, in the transaction: they were read before it, and others write meanwhile.
     ///
     /// # Errors
-    /// V-042, V-043, V-044; [`Refusal::Failed`].
+    /// V-042, V-043, V-044; [`Refusal::Busy`] if what the answer was decided on has changed, so that it
+    /// must be decided again; [`Refusal::Failed`].
     pub(crate) async fn record_answer(
         &self,
         answer: PreparedAnswer,
-        store: StoreState,
+        basis: Basis,
     ) -> Result<AnswerRecord, Refusal> {
         self.writer
-            .run(move |db| Box::pin(record_answer(db, answer, store)))
+            .run(move |db| Box::pin(record_answer(db, answer, basis)))
             .await
     }
 
@@ -114,6 +88,7 @@ type RightTuple = (
     Option<i64>,
     Option<i64>,
     Option<bool>,
+    Option<i64>,
     Option<i64>,
 );
 
@@ -156,6 +131,45 @@ pub(super) fn policy(
         version: unsigned(version)?,
         terms,
     })
+}
+
+async fn read_right(
+    db: &mut SqliteConnection,
+    account: i64,
+    kid: &Kid,
+    now: Timestamp,
+) -> Result<RightRow, Error> {
+    let row: Option<RightTuple> = sqlx::query_as(
+        "SELECT k.key_type, k.seed, k.sealed, p.name, p.version, p.begin_offset_seconds,
+                p.duration_seconds, p.persistent_allowed, p.minimum_security_level, e.expires_at
+         FROM keys k
+         LEFT JOIN entitlements e ON e.account = ?1 AND (e.kid = k.kid OR e.kid IS NULL)
+             AND e.revoked_at IS NULL AND (e.expires_at IS NULL OR e.expires_at > ?2)
+         LEFT JOIN policies p ON p.name = e.policy
+             AND p.version = (SELECT max(version) FROM policies WHERE name = e.policy)
+         WHERE k.kid = ?3 ORDER BY e.kid IS NULL LIMIT 1",
+    )
+    .bind(account)
+    .bind(milliseconds(now))
+    .bind(&kid.as_bytes()[..])
+    .fetch_optional(db)
+    .await?;
+    let Some((key_type, seed, sealed, name, version, begin, duration, persistent, level, expires)) = row
+    else {
+        return Ok(RightRow {
+            key: None,
+            grant: None,
+        });
+    };
+    let key = Some(key_row(*kid, key_type, seed, sealed)?);
+    let grant = match (name, version, persistent, level) {
+        (Some(name), Some(version), Some(persistent), Some(level)) => Some(Grant {
+            policy: policy(name, version, begin, duration, persistent, level)?,
+            expires: expires.map(timestamp),
+        }),
+        _ => None,
+    };
+    Ok(RightRow { key, grant })
 }
 
 async fn read_device(
@@ -207,9 +221,10 @@ async fn read_device(
 async fn record_answer(
     db: &mut SqliteConnection,
     answer: PreparedAnswer,
-    store: StoreState,
+    basis: Basis,
 ) -> Result<AnswerRecord, Refusal> {
-    let row = read_device(db, &answer.device, &answer.nonce, &store)
+    let store = &basis.store;
+    let row = read_device(db, &answer.device, &answer.nonce, store)
         .await?
         .ok_or(Refusal::DeviceUnknown)?;
     // V-042
@@ -229,7 +244,16 @@ async fn record_answer(
     if row.generation.is_some_and(|seen| store.generation < seen) {
         return Err(Refusal::StoreRolledBack);
     }
-    insert_answer(db, &answer, &store).await?;
+    if (row.account, row.security_level) != (basis.account, basis.security_level) {
+        return Err(Refusal::Busy("the device was enrolled anew meanwhile"));
+    }
+    for (kid, grant) in &basis.grants {
+        let right = read_right(db, basis.account, kid, answer.server_time).await?;
+        if right.grant.as_ref() != Some(grant) {
+            return Err(Refusal::Busy("the account's entitlements changed meanwhile"));
+        }
+    }
+    insert_answer(db, &answer, store).await?;
     Ok(AnswerRecord::ToSign(Recorded(answer)))
 }
 

@@ -51,9 +51,9 @@ impl Store {
         self.readers.close().await;
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers and writes are taken.
     pub(crate) async fn is_ready(&self) -> bool {
-        sqlx::query("SELECT 1").execute(&self.readers).await.is_ok()
+        self.writer.is_open() && sqlx::query("SELECT 1").execute(&self.readers).await.is_ok()
     }
 }
 
@@ -92,4 +92,21 @@ fn signed(what: &'static str, value: u64) -> Result<i64, Error> {
 /// An id of fixed length.
 fn id<T: for<'a> TryFrom<&'a [u8]>>(bytes: &[u8]) -> Result<T, Error> {
     T::try_from(bytes).map_err(|_| Error::Damaged("an id has the wrong length"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_its_writer_the_database_is_not_ready() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keyward.db");
+        std::fs::write(&path, []).unwrap();
+        let settings = config::Config::from_toml(config::SAMPLE).unwrap().database;
+        let store = Store::open(&path, &settings).await.unwrap();
+        assert!(store.is_ready().await);
+        store.writer.stop().await;
+        assert!(!store.is_ready().await);
+    }
 }

@@ -48,7 +48,8 @@ impl Writer {
     /// If the caller stops waiting, the work is done all the same.
     ///
     /// # Errors
-    /// What `work` returns (then nothing of it happened), [`Error::NotCommitted`], [`Error::Stopping`].
+    /// What `work` returns (then nothing of it happened), [`Error::NotCommitted`] (then nothing of the
+    /// whole group happened), [`Error::Stopping`].
     pub(crate) async fn run<T, E, F>(&self, work: F) -> Result<T, E>
     where
         T: Send + 'static,
@@ -80,6 +81,11 @@ impl Writer {
             .await
             .map_err(|_| Error::Stopping)?;
         Ok(receiver)
+    }
+
+    /// Whether the task takes work.
+    pub(super) fn is_open(&self) -> bool {
+        !self.queue.is_closed()
     }
 
     /// Writes what is queued, moves the write-ahead log into the database, and closes. What comes later
@@ -127,8 +133,8 @@ where
 
     fn answer(self: Box<Self>, committed: bool) {
         let result = match self.result {
-            Some(Err(refused)) => Err(refused),
-            Some(Ok(value)) if committed => Ok(value),
+            Some(result) if committed => result,
+            // A refusal as well: it may rest on what a neighbour wrote that is not there now.
             _ => Err(Error::NotCommitted.into()),
         };
         // Nobody waits if the client has gone; the work is done all the same.
@@ -263,5 +269,39 @@ mod tests {
         assert_eq!(numbers(&pool).await, [7]);
         let refused: Result<(), Error> = writer.run(|_| Box::pin(async { Ok(()) })).await;
         assert!(matches!(refused, Err(Error::Stopping)));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_counts_only_if_its_group_does() {
+        let (_dir, writer, pool) = table().await;
+        let doomed = writer.submit(|db| {
+            Box::pin(async move {
+                // Broken when the group commits, not before.
+                sqlx::raw_sql(
+                    "PRAGMA defer_foreign_keys = ON;
+                     CREATE TABLE references_ (number INTEGER REFERENCES numbers (number));
+                     INSERT INTO references_ VALUES (404);
+                     INSERT INTO numbers VALUES (5)",
+                )
+                .execute(&mut *db)
+                .await?;
+                Ok::<_, Error>(())
+            })
+        });
+        let doomed = doomed.await.unwrap();
+        // Refused for the neighbour's row, which will never have been.
+        let refused = put(&writer, 5).await;
+        assert!(matches!(doomed.await.unwrap(), Err(Error::NotCommitted)));
+        assert!(matches!(refused.await.unwrap(), Err(Error::NotCommitted)));
+        assert_eq!(numbers(&pool).await, [0_i64; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_ended_is_not_open() {
+        let (_dir, writer, _pool) = table().await;
+        assert!(writer.is_open());
+        let died: Result<(), Error> = writer.run(|_| Box::pin(async { panic!("ends the task") })).await;
+        assert!(died.is_err());
+        assert!(!writer.is_open());
     }
 }
