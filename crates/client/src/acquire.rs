@@ -170,7 +170,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             operator.weakest_suite(),
             &self.keys,
             origin,
-            (&known, clock::read(&known, io.moment())),
+            (&known, clock::read(&known, self.moment(io))),
         )
     }
 
@@ -215,7 +215,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             persistent: !wanted.in_memory,
             revocation_lists: None,
             memberships: None,
-            clock: clock::stated(&self.store.head().clock, io.moment()),
+            clock: clock::stated(&self.store.head().clock, self.moment(io)),
             store: self.store.state(),
             license_requested: !kids.is_empty(),
             authorization: wanted.authorization.clone(),
@@ -225,7 +225,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let body = grease(&body.encode(), &mut self.rng)?;
         let digest = Digest::new(keyward_crypto::kdf::sha256(&[&body]));
         let request = self.sign_and_seal(&body, operator, server)?;
-        let created = clock::read(&self.store.head().clock, io.moment()).now;
+        let created = clock::read(&self.store.head().clock, self.moment(io)).now;
         self.remember(
             io,
             Pending {

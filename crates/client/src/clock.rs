@@ -21,6 +21,43 @@ const FLOOR_STEP: u64 = 60;
 /// Longest round trip, in milliseconds, after which a server's time still counts as the present.
 const LONGEST_ROUND_TRIP: u64 = 5 * 60 * 1000;
 
+/// A time that a server told this process in answer to a fresh nonce, and when that was on the clock
+/// that never steps. It is lost with the process: that clock has no meaning in another.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Told {
+    time: Timestamp,
+    monotonic: u64,
+}
+
+impl Told {
+    /// The time of an answer whose round trip was short enough to call it the present.
+    pub(crate) fn fresh(time: Timestamp, round_trip: Option<u64>, moment: Moment) -> Option<Self> {
+        round_trip
+            .filter(|millis| *millis <= LONGEST_ROUND_TRIP)
+            .map(|_| Self {
+                time,
+                monotonic: moment.monotonic,
+            })
+    }
+
+    fn now(self, moment: Moment) -> Timestamp {
+        self.time
+            .plus(moment.monotonic.saturating_sub(self.monotonic) / 1000)
+    }
+}
+
+/// The moment to read the clock with: the host's, or, where the host's clock may not be used, the time
+/// that a server told this process, with what has passed since.
+pub(crate) fn moment(clock: &Clock, told: Option<Told>, moment: Moment) -> Moment {
+    match told {
+        Some(told) if read(clock, moment).now.is_none() => Moment {
+            utc: Some(told.now(moment)),
+            ..moment
+        },
+        _ => moment,
+    }
+}
+
 /// What the clock says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reading {
@@ -186,6 +223,41 @@ mod tests {
             Timestamp(1_000),
             "not even after the local clock has raised it"
         );
+    }
+
+    #[test]
+    fn a_told_time_stands_in_for_a_clock_that_may_not_be_used() {
+        let mut clock = Clock::default();
+        adopt(&mut clock, Timestamp(5_000), Some(10));
+        let heard = Moment {
+            utc: None,
+            monotonic: 1_000,
+        };
+        let told = Told::fresh(Timestamp(5_000), Some(10), heard);
+        assert!(told.is_some());
+        let later = Moment {
+            utc: None,
+            monotonic: 61_000,
+        };
+        assert_eq!(
+            read(&clock, moment(&clock, told, later)).now,
+            Some(Timestamp(5_060))
+        );
+        let rolled_back = Moment {
+            utc: Some(Timestamp(1)),
+            ..later
+        };
+        assert_eq!(
+            read(&clock, moment(&clock, told, rolled_back)).now,
+            Some(Timestamp(5_060))
+        );
+        let set = Moment {
+            utc: Some(Timestamp(9_000)),
+            ..later
+        };
+        assert_eq!(moment(&clock, told, set), set, "a clock that may be used is used");
+        assert!(Told::fresh(Timestamp(5_000), None, heard).is_none());
+        assert!(Told::fresh(Timestamp(5_000), Some(LONGEST_ROUND_TRIP + 1), heard).is_none());
     }
 
     #[test]

@@ -158,7 +158,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             .iter()
             .filter(|held| held.kid == kid)
             .map(|held| (&held.operator, &held.license));
-        let now = clock::read(&self.store.head().clock, io.moment()).now;
+        let now = clock::read(&self.store.head().clock, self.moment(io)).now;
         let device = self.keys.device_id()?;
         let judge = |(operator, bytes): (&Digest, &Vec<u8>)| {
             let license = self.verified(operator, bytes)?;
@@ -195,7 +195,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     /// the floor is durable before a time-limited license is used.
     async fn store_floor(&mut self, io: &Io) -> Result<(), ClientError> {
         let known = self.store.head().clock;
-        match clock::read(&known, io.moment()).now {
+        match clock::read(&known, self.moment(io)).now {
             Some(now) if clock::floor_is_due(&known, now) => {
                 self.store
                     .commit(io, &mut self.rng, Vec::new(), |head| {

@@ -19,7 +19,8 @@ use keyward_license::{
 use rand_core::CryptoRng;
 
 use crate::{
-    Client, ClientError, clock,
+    Client, ClientError,
+    clock::{self, Told},
     device::KeyStore,
     flow::Io,
     operator::{self, Operator, Server},
@@ -62,7 +63,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let origin = operator::permitted_origin(&profile, url)?;
         let discovery = operator::fetch_discovery(io, &origin).await?;
         let known = self.store.head().clock;
-        let reading = clock::read(&known, io.moment());
+        let reading = clock::read(&known, self.moment(io));
         // Enrolling again does not make the device forget the best suite that it has seen.
         let best_seen = self.operators.get(&id).map_or(0, |known| known.best_suite);
         let weakest = profile.minimum_suite.max(best_seen);
@@ -106,6 +107,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                 }
             })
             .await?;
+        self.told = Told::fresh(server_time, Some(round_trip), io.moment()).or(self.told);
         self.operators.insert(id, operator);
         Ok(enrolled)
     }
@@ -162,7 +164,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             error,
         };
         let clock = self.store.head().clock;
-        let moment = io.moment();
+        let moment = self.moment(io);
         // At the stated time as well: a signer cannot state a time beyond its own end.
         let at = |stated| {
             clock::judge_at(&clock, moment, stated)
@@ -182,7 +184,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                 "it answers another enrolment request",
             ));
         }
-        let at = operator::judge_at(&clock, io, response.server_time)?;
+        let at = operator::judge_at(&clock, moment, response.server_time)?;
         Ok((response, at))
     }
 

@@ -15,7 +15,8 @@ use keyward_license::{
 use rand_core::CryptoRng;
 
 use crate::{
-    Client, ClientError, Held, LicenseFault, clock,
+    Client, ClientError, Held, LicenseFault,
+    clock::{self, Told},
     device::KeyStore,
     flow::Io,
     operator::{self, Operator},
@@ -86,6 +87,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                 clock::adopt(&mut head.clock, server_time, round_trip)
             })
             .await?;
+        self.told = Told::fresh(server_time, round_trip, io.moment()).or(self.told);
         // Memory only after the commit: whatever fails before leaves nothing usable.
         for license in accepted.iter().filter(|license| !license.persistent) {
             self.hold(Held {
@@ -119,7 +121,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             .get(&pending.operator)
             .ok_or(ClientError::OperatorNotNamed("the operator was removed"))?;
         let clock = self.store.head().clock;
-        let moment = io.moment();
+        let moment = self.moment(io);
         // V-013
         let response = Unverified::<LicenseResponse>::parse(opened)
             .and_then(|message| {
@@ -134,7 +136,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                 error,
             })?
             .into_body();
-        let at = operator::judge_at(&clock, io, response.server_time)?;
+        let at = operator::judge_at(&clock, moment, response.server_time)?;
         // V-012
         if response.request != pending.digest || response.nonce != pending.nonce {
             return Err(ClientError::ResponseMismatch(
@@ -221,7 +223,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         writes: &mut Vec<Write>,
     ) -> Result<(), ClientError> {
         let key = self.store.license_key(&license.kid, &license.id)?;
-        let now = clock::read(&self.store.head().clock, io.moment()).now;
+        let now = clock::read(&self.store.head().clock, self.moment(io)).now;
         let mut kept = self.store.licenses(io, &license.kid).await?;
         // The same license again takes its own place.
         kept.retain(|(other, _)| *other != key);

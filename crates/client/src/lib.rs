@@ -71,6 +71,7 @@ use rand_core::CryptoRng;
 pub use error::{ClientError, LicenseFault};
 
 use acquire::Wanted;
+use clock::Told;
 use device::KeyStore;
 use enforce::Availability;
 use enrol::Enrolled;
@@ -89,6 +90,7 @@ pub struct Client<K, R> {
     store: Store,
     operators: BTreeMap<Digest, Operator>,
     memory: Vec<Held>,
+    told: Option<Told>,
 }
 
 /// A license that lives in memory alone.
@@ -125,6 +127,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                 store,
                 operators,
                 memory: Vec::new(),
+                told: None,
             })
         })
     }
@@ -211,6 +214,11 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         }
         self.memory.retain(|held| held.kid != kid);
         Ok(licenses.len() + held - self.memory.len())
+    }
+
+    /// The moment to read the clock with.
+    fn moment(&self, io: &flow::Io) -> flow::Moment {
+        clock::moment(&self.store.head().clock, self.told, io.moment())
     }
 
     /// A license that still verifies under its operator's root.

@@ -20,7 +20,7 @@ use crate::{
     ClientError,
     clock::{self, Reading},
     device::KeyStore,
-    flow::{Answer, Io, Outgoing},
+    flow::{Answer, Io, Moment, Outgoing},
     store::{Clock, OperatorRecord},
 };
 
@@ -218,8 +218,8 @@ fn refusal_of(answer: &Answer) -> ClientError {
 }
 
 /// The time to judge the signer of an answer at (V-013).
-pub(crate) fn judge_at(known: &Clock, io: &Io, stated: Timestamp) -> Result<Timestamp, ClientError> {
-    clock::judge_at(known, io.moment(), stated).ok_or(ClientError::ServerTimeWentBack)
+pub(crate) fn judge_at(known: &Clock, moment: Moment, stated: Timestamp) -> Result<Timestamp, ClientError> {
+    clock::judge_at(known, moment, stated).ok_or(ClientError::ServerTimeWentBack)
 }
 
 /// A path of the discovery document: absolute, so that it cannot lead to another host.

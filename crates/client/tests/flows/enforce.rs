@@ -13,6 +13,9 @@ fn licensed(begin: Option<u64>, end: Option<u64>) -> (World, TestClient) {
         (begin.map(|at| NOW.plus(at)), end.map(|at| NOW.plus(at)));
     world.run(client.acquire(wanted(&[1]))).unwrap();
     world.online = false;
+    // A later process: what a server told the first about time is lost with it.
+    drop(client);
+    client = world.open().unwrap();
     world.trace.clear();
     (world, client)
 }
@@ -300,19 +303,41 @@ fn r_010_a_server_frees_a_device_whose_clock_was_once_far_ahead() {
 }
 
 #[test]
+fn r_003_a_server_that_tells_the_time_stands_in_for_a_clock_until_the_process_ends() {
+    let (mut world, mut client) = World::enrolled();
+    drop(client);
+    client = world.open().unwrap();
+    world.moment.utc = None;
+    world.server.terms.end = Some(NOW.plus(1_000));
+    world.run(client.acquire(wanted(&[1]))).unwrap();
+    world.online = false;
+    open(&mut world, &mut client).unwrap();
+    // Time passes by the clock that never steps.
+    world.moment.monotonic += 1_001_000;
+    assert!(matches!(refusal(&mut world, &mut client), Refusal::Ended { .. }));
+    drop(client);
+    client = world.open().unwrap();
+    assert_eq!(refusal(&mut world, &mut client), Refusal::NoUsableClock);
+}
+
+#[test]
 fn r_010_a_servers_time_raises_the_floor() {
     let (mut world, mut client) = licensed(None, Some(DAY));
     world.online = true;
     world.server.now = NOW.plus(2 * DAY);
     world.run(client.acquire(wanted(&[2]))).unwrap();
+    let told = refusal(&mut world, &mut client);
+    assert!(
+        matches!(told, Refusal::Ended { .. }),
+        "by the time that the server told this process"
+    );
+    drop(client);
+    let mut client = world.open().unwrap();
     assert_eq!(
         refusal(&mut world, &mut client),
         Refusal::NoUsableClock,
         "the clock is two days behind"
     );
-    drop(client);
-    let mut client = world.open().unwrap();
-    assert_eq!(refusal(&mut world, &mut client), Refusal::NoUsableClock);
     world.clock(2 * 86_400);
     assert!(matches!(refusal(&mut world, &mut client), Refusal::Ended { .. }));
 }
