@@ -199,73 +199,6 @@ const fn one() -> u64 {
 
 impl ConfigFile {
     fn validate(self) -> Result<Config, ConfigError> {
-        let (limits, lifetimes, database) = (&self.limits, &self.lifetimes, &self.database);
-        within(
-            "limits.body_bytes",
-            limits.body_bytes,
-            4096,
-            16 << 20,
-            "4096 to 16777216",
-        )?;
-        within(
-            "limits.arrival_seconds",
-            limits.arrival_seconds,
-            1,
-            300,
-            "1 to 300",
-        )?;
-        within(
-            "limits.departure_seconds",
-            limits.departure_seconds,
-            1,
-            300,
-            "1 to 300",
-        )?;
-        within(
-            "limits.concurrent_requests",
-            limits.concurrent_requests,
-            1,
-            65_536,
-            "1 to 65536",
-        )?;
-        within("limits.connections", limits.connections, 1, 65_536, "1 to 65536")?;
-        within(
-            "limits.connection_seconds",
-            limits.connection_seconds,
-            1,
-            86_400,
-            "1 to 86400",
-        )?;
-        within(
-            "limits.shutdown_seconds",
-            limits.shutdown_seconds,
-            1,
-            600,
-            "1 to 600",
-        )?;
-        within(
-            "lifetimes.device_certificate_days",
-            lifetimes.device_certificate_days,
-            1,
-            3650,
-            "1 to 3650",
-        )?;
-        within(
-            "lifetimes.discovery_hours",
-            lifetimes.discovery_hours,
-            1,
-            720,
-            "1 to 720",
-        )?;
-        within("database.readers", database.readers, 1, 64, "1 to 64")?;
-        within(
-            "database.group_commit",
-            database.group_commit,
-            1,
-            4096,
-            "1 to 4096",
-        )?;
-        within("database.busy_seconds", database.busy_seconds, 1, 60, "1 to 60")?;
         let admin_listen = address("admin_listen", &self.admin_listen)?;
         if !admin_listen.ip().is_loopback() && !self.danger_admin_beyond_loopback {
             let expected = "on loopback (see danger_admin_beyond_loopback)";
@@ -283,24 +216,96 @@ impl ConfigFile {
                 key: "minimum_suite",
                 expected: "1 or 2",
             })?,
-            limits: Limits {
-                body_bytes: limits.body_bytes,
-                arrival: Duration::from_secs(limits.arrival_seconds),
-                departure: Duration::from_secs(limits.departure_seconds),
-                concurrent_requests: limits.concurrent_requests,
-                connections: limits.connections,
-                connection_lifetime: Duration::from_secs(limits.connection_seconds),
-                shutdown: Duration::from_secs(limits.shutdown_seconds),
-            },
-            lifetimes: Lifetimes {
-                device_certificate: lifetimes.device_certificate_days.saturating_mul(86_400),
-                discovery: lifetimes.discovery_hours.saturating_mul(3_600),
-            },
-            database: Database {
-                readers: database.readers,
-                group_commit: database.group_commit,
-                busy: Duration::from_secs(database.busy_seconds),
-            },
+            limits: self.limits.validate()?,
+            lifetimes: self.lifetimes.validate()?,
+            database: self.database.validate()?,
+        })
+    }
+}
+
+impl LimitsFile {
+    fn validate(&self) -> Result<Limits, ConfigError> {
+        within(
+            "limits.body_bytes",
+            self.body_bytes,
+            4096,
+            16 << 20,
+            "4096 to 16777216",
+        )?;
+        within("limits.arrival_seconds", self.arrival_seconds, 1, 300, "1 to 300")?;
+        within(
+            "limits.departure_seconds",
+            self.departure_seconds,
+            1,
+            300,
+            "1 to 300",
+        )?;
+        within(
+            "limits.concurrent_requests",
+            self.concurrent_requests,
+            1,
+            65_536,
+            "1 to 65536",
+        )?;
+        within("limits.connections", self.connections, 1, 65_536, "1 to 65536")?;
+        within(
+            "limits.connection_seconds",
+            self.connection_seconds,
+            1,
+            86_400,
+            "1 to 86400",
+        )?;
+        within(
+            "limits.shutdown_seconds",
+            self.shutdown_seconds,
+            1,
+            600,
+            "1 to 600",
+        )?;
+        Ok(Limits {
+            body_bytes: self.body_bytes,
+            arrival: Duration::from_secs(self.arrival_seconds),
+            departure: Duration::from_secs(self.departure_seconds),
+            concurrent_requests: self.concurrent_requests,
+            connections: self.connections,
+            connection_lifetime: Duration::from_secs(self.connection_seconds),
+            shutdown: Duration::from_secs(self.shutdown_seconds),
+        })
+    }
+}
+
+impl LifetimesFile {
+    fn validate(&self) -> Result<Lifetimes, ConfigError> {
+        within(
+            "lifetimes.device_certificate_days",
+            self.device_certificate_days,
+            1,
+            3650,
+            "1 to 3650",
+        )?;
+        within(
+            "lifetimes.discovery_hours",
+            self.discovery_hours,
+            1,
+            720,
+            "1 to 720",
+        )?;
+        Ok(Lifetimes {
+            device_certificate: self.device_certificate_days.saturating_mul(86_400),
+            discovery: self.discovery_hours.saturating_mul(3_600),
+        })
+    }
+}
+
+impl DatabaseFile {
+    fn validate(&self) -> Result<Database, ConfigError> {
+        within("database.readers", self.readers, 1, 64, "1 to 64")?;
+        within("database.group_commit", self.group_commit, 1, 4096, "1 to 4096")?;
+        within("database.busy_seconds", self.busy_seconds, 1, 60, "1 to 60")?;
+        Ok(Database {
+            readers: self.readers,
+            group_commit: self.group_commit,
+            busy: Duration::from_secs(self.busy_seconds),
         })
     }
 }
