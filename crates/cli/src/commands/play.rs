@@ -26,22 +26,21 @@ pub(crate) fn run(args: &PlayArgs, report: Report) -> Result<(), Failure> {
             "name a file (`--output FILE`), a viewer (`-- mpv -`), or pipe the output",
         ));
     }
-    let path = args.file.clone();
-    if let Some(output) = &args.output {
-        differs(&path, output)?;
-    }
-    let source = Source::open(&path)?;
+    let source = Source::open(&args.file)?;
+    // An output that is refused is refused before a license is acquired for it.
+    let sink = match args.output.as_deref().filter(|output| *output != Path::new("-")) {
+        Some(output) => {
+            differs(&args.file, output)?;
+            Some(FileSink::create(output, args.force)?)
+        }
+        None => None,
+    };
     let (opener, source) = unlock(args, source, report)?;
     let clear = Clear::start(opener, source, args)?;
-    match args {
-        PlayArgs {
-            output: Some(output), ..
-        } => into_file(clear, output, args, report),
-        PlayArgs { viewer, .. } if !viewer.is_empty() => into_viewer(clear, viewer, &path),
-        _ => {
-            let mut out = io::stdout().lock();
-            copy(clear, &mut out, &path).map(drop)
-        }
+    match sink {
+        Some(sink) => into_file(clear, sink, args, report),
+        None if args.viewer.is_empty() => copy(clear, &mut io::stdout().lock(), &args.file).map(drop),
+        None => into_viewer(clear, &args.viewer, &args.file),
     }
 }
 
@@ -132,11 +131,12 @@ impl Clear {
     }
 }
 
-fn into_file(clear: Clear, output: &Path, args: &PlayArgs, report: Report) -> Result<(), Failure> {
-    let mut sink = FileSink::create(output, args.force)?;
+fn into_file(clear: Clear, mut sink: FileSink, args: &PlayArgs, report: Report) -> Result<(), Failure> {
     copy(clear, &mut sink, &args.file)?;
-    let output = sink.commit().map_err(commit_error(output))?;
-    if !report.json || output == Path::new("-") {
+    let output = sink
+        .commit()
+        .map_err(commit_error(args.output.as_deref().unwrap_or(&args.file)))?;
+    if !report.json {
         return Ok(());
     }
     let (file, output) = (args.file.display().to_string(), output.display().to_string());
