@@ -212,13 +212,13 @@ impl LockedFile {
                 Parsed::Complete(file) => return Ok(file),
                 Parsed::NeedsMore(needed) => needed,
             };
-            let start = prefix.len();
-            prefix.resize(needed, 0);
-            let rest = prefix.get_mut(start..).unwrap_or_default();
-            source.read_exact(rest).map_err(|error| match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => FileError::CutOff.into(),
-                _ => error,
-            })?;
+            let missing = needed.saturating_sub(prefix.len()) as u64;
+            source.by_ref().take(missing).read_to_end(&mut prefix)?;
+            if prefix.len() < needed {
+                // A short file of another kind is named as such; only a beginning of ours is cut off.
+                Self::parse(&prefix)?;
+                return Err(FileError::CutOff.into());
+            }
         }
     }
 

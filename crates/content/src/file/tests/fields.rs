@@ -247,3 +247,14 @@ fn a_writer_refuses_what_a_reader_refuses() {
         Ok(())
     );
 }
+
+#[test]
+fn a_short_file_of_another_kind_is_not_called_cut_off() {
+    let read = |bytes: &[u8]| {
+        let error = LockedFile::read_from(&mut &bytes[..]).unwrap_err();
+        FileError::within(&error)
+    };
+    assert_eq!(read(b"hello\n"), Some(FileError::NotAFile));
+    assert_eq!(read(b"\x89KWF\r\n"), Some(FileError::CutOff));
+    assert_eq!(read(b""), Some(FileError::CutOff));
+}
