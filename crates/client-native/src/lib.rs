@@ -204,12 +204,12 @@ impl NativeClient {
     /// [`NativeError`].
     pub fn open_content(
         &mut self,
-        kid: Kid,
+        kids: Vec<Kid>,
         wanted: Wanted,
         acquisition: Acquisition,
     ) -> Result<Opened, NativeError> {
         self.host
-            .drive(self.client.open_content(kid, wanted, acquisition))
+            .drive(self.client.open_content(kids, wanted, acquisition))
     }
 
     /// As [`Client::request`].

@@ -280,7 +280,9 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            key_types: vec![KeyType::File.number()],
+            key_types: [KeyType::CencCtr, KeyType::CencCbc, KeyType::File]
+                .map(KeyType::number)
+                .to_vec(),
             terms: LicenseBody::TERMS.to_vec(),
             exchange_algorithms: None,
             suites: self.keys.sealing_keys().iter().map(|key| key.suite).collect(),

@@ -160,9 +160,15 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         Flow::new(|io| async move { self.run_acquire(&io, &wanted).await })
     }
 
-    /// Opens content: looks in the store and, if `acquisition` permits, acquires what is missing.
-    pub fn open_content(&mut self, kid: Kid, wanted: Wanted, acquisition: Acquisition) -> Flow<'_, Opened> {
-        Flow::new(move |io| async move { self.run_open(&io, kid, &wanted, acquisition).await })
+    /// Opens content that needs the keys `kids`: looks in the store and, if `acquisition` permits, acquires
+    /// what is missing. The keys of all are released, or of none.
+    pub fn open_content(
+        &mut self,
+        kids: Vec<Kid>,
+        wanted: Wanted,
+        acquisition: Acquisition,
+    ) -> Flow<'_, Opened> {
+        Flow::new(move |io| async move { self.run_open(&io, &kids, &wanted, acquisition).await })
     }
 
     /// Makes a license request to be carried by other means (a file, a proxy of the application's own).

@@ -388,7 +388,7 @@ fn open(
     let mut source = File::open(&file.path).map_err(file_error("open", &file.path))?;
     let locked = LockedFile::read_from(&mut source).map_err(file_error("open", &file.path))?;
     let wanted = Wanted::header(locked.unverified_header().content_header.clone());
-    let opened = client.open_content(file.kid, wanted, acquisition)?;
+    let opened = client.open_content(vec![file.kid], wanted, acquisition)?;
     Ok((opened, (*locked, source)))
 }
 
@@ -399,7 +399,7 @@ fn decrypt(
     output: &Path,
 ) -> Result<Duration, Failure> {
     let started = clock();
-    let mut clear = opened.bound.unlock(locked)?.stream(source);
+    let mut clear = opened.unlock(locked)?.stream(source);
     let mut sink = FileSink::create(output, false)?;
     io::copy(&mut clear, &mut sink).map_err(file_error("play", &file.path))?;
     sink.flush().map_err(file_error("write", output))?;

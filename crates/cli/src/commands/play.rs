@@ -84,21 +84,22 @@ fn unlock(args: &PlayArgs, mut source: Source, report: Report) -> Result<(Opener
         client_dir: args.client.client_dir.clone(),
     })?;
     let opened = client
-        .open_content(content.kid, wanted, acquisition)
+        .open_content(vec![content.kid], wanted, acquisition)
         .map_err(|error| Failure::from(error).context(&doing))?;
-    let bound = opened.bound;
     let origin = if opened.acquired.is_some() {
         "acquired"
     } else {
         "from the store"
     };
-    report.note(&format!(
-        "license {} ({origin}), {}",
-        bound.license(),
-        report::until(bound.until())
-    ));
+    for bound in &opened.bound {
+        report.note(&format!(
+            "license {} ({origin}), {}",
+            bound.license(),
+            report::until(bound.until())
+        ));
+    }
     Ok((
-        bound
+        opened
             .unlock(*locked)
             .map_err(|error| Failure::from(error).context(&doing))?,
         source,

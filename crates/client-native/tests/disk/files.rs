@@ -44,9 +44,9 @@ fn befalls(name: &str, fate: impl Fn(&[u8]) -> Fate, message: &str, hint: &str) 
     let mut client = world.open().unwrap();
     assert!(opens(
         &client
-            .open_content(kid(1), wanted(1), Acquisition::Never)
+            .open_content(vec![kid(1)], wanted(1), Acquisition::Never)
             .unwrap()
-            .bound
+            .bound[0]
     ));
 }
 
@@ -111,9 +111,9 @@ fn both_key_files_at_once_do_not_make_a_new_device() {
         &world
             .open()
             .unwrap()
-            .open_content(kid(1), wanted(1), Acquisition::Never)
+            .open_content(vec![kid(1)], wanted(1), Acquisition::Never)
             .unwrap()
-            .bound
+            .bound[0]
     ));
 }
 
@@ -164,10 +164,10 @@ fn a_garbled_database_gives_an_error_or_what_is_in_it() {
         fs::write(&path, garbled).unwrap();
         let used = world.open().and_then(|mut client| {
             client.licenses()?;
-            client.open_content(kid(1), wanted(1), Acquisition::Never)
+            client.open_content(vec![kid(1)], wanted(1), Acquisition::Never)
         });
         match used {
-            Ok(opened) => assert!(opens(&opened.bound)),
+            Ok(opened) => assert!(opens(&opened.bound[0])),
             Err(_) => refused += 1,
         }
     }

@@ -23,29 +23,29 @@ fn a_device_enrols_acquires_and_opens_content_with_the_server_gone() {
     assert_eq!(client.operators().count(), 1);
     assert!(matches!(client.find(kid(1)).unwrap(), Availability::Ready { license: of, .. } if of == license));
     let opened = client
-        .open_content(kid(1), wanted(1), Acquisition::Never)
+        .open_content(vec![kid(1)], wanted(1), Acquisition::Never)
         .unwrap();
-    assert!(opens(&opened.bound));
+    assert!(opens(&opened.bound[0]));
     assert_eq!(client.licenses().unwrap().len(), 1);
     assert_eq!(client.remove_licenses(kid(1)).unwrap(), 1);
     drop(client);
 
     let mut client = open_offline(&world.folder()).unwrap();
-    let refused = client.open_content(kid(1), wanted(1), Acquisition::Never);
+    let refused = client.open_content(vec![kid(1)], wanted(1), Acquisition::Never);
     assert!(
         matches!(refused, Err(NativeError::Client(ClientError::NoLicense { .. }))),
         "{refused:?}"
     );
-    let refused = client.open_content(kid(1), wanted(1), Acquisition::Reactive);
+    let refused = client.open_content(vec![kid(1)], wanted(1), Acquisition::Reactive);
     assert!(matches!(refused, Err(NativeError::Transport(_))), "{refused:?}");
     let opened = {
         drop(client);
         world
             .open()
             .unwrap()
-            .open_content(kid(1), wanted(1), Acquisition::Reactive)
+            .open_content(vec![kid(1)], wanted(1), Acquisition::Reactive)
     };
-    assert!(opens(&opened.unwrap().bound));
+    assert!(opens(&opened.unwrap().bound[0]));
 }
 
 #[test]
@@ -60,9 +60,9 @@ fn a_failure_of_the_network_is_no_failure_of_the_client() {
     }
     assert!(opens(
         &client
-            .open_content(kid(1), wanted(1), Acquisition::Never)
+            .open_content(vec![kid(1)], wanted(1), Acquisition::Never)
             .unwrap()
-            .bound
+            .bound[0]
     ));
 }
 

@@ -56,7 +56,9 @@ fn run(job: &str, folder: &Path) -> Result<(), NativeError> {
         "request" => fs::write(request, client.request(wanted(2))?).unwrap(),
         "install" => drop(client.install(fs::read(response).unwrap())?),
         "play" => assert!(opens(
-            &client.open_content(kid(2), wanted(2), Acquisition::Never)?.bound
+            &client
+                .open_content(vec![kid(2)], wanted(2), Acquisition::Never)?
+                .bound[0]
         )),
         "requests" => {
             say("holding");
@@ -134,9 +136,9 @@ fn a_second_process_is_refused_while_the_first_lives() {
         &world
             .open()
             .unwrap()
-            .open_content(kid(1), wanted(1), Acquisition::Never)
+            .open_content(vec![kid(1)], wanted(1), Acquisition::Never)
             .unwrap()
-            .bound
+            .bound[0]
     ));
 }
 
@@ -174,9 +176,9 @@ fn a_process_that_is_killed_while_it_writes_leaves_a_store_that_opens() {
         assert_eq!(client.licenses().unwrap().len(), 1);
         assert!(opens(
             &client
-                .open_content(kid(1), wanted(1), Acquisition::Never)
+                .open_content(vec![kid(1)], wanted(1), Acquisition::Never)
                 .unwrap()
-                .bound
+                .bound[0]
         ));
     }
 }
@@ -248,9 +250,9 @@ mod read_only {
         let mut client = world.open().unwrap();
         assert!(opens(
             &client
-                .open_content(kid(1), wanted(1), Acquisition::Never)
+                .open_content(vec![kid(1)], wanted(1), Acquisition::Never)
                 .unwrap()
-                .bound
+                .bound[0]
         ));
         client.acquire(wanted(2)).unwrap();
     }

@@ -84,7 +84,7 @@ fn keys_and_tokens_are_in_no_file() {
     };
     client.acquire(asked.clone()).unwrap();
     client
-        .open_content(kid(1), wanted(1), Acquisition::Never)
+        .open_content(vec![kid(1)], wanted(1), Acquisition::Never)
         .unwrap();
     // One more request waits for its answer.
     client.request(asked.clone()).unwrap();

@@ -1,7 +1,11 @@
 //! Acquisition: proactive, reactive, in memory, by other means, denied.
 
 use keyward_client::{
-    ClientError, acquire::Wanted, enforce::Availability, install::AcquiredKey, session::Acquisition,
+    ClientError,
+    acquire::Wanted,
+    enforce::{Availability, Bound},
+    install::AcquiredKey,
+    session::Acquisition,
 };
 use keyward_crypto::hpke::Suite;
 use keyward_license::{error_code::ErrorCode, response::Denial};
@@ -31,40 +35,40 @@ fn a_license_is_acquired_before_it_is_needed_and_used_with_the_server_gone() {
         let mut client = world.open().unwrap();
         assert_eq!(world.run(client.find(kid(1))).unwrap(), ready);
         let opened = world
-            .run(client.open_content(kid(1), wanted(&[1]), Acquisition::Reactive))
+            .run(client.open_content(vec![kid(1)], wanted(&[1]), Acquisition::Reactive))
             .unwrap();
         assert_eq!(opened.acquired, None);
         assert_eq!(
             (
-                opened.bound.kid(),
-                opened.bound.license(),
-                opened.bound.is_persistent()
+                opened.bound[0].kid(),
+                opened.bound[0].license(),
+                opened.bound[0].is_persistent()
             ),
             (kid(1), id, true)
         );
-        assert!(opens(&opened.bound, 1) && !opens(&opened.bound, 2));
+        assert!(opens(&opened.bound[0], 1) && !opens(&opened.bound[0], 2));
     }
 }
 
 #[test]
 fn a_license_is_acquired_when_content_is_opened() {
     let (mut world, mut client) = World::enrolled();
-    let refused = world.run(client.open_content(kid(1), wanted(&[1]), Acquisition::Never));
+    let refused = world.run(client.open_content(vec![kid(1)], wanted(&[1]), Acquisition::Never));
     assert!(
         matches!(refused, Err(ClientError::NoLicense { kid: of }) if of == kid(1)),
         "{refused:?}"
     );
     let content = Wanted::header(header(1, Some("https://license.example/anything")));
     let opened = world
-        .run(client.open_content(kid(1), content.clone(), Acquisition::Reactive))
+        .run(client.open_content(vec![kid(1)], content.clone(), Acquisition::Reactive))
         .unwrap();
     assert_eq!(opened.acquired.unwrap().outcomes.len(), 1);
-    assert!(opens(&opened.bound, 1));
+    assert!(opens(&opened.bound[0], 1));
     world.online = false;
     let opened = world
-        .run(client.open_content(kid(1), content, Acquisition::Reactive))
+        .run(client.open_content(vec![kid(1)], content, Acquisition::Reactive))
         .unwrap();
-    assert!(opened.acquired.is_none() && opens(&opened.bound, 1));
+    assert!(opened.acquired.is_none() && opens(&opened.bound[0], 1));
 }
 
 #[test]
@@ -73,13 +77,13 @@ fn without_a_network_nothing_is_opened_and_the_client_goes_on() {
     world.online = false;
     assert!(
         world
-            .drive(client.open_content(kid(1), wanted(&[1]), Acquisition::Reactive))
+            .drive(client.open_content(vec![kid(1)], wanted(&[1]), Acquisition::Reactive))
             .is_none()
     );
     world.online = true;
     assert!(
         world
-            .run(client.open_content(kid(1), wanted(&[1]), Acquisition::Reactive))
+            .run(client.open_content(vec![kid(1)], wanted(&[1]), Acquisition::Reactive))
             .is_ok()
     );
 }
@@ -97,9 +101,9 @@ fn licenses_in_memory_die_with_the_client() {
         "{acquired:?}"
     );
     let opened = world
-        .run(client.open_content(kid(1), in_memory, Acquisition::Never))
+        .run(client.open_content(vec![kid(1)], in_memory, Acquisition::Never))
         .unwrap();
-    assert!(opens(&opened.bound, 1) && !opened.bound.is_persistent());
+    assert!(opens(&opened.bound[0], 1) && !opened.bound[0].is_persistent());
     assert_eq!(world.run(client.licenses()).unwrap().len(), 1);
     assert_eq!(world.device.count(KIND_LICENSE), 0);
 
@@ -147,9 +151,9 @@ fn request_and_installation_may_fall_into_different_processes() {
     drop(client);
     let mut client = world.open().unwrap();
     let opened = world
-        .run(client.open_content(kid(2), wanted(&[2]), Acquisition::Never))
+        .run(client.open_content(vec![kid(2)], wanted(&[2]), Acquisition::Never))
         .unwrap();
-    assert!(opens(&opened.bound, 2));
+    assert!(opens(&opened.bound[0], 2));
 }
 
 #[test]
@@ -190,7 +194,7 @@ fn a_denial_says_why_and_where_to_go() {
         url: Some("https://shop.example/renew".into()),
     };
     world.server.denials.insert(kid(1), denial.clone());
-    let refused = world.run(client.open_content(kid(1), wanted(&[1]), Acquisition::Reactive));
+    let refused = world.run(client.open_content(vec![kid(1)], wanted(&[1]), Acquisition::Reactive));
     match refused {
         Err(ClientError::Denied {
             kid: of,
@@ -208,17 +212,42 @@ fn a_grant_of_some_keys_is_used_for_those() {
     let (mut world, mut client) = World::enrolled();
     world.server.keys.remove(&kid(2));
     let opened = world
-        .run(client.open_content(kid(1), wanted(&[1, 2]), Acquisition::Reactive))
+        .run(client.open_content(vec![kid(1)], wanted(&[1, 2]), Acquisition::Reactive))
         .unwrap();
-    assert!(opens(&opened.bound, 1));
+    assert!(opens(&opened.bound[0], 1));
     let outcomes = opened.acquired.unwrap().outcomes;
     assert!(
         matches!(&outcomes[..], [(_, AcquiredKey::Stored(_)), (of, AcquiredKey::Denied(denial))]
         if *of == kid(2) && denial.code == ErrorCode::KidUnknown.number()),
         "{outcomes:?}"
     );
-    let refused = world.run(client.open_content(kid(2), wanted(&[1, 2]), Acquisition::Reactive));
+    let refused = world.run(client.open_content(vec![kid(2)], wanted(&[1, 2]), Acquisition::Reactive));
     assert!(matches!(refused, Err(ClientError::Denied { .. })), "{refused:?}");
+}
+
+#[test]
+fn the_keys_of_several_key_ids_are_released_together_or_not_at_all() {
+    let (mut world, mut client) = World::enrolled();
+    let both = vec![kid(1), kid(2)];
+    let opened = world
+        .run(client.open_content(both.clone(), wanted(&[1, 2]), Acquisition::Reactive))
+        .unwrap();
+    let released: Vec<_> = opened.bound.iter().map(Bound::kid).collect();
+    assert_eq!(released, both);
+    assert_eq!(world.server.requests.len(), 1, "one request for all keys");
+
+    world.run(client.remove_licenses(kid(2))).unwrap();
+    let refused = world.run(client.open_content(both.clone(), wanted(&[1, 2]), Acquisition::Never));
+    assert!(
+        matches!(refused, Err(ClientError::NoLicense { kid: of }) if of == kid(2)),
+        "{refused:?}"
+    );
+    world.server.keys.remove(&kid(2));
+    let refused = world.run(client.open_content(both, wanted(&[1, 2]), Acquisition::Reactive));
+    assert!(
+        matches!(&refused, Err(ClientError::Denied { kid: of, .. }) if *of == kid(2)),
+        "{refused:?}"
+    );
 }
 
 #[test]

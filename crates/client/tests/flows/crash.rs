@@ -16,12 +16,12 @@ fn whole_run(world: &mut World) -> Option<()> {
     world.drive(client.acquire(wanted(&[1])))?.expect("it acquires");
     // Time has gone on, so that the floor is due.
     world.clock(3_600);
-    let opened = world.drive(client.open_content(kid(1), wanted(&[1]), Acquisition::Reactive))?;
-    assert!(opens(&opened.expect("it opens").bound, 1));
+    let opened = world.drive(client.open_content(vec![kid(1)], wanted(&[1]), Acquisition::Reactive))?;
+    assert!(opens(&opened.expect("it opens").bound[0], 1));
     let removed = world.drive(client.remove_licenses(kid(1)))?;
     assert!(removed.expect("it removes") >= 1);
-    let opened = world.drive(client.open_content(kid(1), wanted(&[1]), Acquisition::Reactive))?;
-    assert!(opens(&opened.expect("it opens again").bound, 1));
+    let opened = world.drive(client.open_content(vec![kid(1)], wanted(&[1]), Acquisition::Reactive))?;
+    assert!(opens(&opened.expect("it opens again").bound[0], 1));
     Some(())
 }
 
@@ -127,7 +127,7 @@ fn a_client_whose_commit_was_not_confirmed_goes_no_further_until_it_is_opened_ag
     die_between(&mut world, &mut client);
     // The records are ahead of what this client knows: to commit on top would lose the index.
     world.clock(3_600);
-    let refused = world.run(client.open_content(kid(1), wanted(&[1]), Acquisition::Never));
+    let refused = world.run(client.open_content(vec![kid(1)], wanted(&[1]), Acquisition::Never));
     assert!(
         matches!(refused, Err(ClientError::CommitUnconfirmed)),
         "{refused:?}"
@@ -144,6 +144,6 @@ fn a_client_whose_commit_was_not_confirmed_goes_no_further_until_it_is_opened_ag
     let mut client = world.open().unwrap();
     check(&mut world, &client);
     world
-        .run(client.open_content(kid(1), wanted(&[1]), Acquisition::Never))
+        .run(client.open_content(vec![kid(1)], wanted(&[1]), Acquisition::Never))
         .unwrap();
 }

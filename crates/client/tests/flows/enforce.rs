@@ -21,8 +21,8 @@ fn licensed(begin: Option<u64>, end: Option<u64>) -> (World, TestClient) {
 }
 
 fn open(world: &mut World, client: &mut TestClient) -> Result<(), ClientError> {
-    let opened = world.run(client.open_content(kid(1), wanted(&[1]), Acquisition::Never))?;
-    assert!(opens(&opened.bound, 1));
+    let opened = world.run(client.open_content(vec![kid(1)], wanted(&[1]), Acquisition::Never))?;
+    assert!(opens(&opened.bound[0], 1));
     Ok(())
 }
 
@@ -113,10 +113,10 @@ fn r_005_a_license_that_has_ended_is_replaced_when_content_is_opened() {
     world.server.now = NOW.plus(2_000);
     world.server.terms.end = Some(NOW.plus(DAY));
     let opened = world
-        .run(client.open_content(kid(1), wanted(&[1]), Acquisition::Reactive))
+        .run(client.open_content(vec![kid(1)], wanted(&[1]), Acquisition::Reactive))
         .unwrap();
     assert!(opened.acquired.is_some());
-    assert_eq!(opened.bound.until(), Some(NOW.plus(DAY)));
+    assert_eq!(opened.bound[0].until(), Some(NOW.plus(DAY)));
 }
 
 #[test]
@@ -127,15 +127,15 @@ fn of_several_licenses_the_one_that_lasts_longest_is_used() {
         world.run(client.acquire(wanted(&[1]))).unwrap();
     }
     let opened = world
-        .run(client.open_content(kid(1), wanted(&[1]), Acquisition::Never))
+        .run(client.open_content(vec![kid(1)], wanted(&[1]), Acquisition::Never))
         .unwrap();
-    assert_eq!(opened.bound.until(), Some(NOW.plus(2 * DAY)));
+    assert_eq!(opened.bound[0].until(), Some(NOW.plus(2 * DAY)));
     world.server.terms.end = None;
     world.run(client.acquire(wanted(&[1]))).unwrap();
     let opened = world
-        .run(client.open_content(kid(1), wanted(&[1]), Acquisition::Never))
+        .run(client.open_content(vec![kid(1)], wanted(&[1]), Acquisition::Never))
         .unwrap();
-    assert_eq!(opened.bound.until(), None);
+    assert_eq!(opened.bound[0].until(), None);
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn r_010_the_floor_is_stored_before_the_key_is_released() {
     world.stop = Some((commit, crate::world::Stop::After));
     assert!(
         world
-            .drive(client.open_content(kid(1), wanted(&[1]), Acquisition::Never))
+            .drive(client.open_content(vec![kid(1)], wanted(&[1]), Acquisition::Never))
             .is_none()
     );
     assert_eq!(world.trace.last(), Some(&Trace::Commit));

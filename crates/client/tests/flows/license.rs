@@ -26,7 +26,7 @@ fn refused_asking(asked: Wanted, change: impl FnOnce(&mut FakeServer)) -> Licens
         (0, 0)
     );
     assert_eq!(world.run(client.licenses()).unwrap(), []);
-    let refused = world.run(client.open_content(kid(1), wanted(&[1]), Acquisition::Never));
+    let refused = world.run(client.open_content(vec![kid(1)], wanted(&[1]), Acquisition::Never));
     assert!(
         matches!(refused, Err(ClientError::NoLicense { .. })),
         "{refused:?}"
@@ -101,9 +101,9 @@ fn v_020_a_stored_license_outlives_its_signers_certificate() {
     world.run(client.acquire(wanted(&[1]))).unwrap();
     world.clock(30 * 86_400);
     let opened = world
-        .run(client.open_content(kid(1), wanted(&[1]), Acquisition::Never))
+        .run(client.open_content(vec![kid(1)], wanted(&[1]), Acquisition::Never))
         .unwrap();
-    assert!(opens(&opened.bound, 1));
+    assert!(opens(&opened.bound[0], 1));
 }
 
 #[test]

@@ -26,8 +26,9 @@ fn use_all(world: &mut World, epoch: Option<Vec<u8>>) -> Result<(), ClientError>
     let listed = world.run(client.licenses())?;
     for number in 1..=5 {
         world.run(client.find(kid(number)))?;
-        let opened = world.run(client.open_content(kid(number), wanted(&[number]), Acquisition::Never))?;
-        assert!(opens(&opened.bound, number));
+        let opened =
+            world.run(client.open_content(vec![kid(number)], wanted(&[number]), Acquisition::Never))?;
+        assert!(opens(&opened.bound[0], number));
     }
     world.run(client.request(wanted(&[1])))?;
     assert_eq!(listed.len(), 5);
@@ -276,7 +277,7 @@ fn a_removed_license_cannot_be_put_back_from_a_copy_of_its_record() {
         .into_iter()
         .filter(|(key, _)| key.as_bytes()[0] == KIND_LICENSE);
     world.device.store.records_mut().extend(licenses);
-    let refused = world.run(client.open_content(kid(1), wanted(&[1]), Acquisition::Never));
+    let refused = world.run(client.open_content(vec![kid(1)], wanted(&[1]), Acquisition::Never));
     assert!(
         matches!(refused, Err(ClientError::NoLicense { .. })),
         "{refused:?}"
@@ -370,7 +371,7 @@ fn a_floor_cannot_be_taken_away_with_the_store_in_place() {
     world.server.terms.end = Some(keyward_testkit::pki::NOW.plus(100_000));
     world.run(client.acquire(wanted(&[2]))).unwrap();
     world
-        .run(client.open_content(kid(2), wanted(&[2]), Acquisition::Never))
+        .run(client.open_content(vec![kid(2)], wanted(&[2]), Acquisition::Never))
         .unwrap();
     drop(client);
     world.clock(0);
@@ -379,7 +380,7 @@ fn a_floor_cannot_be_taken_away_with_the_store_in_place() {
     assert!(matches!(world.open(), Err(ClientError::StoreRolledBack)));
     *world.device.store.records_mut() = now;
     let mut client = world.open().unwrap();
-    let refused = world.run(client.open_content(kid(1), wanted(&[1]), Acquisition::Never));
+    let refused = world.run(client.open_content(vec![kid(1)], wanted(&[1]), Acquisition::Never));
     let no_clock = matches!(
         refused,
         Err(ClientError::Refused {

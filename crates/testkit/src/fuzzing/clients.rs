@@ -114,7 +114,7 @@ fn assert_only_what_was_asked(acquired: &Acquired, client: &mut TestClient<'_>, 
         assert!(body.persistent && body.binding.is_device(&device) && body.check() == Ok(()));
     }
     let opened = drive(
-        client.open_content(KID, Wanted::default(), Acquisition::Never),
+        client.open_content(vec![KID], Wanted::default(), Acquisition::Never),
         store,
         refuse,
     );
