@@ -9,10 +9,12 @@
 //!  cose    COSE_Sign1 in Keyward's profile                    RFC 9052, RFC 9360, RFC 9596
 //!  hpke    sealing to a receiver: suite 1 P-256, 2 X-Wing     RFC 9180
 //!  aead    AES-256-GCM for messages, columns and records      SP 800-38D
+//!  cenc    AES-CTR, AES-CBC and their patterns for media    SP 800-38A, ISO/IEC 23001-7
 //!  kdf     HKDF-SHA256, HMAC-SHA256, SHA-256                  RFC 5869, RFC 2104, FIPS 180-4
 //!  x509    certificates, roles, path validation, issuing      RFC 5280
 //!  seed    license key seed: key id to content key            PlayReady key seed, as published
 //!  stream  chunked AEAD for files of any size                 STREAM (HRRV 2015)
+//!  md5     a fingerprint that media tools compare; no security  RFC 1321
 //! ```
 //!
 //! What it refuses: any signature but ES256, any curve but P-256 for signatures, any HPKE suite that
@@ -33,12 +35,14 @@
 //! ```
 
 pub mod aead;
+pub mod cenc;
 pub mod cose;
 pub mod ecdsa;
 pub mod error;
 pub mod hpke;
 pub mod kdf;
 pub mod keys;
+pub mod md5;
 pub mod seed;
 pub mod stream;
 pub mod x509;
