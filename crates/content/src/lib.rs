@@ -1,7 +1,11 @@
 //! Protected media and files: the formats that packager and client meet in.
 //!
 //! ```text
+//!   cenc      protection schemes, IVs, subsamples, samples          ISO/IEC 23001-7
+//!   codec     subsample maps of samples by codec                     H.264, H.265, audio
 //!   header    content header: which keys, which license server      PlayReady Object and Header 4.0 to 4.3
+//!   isobmff   boxes of MP4 files: samples, protection, edits           ISO/IEC 14496-12
+//!   pssh      what a protected file says to protection systems    ISO/IEC 23001-7, 8.1
 //!   file      any-file container: a file of any kind, encrypted     STREAM over AES-128-GCM
 //! ```
 //!
@@ -41,5 +45,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod cenc;
+pub mod codec;
 pub mod file;
 pub mod header;
+pub mod isobmff;
+pub mod media;
+pub mod pssh;

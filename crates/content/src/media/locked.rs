@@ -1,0 +1,328 @@
+//! Media before its keys are there.
+
+use core::fmt;
+use std::io::{Read, Seek};
+
+use keyward_license::ids::Kid;
+
+use super::{
+    ClearView, KeyRing, MAX_FRAGMENT_LEN, MAX_MOVIE_LEN, MediaError, SampleCursor, SampleSpan,
+    file::{Fetch, box_at, header_at},
+    index::Index,
+    map::{SampleMap, Spot},
+};
+use crate::{
+    isobmff::{
+        BoxError, BoxSpan, EntryProtection, FourCc, Fragment, FragmentDefaults, Handler, Movie, Overwrite,
+        ProtectionCursor, Track, TrackProtection, clear_fragment, clear_movie, kind,
+    },
+    pssh::{Pssh, SystemId},
+};
+
+/// A protected MP4 whose boxes were read: what keys it needs and where its samples are.
+///
+/// Nothing in it is verified: boxes are as a stranger wrote them.
+pub struct LockedMedia<R> {
+    pub(super) source: R,
+    index: Index,
+    tracks: Vec<MediaTrack>,
+    protections: Vec<TrackProtection>,
+    defaults: FragmentDefaults,
+    content_header: Option<Vec<u8>>,
+    /// What the movie box describes.
+    movie: Part,
+    /// The fragments that were read last, and which part they are.
+    fragments: Option<(usize, Part)>,
+}
+
+/// A track.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MediaTrack {
+    /// Its id.
+    pub id: u32,
+    /// What it holds.
+    pub handler: Handler,
+    /// Its sample entries, in order.
+    pub entries: Vec<MediaEntry>,
+    /// Whether its samples are in this file.
+    pub self_contained: bool,
+}
+
+/// A sample entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MediaEntry {
+    /// The format of its samples when they are clear: `avc1`, `mp4a`, …
+    pub coding: FourCc,
+    /// How its samples are protected, unless they are clear.
+    pub protection: Option<EntryProtection>,
+}
+
+/// What the boxes of one part of the file say.
+#[derive(Default)]
+pub(super) struct Part {
+    pub(super) map: SampleMap,
+    /// In file order.
+    pub(super) overwrites: Vec<Overwrite>,
+}
+
+impl<R: Read + Seek> LockedMedia<R> {
+    /// Reads the movie box, and finds the fragments by hopping from box to box.
+    ///
+    /// # Errors
+    /// [`MediaError`]: the source's own, and whatever the boxes and tables have wrong.
+    pub fn open(mut source: R) -> Result<Self, MediaError> {
+        let index = Index::scan(&mut source)?;
+        let (at, len) = (index.movie.offset, index.movie.header.len);
+        let bytes = box_at(&mut source, at, len, kind::MOOV, MAX_MOVIE_LEN)?;
+        let span = BoxSpan::parse(&bytes, at)?;
+        let movie = Movie::parse(&span)?;
+        let protections: Vec<_> = movie.tracks.iter().map(TrackProtection::of).collect();
+        let part = read_movie(&mut source, &index, &movie, &protections)?;
+        Ok(Self {
+            source,
+            tracks: movie
+                .tracks
+                .iter()
+                .map(MediaTrack::of)
+                .collect::<Result<_, _>>()?,
+            protections,
+            content_header: content_header(&span)?,
+            defaults: movie.defaults,
+            movie: part,
+            index,
+            fragments: None,
+        })
+    }
+
+    /// Bytes of the file, and of its clear view.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a file with a movie box is not empty")]
+    pub const fn len(&self) -> u64 {
+        self.index.file_len
+    }
+
+    /// The tracks, in file order.
+    #[must_use]
+    pub fn tracks(&self) -> &[MediaTrack] {
+        &self.tracks
+    }
+
+    /// Whether a sample entry of any track is protected.
+    #[must_use]
+    pub fn is_protected(&self) -> bool {
+        self.protections.iter().any(TrackProtection::is_protected)
+    }
+
+    /// The content header (a PlayReady Object): that of Keyward's `pssh` box, else of PlayReady's, if the
+    /// movie box has one.
+    #[must_use]
+    pub fn content_header(&self) -> Option<&[u8]> {
+        self.content_header.as_deref()
+    }
+
+    /// The key ids that the movie box names, each once: those of sample entries and of sample groups.
+    /// Fragments may name others: see [`Self::all_kids`].
+    #[must_use]
+    pub fn required_kids(&self) -> Vec<Kid> {
+        let named = self.protections.iter().flat_map(TrackProtection::keys);
+        each_once(named.map(|(kid, _)| kid))
+    }
+
+    /// [`Self::required_kids`], and the key ids of all samples: reads the boxes of every fragment.
+    ///
+    /// # Errors
+    /// [`MediaError`] for fragments that cannot be read.
+    pub fn all_kids(&mut self) -> Result<Vec<Kid>, MediaError> {
+        let mut kids = self.required_kids();
+        for part in 0..self.index.len() {
+            let (_, part) = self.load(part)?;
+            kids.extend(part.map.kids());
+            kids = each_once(kids.into_iter());
+        }
+        Ok(kids)
+    }
+
+    /// Begins with the samples of a track.
+    ///
+    /// # Errors
+    /// [`MediaError::NoTrack`]; [`MediaError::OtherFile`] if they are not in this file.
+    pub fn samples(&self, track_id: u32) -> Result<SampleCursor, MediaError> {
+        let track = self.tracks.iter().find(|track| track.id == track_id);
+        match track {
+            None => Err(MediaError::NoTrack(track_id)),
+            Some(track) if !track.self_contained => Err(MediaError::OtherFile(track_id)),
+            Some(_) => Ok(SampleCursor {
+                track_id,
+                part: 0,
+                spot: Spot::default(),
+            }),
+        }
+    }
+
+    /// The next sample in decoding order; nothing at the end. Fragments are read when they are reached.
+    ///
+    /// # Errors
+    /// [`MediaError`] for a fragment that cannot be read.
+    pub fn next_sample(&mut self, cursor: &mut SampleCursor) -> Result<Option<SampleSpan>, MediaError> {
+        while cursor.part < self.index.len() {
+            let (_, part) = self.load(cursor.part)?;
+            if let Some(sample) = part.map.next_of(cursor.track_id, &mut cursor.spot) {
+                return Ok(Some(sample));
+            }
+            cursor.part = cursor.part.saturating_add(1);
+            cursor.spot = Spot::default();
+        }
+        Ok(None)
+    }
+
+    /// The clear view, with keys. They are asked for when a sample needs them.
+    #[must_use]
+    pub fn clear_view<K: KeyRing>(self, keys: K) -> ClearView<R, K> {
+        ClearView::new(self, keys)
+    }
+
+    /// The part of the file that the byte `at` is in, where that part ends, and the source.
+    pub(super) fn load_at(&mut self, at: u64) -> Result<(&mut R, &Part, u64), MediaError> {
+        let part = self.index.part_of(at);
+        let end = self.index.range(part).end;
+        let (source, part) = self.load(part)?;
+        Ok((source, part, end))
+    }
+
+    fn load(&mut self, number: usize) -> Result<(&mut R, &Part), MediaError> {
+        if number == 0 {
+            return Ok((&mut self.source, &self.movie));
+        }
+        if self
+            .fragments
+            .as_ref()
+            .is_none_or(|(loaded, _)| *loaded != number)
+        {
+            self.fragments = None;
+            let part = self.read_fragments(number)?;
+            self.fragments = Some((number, part));
+        }
+        let part = self.fragments.as_ref().map_or(&self.movie, |(_, part)| part);
+        Ok((&mut self.source, part))
+    }
+
+    /// Reads the `moof` boxes that a part begins with.
+    fn read_fragments(&mut self, number: usize) -> Result<Part, MediaError> {
+        let range = self.index.range(number);
+        let mut part = Part::default();
+        let mut at = range.start;
+        while at < range.end {
+            let header = header_at(&mut self.source, at, range.end)?;
+            if header.kind == kind::MDAT {
+                break;
+            }
+            if header.kind == kind::MOOF {
+                let bytes = box_at(&mut self.source, at, header.len, kind::MOOF, MAX_FRAGMENT_LEN)?;
+                self.add_fragment(&BoxSpan::parse(&bytes, at)?, &mut part)?;
+            }
+            at = at.saturating_add(header.len);
+        }
+        part.map.finish(&range)?;
+        Ok(part)
+    }
+
+    fn add_fragment(&mut self, span: &BoxSpan<'_>, part: &mut Part) -> Result<(), MediaError> {
+        let fragment = Fragment::parse(span, &self.defaults)?;
+        let mut file = Fetch::new(&mut self.source);
+        for traf in &fragment.tracks {
+            let tracks = self.tracks.iter().zip(&self.protections);
+            let (track, protection) =
+                { tracks }
+                    .find(|(track, _)| track.id == traf.track_id)
+                    .ok_or(BoxError::UnknownTrack {
+                        path: traf.span.path(),
+                        id: traf.track_id,
+                    })?;
+            if track.self_contained {
+                let cursor = ProtectionCursor::of_fragment(&fragment, traf, protection)?;
+                part.map.add(track.id, traf.samples(0), cursor, &mut file)?;
+            }
+        }
+        let protected = |id| {
+            let mut tracks = self.tracks.iter().zip(&self.protections);
+            tracks.any(|(track, protection)| track.id == id && protection.is_protected())
+        };
+        part.overwrites.extend(clear_fragment(&fragment, protected)?);
+        Ok(())
+    }
+}
+
+/// Without what is read from the source.
+impl<R> fmt::Debug for LockedMedia<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockedMedia")
+            .field("tracks", &self.tracks)
+            .field("len", &self.index.file_len)
+            .finish_non_exhaustive()
+    }
+}
+
+impl MediaTrack {
+    fn of(track: &Track<'_>) -> Result<Self, MediaError> {
+        let entries = track.entries.iter().map(|entry| {
+            Ok(MediaEntry {
+                coding: entry.coding()?,
+                protection: entry.protection,
+            })
+        });
+        Ok(Self {
+            id: track.id,
+            handler: track.handler,
+            entries: entries.collect::<Result<_, BoxError>>()?,
+            self_contained: track.self_contained,
+        })
+    }
+}
+
+/// What the movie box says of the samples that are in no fragment.
+fn read_movie(
+    source: &mut (impl Read + Seek),
+    index: &Index,
+    movie: &Movie<'_>,
+    protections: &[TrackProtection],
+) -> Result<Part, MediaError> {
+    let mut part = Part::default();
+    let mut file = Fetch::new(source);
+    for (track, protection) in movie.tracks.iter().zip(protections) {
+        match (track.self_contained, protection.is_protected()) {
+            (true, _) => {
+                let cursor = ProtectionCursor::of_track(track, protection)?;
+                let samples = track.tables.samples(index.file_len)?;
+                part.map.add(track.id, samples, cursor, &mut file)?;
+            }
+            // Some of its samples may be in this file.
+            (false, true) => return Err(MediaError::OtherFile(track.id)),
+            (false, false) => {}
+        }
+    }
+    part.map.finish(&index.range(0))?;
+    let protected = |track: &Track<'_>| TrackProtection::of(track).is_protected();
+    part.overwrites = clear_movie(movie, protected)?;
+    Ok(part)
+}
+
+fn each_once(kids: impl Iterator<Item = Kid>) -> Vec<Kid> {
+    let mut seen = std::collections::BTreeSet::new();
+    kids.filter(|kid| seen.insert(*kid)).collect()
+}
+
+/// The data of Keyward's `pssh` box, else of PlayReady's. It is a hint: a box that cannot be read is none.
+fn content_header(moov: &BoxSpan<'_>) -> Result<Option<Vec<u8>>, BoxError> {
+    let mut found = Vec::new();
+    for child in moov.children() {
+        let child = child?;
+        if child.kind() == kind::PSSH {
+            found.extend(Pssh::parse_body(child.body()));
+        }
+    }
+    let of = |system_id| found.iter().find(|pssh| pssh.system_id == system_id);
+    let chosen = of(SystemId::KEYWARD).or_else(|| of(SystemId::PLAYREADY));
+    Ok(chosen.map(|pssh| pssh.data.clone()))
+}

@@ -1,0 +1,313 @@
+//! The clear view.
+
+use core::fmt;
+use std::io::{self, BufRead, Read, Seek, SeekFrom};
+
+use super::{
+    KeyRing, LockedMedia, MAX_SAMPLE_LEN, MediaError, SampleCursor, SampleSpan,
+    file::read_at,
+    keys::Ciphers,
+    locked::Part,
+    map::{Protected, ProtectedSamples},
+};
+use crate::cenc::Subsample;
+
+/// Reads protected media as if it were clear, from any place.
+///
+/// It has the length of the protected file, and everything is where it is there. Samples are decrypted a
+/// window at a time; what is skipped costs nothing. A sample whose key is missing is an error when it is
+/// reached, and not before: what lies in front of it, and behind it, can be read.
+///
+/// [`BufRead`] spares a copy: `fill_buf` lends a window.
+pub struct ClearView<R, K> {
+    media: LockedMedia<R>,
+    keys: K,
+    ciphers: Ciphers,
+    window: Window,
+    /// Where the next read begins; may be past the end.
+    position: u64,
+    subsamples: Vec<Subsample>,
+}
+
+/// Clear bytes of the file, from `start` on. Its memory is kept for the next ones.
+#[derive(Default)]
+struct Window {
+    start: u64,
+    len: usize,
+    bytes: Vec<u8>,
+}
+
+/// Bytes of a window, unless it is one longer sample.
+const WINDOW_LEN: u64 = 512 * 1024;
+
+impl<R: Read + Seek, K: KeyRing> ClearView<R, K> {
+    /// Opens media and adds keys.
+    ///
+    /// # Errors
+    /// Those of [`LockedMedia::open`].
+    pub fn open(source: R, keys: K) -> Result<Self, MediaError> {
+        LockedMedia::open(source).map(|media| Self::new(media, keys))
+    }
+
+    pub(super) fn new(media: LockedMedia<R>, keys: K) -> Self {
+        Self {
+            media,
+            keys,
+            ciphers: Ciphers::default(),
+            window: Window::default(),
+            position: 0,
+            subsamples: Vec::new(),
+        }
+    }
+
+    /// What the boxes say.
+    #[must_use]
+    pub const fn media(&self) -> &LockedMedia<R> {
+        &self.media
+    }
+
+    /// As [`LockedMedia::next_sample`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn next_sample(&mut self, cursor: &mut SampleCursor) -> Result<Option<SampleSpan>, MediaError> {
+        self.media.next_sample(cursor)
+    }
+
+    /// Reads the clear bytes of a sample into `out`, in place of what is there. The next read goes on behind
+    /// it.
+    ///
+    /// # Errors
+    /// [`MediaError`]: of the source, of its key, of what protects it.
+    pub fn read_sample(&mut self, sample: &SampleSpan, out: &mut Vec<u8>) -> Result<(), MediaError> {
+        let too_long = MediaError::SampleTooLong {
+            offset: sample.offset,
+            size: sample.size,
+        };
+        let len = usize::try_from(sample.size)
+            .ok()
+            .filter(|_| sample.size <= MAX_SAMPLE_LEN);
+        out.clear();
+        out.resize(len.ok_or(too_long)?, 0);
+        self.position = sample.offset;
+        self.read_exact(out).map_err(taken_out)
+    }
+
+    /// Makes the window hold the byte at the position.
+    fn fill(&mut self) -> Result<(), MediaError> {
+        let at = self.position;
+        let window = &mut self.window;
+        window.len = 0;
+        let (source, part, part_end) = self.media.load_at(at)?;
+        let samples = part.map.protected_from(at);
+        let plan = Plan::make(samples.clone(), at, part_end, |sample| {
+            let encryption = &sample.way.encryption;
+            let cipher = self
+                .ciphers
+                .get(&self.keys, encryption.kid, sample.way.scheme, encryption.pattern);
+            cipher.map(drop).map_err(|error| MediaError::Key {
+                kid: encryption.kid,
+                error,
+            })
+        })?;
+        let len = usize::try_from(plan.end.saturating_sub(plan.start)).unwrap_or(usize::MAX);
+        if window.bytes.len() < len {
+            window.bytes.resize(len, 0);
+        }
+        let bytes = window.bytes.get_mut(..len).unwrap_or_default();
+        read_at(source, plan.start, bytes)?;
+        let mut end = plan.end;
+        for sample in samples.take(plan.samples) {
+            let from = sample.offset.saturating_sub(plan.start);
+            let decrypted = decrypt(
+                &sample,
+                slice(bytes, from, sample.size.into()),
+                &mut self.ciphers,
+                &self.keys,
+                &mut self.subsamples,
+            );
+            match decrypted {
+                Ok(()) => {}
+                // What lies in front of it can be read.
+                Err(_) if sample.offset > at => {
+                    end = sample.offset;
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        overwrite(part, plan.start, bytes);
+        window.start = plan.start;
+        window.len = usize::try_from(end.saturating_sub(plan.start))
+            .unwrap_or(len)
+            .min(len);
+        Ok(())
+    }
+}
+
+/// Which bytes a window takes, and how many protected samples are in it, all of them whole.
+struct Plan {
+    start: u64,
+    end: u64,
+    samples: usize,
+}
+
+impl Plan {
+    /// For a window that holds the byte `at`, in a part that ends at `part_end`. `samples` are those that end
+    /// behind `at`; `check` says whether one can be decrypted.
+    fn make(
+        samples: ProtectedSamples<'_>,
+        at: u64,
+        part_end: u64,
+        mut check: impl FnMut(&Protected<'_>) -> Result<(), MediaError>,
+    ) -> Result<Self, MediaError> {
+        let mut plan = Self {
+            start: at,
+            end: part_end.min(at.saturating_add(WINDOW_LEN)),
+            samples: 0,
+        };
+        for sample in samples {
+            // Whether it must be in the window, since the byte that is asked for is one of it.
+            let needed = sample.offset <= at;
+            if needed {
+                if sample.size > MAX_SAMPLE_LEN {
+                    return Err(MediaError::SampleTooLong {
+                        offset: sample.offset,
+                        size: sample.size,
+                    });
+                }
+                plan.start = sample.offset;
+                check(&sample)?;
+                plan.end = sample
+                    .end()
+                    .max(part_end.min(plan.start.saturating_add(WINDOW_LEN)));
+            } else if sample.offset >= plan.end {
+                break;
+            } else if sample.end() > plan.end || check(&sample).is_err() {
+                plan.end = sample.offset;
+                break;
+            }
+            plan.samples = plan.samples.saturating_add(1);
+        }
+        Ok(plan)
+    }
+}
+
+fn decrypt(
+    sample: &Protected<'_>,
+    bytes: &mut [u8],
+    ciphers: &mut Ciphers,
+    keys: &impl KeyRing,
+    subsamples: &mut Vec<Subsample>,
+) -> Result<(), MediaError> {
+    let encryption = &sample.way.encryption;
+    let cipher = ciphers
+        .get(keys, encryption.kid, sample.way.scheme, encryption.pattern)
+        .map_err(|error| MediaError::Key {
+            kid: encryption.kid,
+            error,
+        })?;
+    sample
+        .details(subsamples)
+        .and_then(|iv| cipher.decrypt(bytes, &iv, subsamples))
+        .map_err(|error| MediaError::Sample {
+            offset: sample.offset,
+            error,
+        })
+}
+
+/// The `len` bytes of a window from `from` on; fewer if it has not as many.
+fn slice(bytes: &mut [u8], from: u64, len: u64) -> &mut [u8] {
+    let from = usize::try_from(from).unwrap_or(usize::MAX).min(bytes.len());
+    let rest = bytes.get_mut(from..).unwrap_or_default();
+    let len = usize::try_from(len).unwrap_or(usize::MAX).min(rest.len());
+    rest.get_mut(..len).unwrap_or_default()
+}
+
+/// Puts the types of clear boxes in place of those of protection boxes. A window may begin or end inside of
+/// one.
+fn overwrite(part: &Part, start: u64, bytes: &mut [u8]) {
+    let first = part
+        .overwrites
+        .partition_point(|overwrite| overwrite.offset.saturating_add(4) <= start);
+    let end = start.saturating_add(bytes.len() as u64);
+    let rest = part.overwrites.get(first..).unwrap_or_default();
+    for overwrite in rest.iter().take_while(|overwrite| overwrite.offset < end) {
+        for (at, byte) in (overwrite.offset..).zip(overwrite.fourcc.0) {
+            let place = at.checked_sub(start).and_then(|at| usize::try_from(at).ok());
+            if let Some(place) = place.and_then(|place| bytes.get_mut(place)) {
+                *place = byte;
+            }
+        }
+    }
+}
+
+fn taken_out(error: io::Error) -> MediaError {
+    match error.downcast() {
+        Ok(error) => error,
+        Err(error) => MediaError::Io(error),
+    }
+}
+
+/// Without the window, which holds clear bytes.
+impl<R, K> fmt::Debug for ClearView<R, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClearView")
+            .field("media", &self.media)
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<R: Read + Seek, K: KeyRing> BufRead for ClearView<R, K> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.position >= self.media.len() {
+            return Ok(&[]);
+        }
+        if self.window.from(self.position).is_empty() {
+            self.fill()?;
+        }
+        Ok(self.window.from(self.position))
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.position = self.position.saturating_add(amount as u64);
+    }
+}
+
+impl Window {
+    /// The clear bytes from a place on; none if that place is not in the window.
+    fn from(&self, at: u64) -> &[u8] {
+        let from = at
+            .checked_sub(self.start)
+            .and_then(|from| usize::try_from(from).ok());
+        from.and_then(|from| self.bytes.get(from..self.len))
+            .unwrap_or_default()
+    }
+}
+
+impl<R: Read + Seek, K: KeyRing> Read for ClearView<R, K> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.fill_buf()?.read(out)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+impl<R: Read + Seek, K: KeyRing> Seek for ClearView<R, K> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let target = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::End(offset) => self.media.len().checked_add_signed(offset),
+            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
+        };
+        let before = || {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the position is before the start of the file",
+            )
+        };
+        self.position = target.ok_or_else(before)?;
+        Ok(self.position)
+    }
+}

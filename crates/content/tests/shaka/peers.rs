@@ -1,0 +1,77 @@
+//! The two programs.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use keyward_content::cenc::Scheme;
+use tempfile::TempDir;
+
+use crate::cases::Case;
+
+pub(crate) const KEY: [u8; 16] = *b"\x4e\xdb\x77\x04\xcd\xbf\x03\x61\x7f\x48\x00\xbd\x87\x8a\x6d\xf2";
+const KEYS: &str = "label=K:key_id=a2c786d0f9ef4cb3b333cd323a4284a5:key=4edb7704cdbf03617f4800bd878a6df2";
+
+pub(crate) struct Peers {
+    ffmpeg: PathBuf,
+    packager: PathBuf,
+    folder: TempDir,
+}
+
+impl Peers {
+    /// Says loudly if a program is not named; that fails where `CI` is set.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the environment names the peers of a test"
+    )]
+    pub(crate) fn find() -> Option<Self> {
+        let named = |variable| std::env::var_os(variable).map(PathBuf::from);
+        if let (Some(ffmpeg), Some(packager)) = (named("KEYWARD_FFMPEG"), named("KEYWARD_PACKAGER")) {
+            let folder = tempfile::tempdir().unwrap();
+            return Some(Self {
+                ffmpeg,
+                packager,
+                folder,
+            });
+        }
+        eprintln!("*** Shaka Packager as a peer: NOT RUN, set KEYWARD_FFMPEG and KEYWARD_PACKAGER ***");
+        assert!(std::env::var_os("CI").is_none(), "CI runs every peer");
+        None
+    }
+
+    pub(crate) fn encode(&self, case: &Case) -> PathBuf {
+        let media = self.folder.path().join(format!("{}.mp4", case.name));
+        let mut command = Command::new(&self.ffmpeg);
+        command.args(["-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i", case.source]);
+        command.args(case.encoder.split(' ')).arg(&media);
+        run(command, case.name);
+        media
+    }
+
+    /// The media as Shaka Packager writes it, clear or protected.
+    pub(crate) fn package(&self, media: &Path, case: &Case, scheme: Option<Scheme>) -> Vec<u8> {
+        let output = self.folder.path().join("packaged.mp4");
+        let stream = format!(
+            "in={},stream={},output={},drm_label=K",
+            media.display(),
+            case.stream,
+            output.display()
+        );
+        let mut command = Command::new(&self.packager);
+        command.arg(stream).args(["--segment_duration", "1"]);
+        if let Some(scheme) = scheme {
+            command.args(["--enable_raw_key_encryption", "--keys", KEYS, "--clear_lead", "0"]);
+            command.args(["--protection_scheme", scheme.as_str()]);
+        }
+        run(command, case.name);
+        fs::read(output).unwrap()
+    }
+}
+
+fn run(mut command: Command, case: &str) {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{case}: {command:?}\n{words}");
+}
