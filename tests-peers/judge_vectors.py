@@ -2,8 +2,8 @@
 
     python judge_vectors.py FOLDER
 
-Prints a JSON object: for every vector of the types license, license response and discovery document,
-either what the receiver learns or the step that refuses.
+Prints a JSON object: for every vector of the types license, license response, packaging response and
+discovery document, either what the receiver learns or the step that refuses.
 """
 
 import json
@@ -11,6 +11,7 @@ import pathlib
 import sys
 
 import keyward_peer as peer
+import make_packaging
 import make_request
 
 
@@ -48,10 +49,29 @@ def license_response(inputs, message, now):
 
 def discovery(inputs, message, now):
     found = make_request.discover(message, bytes.fromhex(inputs["root"]), now)
-    return {"license-path": found["path"]}
+    return {"license-path": found["path"], "packaging-path": found["packaging-path"]}
 
 
-JUDGES = {"license": license, "license-response": license_response, "discovery": discovery}
+def packaging_response(inputs, message, now):
+    given = {
+        "root": inputs["root"],
+        "at": now,
+        "request-digest": inputs["request-digest"],
+        "nonce": inputs["request-nonce"],
+        "response-key": inputs["response-key"],
+        "tracks": inputs["request-tracks"],
+        "sealing-keys": {suite: inputs[f"packager-sealing-key-{suite}"] for suite in ("1", "2")},
+        "response": message.hex(),
+    }
+    return make_packaging.response(given)
+
+
+JUDGES = {
+    "license": license,
+    "license-response": license_response,
+    "packaging-response": packaging_response,
+    "discovery": discovery,
+}
 
 
 def judge(vector):

@@ -217,13 +217,14 @@ def public_key(number, encoded):
     )
 
 
-def hpke_open(number, private, info, encapsulated, ciphertext):
+def hpke_open(number, private, info, encapsulated, ciphertext, step="V-023"):
+    """The plaintext; `step` is the one that refuses what does not open."""
     try:
         return suite(number).decrypt(encapsulated + ciphertext, private_key(number, private), info=info)
     except Refused:
         raise
     except Exception as error:
-        raise Refused("V-023", "the sealed part does not open") from error
+        raise Refused(step, "the sealed part does not open") from error
 
 
 def hpke_seal(number, public, info, plaintext):

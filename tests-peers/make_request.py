@@ -22,35 +22,44 @@ RESPONSE = "application/vnd.keyward.license-response+cose", "keyward/1 license-r
 
 
 def request(given):
-    root, at, suite = bytes.fromhex(given["root"]), given["at"], given["suite"]
-    server = discover(bytes.fromhex(given["discovery"]), root, at)
+    at = given["at"]
+
+    def body(recipient, nonce, response_key):
+        return {
+            1: peer.PROTOCOL_VERSION,
+            2: recipient,
+            3: nonce,
+            4: response_key,
+            6: [bytes.fromhex(kid) for kid in given["kids"]],
+            7: {1: "keyward-peer", 2: "1", 3: "python"},
+            8: {1: [1, 2, 3], 2: [10, 11, 12], 4: [1, 2], 5: 1},
+            9: True,
+            12: {1: at, 3: 1},
+            13: {1: peer.random(16), 2: 1},
+            14: True,
+            70000: "skip me",
+        }
+
+    return seal(given, REQUEST, body, "path")
+
+
+def seal(given, kind, body, path):
+    """Signs a request of a kind and seals it to the server of the discovery document."""
+    root, suite = bytes.fromhex(given["root"]), given["suite"]
+    server = discover(bytes.fromhex(given["discovery"]), root, given["at"])
     certificate = server["certificate"].public_bytes(serialization.Encoding.DER)
     recipient = hashlib.sha256(certificate).digest()
     nonce, response_key = peer.random(16), peer.random(32)
-    body = {
-        1: peer.PROTOCOL_VERSION,
-        2: recipient,
-        3: nonce,
-        4: response_key,
-        6: [bytes.fromhex(kid) for kid in given["kids"]],
-        7: {1: "keyward-peer", 2: "1", 3: "python"},
-        8: {1: [1, 2, 3], 2: [10, 11, 12], 4: [1, 2], 5: 1},
-        9: True,
-        12: {1: at, 3: 1},
-        13: {1: peer.random(16), 2: 1},
-        14: True,
-        70000: "skip me",
-    }
-    encoded = peer.dumps(body)
+    encoded = peer.dumps(body(recipient, nonce, response_key))
     chain = [bytes.fromhex(der) for der in given["chain"]]
-    signed = peer.sign1(*REQUEST, [encoded], chain, bytes.fromhex(given["signing-key"]))
+    signed = peer.sign1(*kind, [encoded], chain, bytes.fromhex(given["signing-key"]))
     key = next(key[2] for key in peer.claims(server["certificate"])[5] if key[1] == suite)
-    info = peer.binding(REQUEST[1], suite, recipient)
+    info = peer.binding(kind[1], suite, recipient)
     encapsulated, ciphertext = peer.hpke_seal(suite, key, info, signed)
     envelope = {1: peer.PROTOCOL_VERSION, 2: suite, 3: recipient, 4: encapsulated, 5: ciphertext}
     return {
         "request": peer.dumps(envelope).hex(),
-        "path": server["path"],
+        "path": server[path],
         "request-digest": hashlib.sha256(encoded).hexdigest(),
         "nonce": nonce.hex(),
         "response-key": response_key.hex(),
@@ -60,12 +69,13 @@ def request(given):
 def discover(document, root, at):
     """V-060 to V-062: where to ask and whom to seal to."""
     _, body, _ = peer.verify_sign1(document, *DISCOVERY, root, peer.LICENSE_SERVER, lambda _: [at])
-    peer.critical("discovery document", body, set(range(1, 8)))
+    peer.critical("discovery document", body, set(range(1, 9)))
     if body[2] != hashlib.sha256(root).digest():
         raise peer.Refused("V-060", "another operator")
     if body[6] > at + 300 or at >= body[7]:
         raise peer.Refused("V-061", "not in use")
-    return {"certificate": peer.verify_chain(body[3], root, peer.REQUEST_ENCRYPTION, at), "path": body[4]}
+    certificate = peer.verify_chain(body[3], root, peer.REQUEST_ENCRYPTION, at)
+    return {"certificate": certificate, "path": body[4], "packaging-path": body.get(8)}
 
 
 def response(given):
@@ -95,10 +105,10 @@ def granted(result, given, root, keys, at):
     return opened
 
 
-def main():
-    action = {"request": request, "response": response}.get("".join(sys.argv[1:]))
+def main(actions, usage):
+    action = actions.get("".join(sys.argv[1:]))
     if action is None:
-        sys.exit(__doc__)
+        sys.exit(usage)
     try:
         print(json.dumps(action(json.load(sys.stdin))))
     except peer.Refused as refused:
@@ -108,4 +118,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main({"request": request, "response": response}, __doc__))

@@ -3,6 +3,7 @@
 //! | command | does |
 //! | --- | --- |
 //! | `test` | installs what the tests need, then runs all of them |
+//! | `peers` | installs what the tests need, and prints where it is: `eval "$(cargo xtask peers)"` |
 //! | `check-arrows` | holds the crates against the arrows and invariants of ARCHITECTURE.md |
 //! | `check-rules` | holds the rule ids of `spec/rules.md` against code and tests |
 //! | `deny` | holds the dependencies against `deny.toml` |
@@ -26,7 +27,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-const USAGE: &str = "usage: cargo xtask <test | check-arrows | check-rules | deny | fuzz | ci>";
+const USAGE: &str = "usage: cargo xtask <test | peers | check-arrows | check-rules | deny | fuzz | ci>";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -45,6 +46,7 @@ fn dispatch(args: &[String]) -> Result<()> {
     };
     match command.as_str() {
         "test" => test::run(),
+        "peers" => setup::print(),
         "check-arrows" => arrows::check(),
         "check-rules" => rules::check(),
         "deny" => deny::run(),

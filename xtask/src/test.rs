@@ -7,17 +7,17 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::process::{self, cargo, env, root, say};
-use crate::setup;
+use crate::setup::Peers;
 
 const NO_VECTORS: &str = "*** conformance suite: NOT RUN, set KEYWARD_VECTORS ***";
 
 /// Installs what is missing and runs every test there is.
 pub(crate) fn run() -> Result<()> {
-    let python = setup::peers()?;
+    let peers = Peers::ensure()?;
     let vectors = vectors()?;
     say_about(vectors.as_ref());
     let with_peers = |command: &mut Command| {
-        command.env("KEYWARD_PEERS_PYTHON", &python);
+        command.envs(peers.variables());
         if let Some(folder) = &vectors {
             command.env("KEYWARD_VECTORS", folder);
         }

@@ -1,9 +1,21 @@
 //! The command line, as typed.
 
+mod danger;
+mod inspect;
+mod package;
+mod packager;
+mod proxy;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use keyward_license::ids::Kid;
+
+pub(crate) use danger::{DangerCommand, DecryptArgs, TrackChoice};
+pub(crate) use inspect::InspectArgs;
+pub(crate) use package::{PackageArgs, Protection};
+pub(crate) use packager::{EnrolPackagerArgs, PackagerCommand, Role};
+pub(crate) use proxy::{ProxyArgs, ServiceTokenArgs, ServiceTokenCommand};
 
 /// Open, self-hosted content protection: protect files, serve licenses, play under a license.
 #[derive(Parser)]
@@ -31,11 +43,16 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Run an operator's license server
     Serve(ServeArgs),
+    /// Run a proxy that carries messages between clients and a license server, unread
+    Proxy(ProxyArgs),
     /// Administer an operator: tokens, entitlements, policies, keys, devices
     #[command(subcommand)]
     Admin(AdminCommand),
     /// Encrypt a file and write its content header
     Package(PackageArgs),
+    /// A packager's own certificate, with which it asks the license server for keys
+    #[command(subcommand)]
+    Packager(PackagerCommand),
     /// Enrol this device with an operator
     Enrol(EnrolArgs),
     /// Say whether a file can be opened now, with what is in the license store
@@ -50,6 +67,11 @@ pub(crate) enum Command {
     Answer(AnswerArgs),
     /// Install a license response that was carried by other means
     Install(InstallArgs),
+    /// Explain a file: protected content, a message, a license, a certificate; and what of it is verified
+    Inspect(InspectArgs),
+    /// Act without licenses: for tests, and for holding files against other programs
+    #[command(subcommand)]
+    Danger(DangerCommand),
 }
 
 #[derive(Args)]
@@ -111,7 +133,7 @@ pub(crate) struct ServeArgs {
 
 #[derive(Subcommand)]
 pub(crate) enum AdminCommand {
-    /// Make a single-use enrolment token for an account's device
+    /// Make a single-use enrolment token for an account's device, or for a packager
     EnrolmentToken(TokenArgs),
     /// Entitle an account to a key, or to all
     Grant(GrantArgs),
@@ -119,13 +141,18 @@ pub(crate) enum AdminCommand {
     Policy(PolicyArgs),
     /// Register a key id whose key derives from the license key seed
     RegisterKey(RegisterKeyArgs),
-    /// List devices
+    /// List devices and packagers
     Devices(DevicesArgs),
-    /// Revoke a device: it gets no licenses any more
+    /// Revoke a device or packager: it gets no licenses, or keys, any more
     RevokeDevice(RevokeDeviceArgs),
     /// Tokens for the administration interface
     #[command(subcommand)]
     AdminToken(AdminTokenCommand),
+    /// Tokens that name services which carry requests, such as a proxy
+    #[command(subcommand)]
+    ServiceToken(ServiceTokenCommand),
+    /// Write the operator profile anew, after `public_url` or `proxy_urls` of operator.toml have changed
+    Profile(OperatorDir),
     /// Write the license key seed to a file, for a packager elsewhere. Whoever has it has every key
     ExportSeed(ExportSeedArgs),
 }
@@ -163,9 +190,12 @@ pub(crate) struct RevokeAdminTokenArgs {
 pub(crate) struct TokenArgs {
     #[command(flatten)]
     pub(crate) operator: OperatorDir,
-    /// The account the device will belong to; made if it is new
+    /// The account the device will belong to, or who runs the packager; made if it is new
     #[arg(long)]
     pub(crate) account: String,
+    /// What may enrol with the token
+    #[arg(long, value_enum, default_value_t = Role::Device)]
+    pub(crate) role: Role,
     /// Hours until the token expires
     #[arg(long, default_value_t = 24)]
     pub(crate) hours: u64,
@@ -218,6 +248,9 @@ pub(crate) struct RegisterKeyArgs {
     pub(crate) operator: OperatorDir,
     /// Key id, 32 hexadecimal digits
     pub(crate) kid: Kid,
+    /// What the key will protect, and nothing else
+    #[arg(long, value_enum, default_value_t = Protection::File)]
+    pub(crate) scheme: Protection,
 }
 
 #[derive(Args)]
@@ -247,38 +280,6 @@ pub(crate) struct ExportSeedArgs {
 }
 
 #[derive(Args)]
-pub(crate) struct PackageArgs {
-    /// The file to protect; `-` reads standard input
-    pub(crate) file: PathBuf,
-    /// The protected file; `-` is standard output [default: FILE with `.kw` added]
-    #[arg(long, short, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) operator: OperatorDir,
-    /// Derive the key from this seed file instead of asking the operator's folder
-    #[arg(long, value_name = "FILE", conflicts_with = "key")]
-    pub(crate) seed_file: Option<PathBuf>,
-    /// Use this content key, 32 hexadecimal digits read from a file. The license server must know it too
-    #[arg(long = "key-file", value_name = "FILE", requires = "kid")]
-    pub(crate) key: Option<PathBuf>,
-    /// Key id [default: a fresh random one]
-    #[arg(long)]
-    pub(crate) kid: Option<Kid>,
-    /// Draw a random key into the operator's vault instead of deriving it from the seed
-    #[arg(long, conflicts_with_all = ["seed_file", "key"])]
-    pub(crate) vault_key: bool,
-    /// License server URL for the content header [default: the operator's]
-    #[arg(long, value_name = "URL")]
-    pub(crate) license_url: Option<String>,
-    /// Media type to write into the file's header
-    #[arg(long, value_name = "TYPE")]
-    pub(crate) media_type: Option<String>,
-    /// Replace an existing protected file
-    #[arg(long)]
-    pub(crate) force: bool,
-}
-
-#[derive(Args)]
 pub(crate) struct EnrolArgs {
     #[command(flatten)]
     pub(crate) client: ClientDir,
@@ -288,19 +289,23 @@ pub(crate) struct EnrolArgs {
     /// The enrolment token
     #[arg(long, env = "KEYWARD_ENROLMENT_TOKEN", hide_env_values = true)]
     pub(crate) token: String,
+    /// Which of the profile's license servers or proxies to enrol through, and to ask when content names none
+    /// [default: the first]
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
 }
 
 #[derive(Args)]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) client: ClientDir,
-    /// Protected file or key id
+    /// Protected file, protected MP4 or key id
     pub(crate) content: String,
 }
 
 #[derive(Args)]
 pub(crate) struct WantedArgs {
-    /// Protected files or key ids
+    /// Protected files, protected MP4s or key ids
     #[arg(required = true, value_name = "FILE|KID")]
     pub(crate) content: Vec<String>,
     /// License server URL [default: the one in the content header, or the only operator's]
@@ -328,7 +333,7 @@ pub(crate) struct AcquireArgs {
 pub(crate) struct PlayArgs {
     #[command(flatten)]
     pub(crate) client: ClientDir,
-    /// The protected file; `-` reads standard input
+    /// The protected file or MP4; `-` reads a protected file from standard input
     pub(crate) file: PathBuf,
     /// Where the clear bytes go; `-` is standard output [default: -]
     #[arg(long, short, value_name = "FILE", conflicts_with = "viewer")]

@@ -1,6 +1,6 @@
 //! Opening the client, and what a person names to it.
 
-use std::{fs::File, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use keyward_client::{
     acquire::Wanted,
@@ -8,12 +8,11 @@ use keyward_client::{
     install::{Acquired, AcquiredKey},
 };
 use keyward_client_native::{NativeClient, NativeError};
-use keyward_content::file::LockedFile;
-use keyward_license::ids::Kid;
 
 use crate::{
     args::{ClientDir, WantedArgs},
-    failure::{Exit, Failure, file_error},
+    failure::{Exit, Failure},
+    protected::{Content, Protected},
     report::Report,
     transport::Http,
 };
@@ -37,30 +36,15 @@ pub(crate) fn open(dir: ClientDir) -> Result<NativeClient, Failure> {
 /// How often to try before a store that is in use is reported: for five seconds.
 const PATIENCE: usize = 100;
 
-/// Content that a person names: a key id, or a file whose header names one.
-pub(crate) struct Content {
-    pub(crate) kid: Kid,
-    pub(crate) header: Option<Vec<u8>>,
-}
-
-/// Reads what was typed: a key id if it is one and no such file exists, else a protected file.
+/// Reads what was typed: a key id if it is one and no such file exists, else protected content.
 pub(crate) fn content(typed: &str) -> Result<Content, Failure> {
     let path = PathBuf::from(typed);
     match typed.parse() {
-        Ok(kid) if !path.exists() => Ok(Content { kid, header: None }),
-        _ => {
-            let mut file = File::open(&path).map_err(file_error("open", &path))?;
-            let locked = LockedFile::read_from(&mut file).map_err(file_error("open", &path))?;
-            Ok(of_file(&locked))
-        }
-    }
-}
-
-/// What a protected file's header says about its key.
-pub(crate) fn of_file(locked: &LockedFile) -> Content {
-    Content {
-        kid: locked.kid(),
-        header: Some(locked.unverified_header().content_header.clone()),
+        Ok(kid) if !path.exists() => Ok(Content {
+            kids: vec![kid],
+            header: None,
+        }),
+        _ => Ok(Protected::open(&path)?.content()),
     }
 }
 
@@ -72,12 +56,7 @@ pub(crate) fn wanted(args: WantedArgs) -> Result<Wanted, Failure> {
         ..Wanted::default()
     };
     for typed in &args.content {
-        match content(typed)? {
-            Content {
-                header: Some(header), ..
-            } => wanted.content_headers.push(header),
-            Content { kid, header: None } => wanted.kids.push(kid),
-        }
+        content(typed)?.ask_for(&mut wanted);
     }
     Ok(wanted)
 }

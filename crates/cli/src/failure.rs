@@ -4,7 +4,8 @@ use std::{fmt::Display, path::Path, process::ExitCode};
 
 use keyward_client::ClientError;
 use keyward_client_native::NativeError;
-use keyward_content::file::FileError;
+use keyward_content::{file::FileError, media::MediaError};
+use keyward_license::error_code::ErrorCode;
 
 /// A failure as a person or a script meets it.
 #[derive(Debug)]
@@ -49,6 +50,14 @@ impl From<NativeError> for Failure {
     fn from(error: NativeError) -> Self {
         let exit = match &error {
             NativeError::Transport(_) => Exit::Unreachable,
+            // A proxy says so in its place.
+            NativeError::Client(ClientError::ServerRefused(problem))
+                if [ErrorCode::UpstreamUnreachable, ErrorCode::UpstreamTimeout]
+                    .iter()
+                    .any(|code| code.number() == problem.code) =>
+            {
+                Exit::Unreachable
+            }
             NativeError::Client(ClientError::ServerRefused(problem)) if problem.status >= 500 => Exit::Failed,
             NativeError::Client(
                 ClientError::Denied { .. }
@@ -72,20 +81,44 @@ impl From<FileError> for Failure {
     }
 }
 
+impl From<&MediaError> for Failure {
+    fn from(error: &MediaError) -> Self {
+        let exit = match error {
+            MediaError::Key { .. } => Exit::NotPermitted,
+            _ => Exit::Failed,
+        };
+        Self {
+            exit,
+            ..Self::new(error, error.hint())
+        }
+    }
+}
+
 impl From<keyward_packager::PackagerError> for Failure {
     fn from(error: keyward_packager::PackagerError) -> Self {
         Self::new(&error, error.hint())
     }
 }
 
-/// For `map_err`: a file that cannot be read or written; an error of the container keeps its own words.
+/// For `map_err`: a file that cannot be read or written; an error of its content keeps its own words.
 pub(crate) fn file_error(action: &'static str, path: &Path) -> impl Fn(std::io::Error) -> Failure {
     let path = path.display().to_string();
-    move |error| match FileError::within(&error) {
-        Some(inner) => Failure::from(inner).context(format!("cannot {action} {path}")),
-        None => Failure::new(
-            format!("cannot {action} {path}: {error}"),
-            "check the path, its permissions and the free space",
-        ),
+    move |error| {
+        let doing = format!("cannot {action} {path}");
+        of_content(&error).map_or_else(
+            || {
+                Failure::new(
+                    format!("{doing}: {error}"),
+                    "check the path, its permissions and the free space",
+                )
+            },
+            |failure| failure.context(&doing),
+        )
     }
+}
+
+/// What is wrong with the content that was read, if that is why reading failed.
+pub(crate) fn of_content(error: &std::io::Error) -> Option<Failure> {
+    let of_file = FileError::within(error).map(Failure::from);
+    of_file.or_else(|| MediaError::within(error).map(Failure::from))
 }

@@ -5,8 +5,11 @@ mod args;
 mod client;
 mod commands;
 mod failure;
+mod joined;
 mod operator;
 mod output;
+mod packager_dir;
+mod protected;
 mod report;
 mod transport;
 mod unfinished;
@@ -25,7 +28,7 @@ fn main() -> ExitCode {
         json: cli.json,
         quiet: cli.quiet,
     };
-    if !matches!(cli.command, Command::Serve(_)) {
+    if !matches!(cli.command, Command::Serve(_) | Command::Proxy(_)) {
         warnings_to_stderr();
     }
     match run(cli.command, report) {
@@ -42,8 +45,10 @@ fn run(command: Command, report: Report) -> Result<(), Failure> {
         Command::Demo(args) => commands::demo::run(args, report),
         Command::Init(args) => commands::init::run(args, report),
         Command::Serve(args) => commands::serve::run(&args, report),
+        Command::Proxy(args) => commands::proxy::run(&args, report),
         Command::Admin(command) => commands::admin::run(command, report),
-        Command::Package(args) => commands::package::run(args, report),
+        Command::Package(args) => commands::package::run(&args, report),
+        Command::Packager(command) => commands::packager::run(command, report),
         Command::Enrol(args) => commands::enrol::run(args, report),
         Command::Check(args) => commands::check::run(args, report),
         Command::Acquire(args) => commands::acquire::run(args, report),
@@ -51,10 +56,12 @@ fn run(command: Command, report: Report) -> Result<(), Failure> {
         Command::Request(args) => commands::carry::request(args, report),
         Command::Answer(args) => commands::carry::answer(&args, report),
         Command::Install(args) => commands::carry::install(args, report),
+        Command::Danger(command) => commands::danger::run(command, report),
+        Command::Inspect(args) => commands::inspect::run(&args, report),
     }
 }
 
-/// What the libraries warn of, for people; `serve` has structured logs of its own.
+/// What the libraries warn of, for people; `serve` and `proxy` have structured logs of their own.
 fn warnings_to_stderr() {
     tracing_subscriber::fmt()
         .compact()

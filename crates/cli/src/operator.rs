@@ -6,6 +6,7 @@ use getrandom::SysRng;
 use keyward_crypto::{ContentKey, SecretBytes};
 use keyward_license::{
     codec::Wire,
+    enrolment::EnrolmentRole,
     ids::{DeviceId, Kid},
     license::KeyType,
     operator_profile::OperatorProfile,
@@ -18,6 +19,7 @@ use keyward_server::{
     operator::{self, InitOptions, Initialised},
     policy::PolicyTerms,
     sealing::{KekSource, KeyEncryptionKey},
+    services::ServiceToken,
     token::Token,
 };
 use rand_core::UnwrapErr;
@@ -111,19 +113,20 @@ impl Operator {
         self.server.config().public_url.clone()
     }
 
-    /// The key of a key id for a file, derived from the seed; registers the key id if it is new.
-    pub(crate) fn derived_key(&self, kid: Kid) -> Result<ContentKey, Failure> {
-        self.register_key(kid)?;
+    /// The key of a key id, derived from the seed; registers the key id for this use if it is new.
+    pub(crate) fn derived_key(&self, kid: Kid, key_type: KeyType) -> Result<ContentKey, Failure> {
+        self.register_key(kid, key_type)?;
         Ok(self.run(self.server.content_key_for_packaging(kid))?.key)
     }
 
-    pub(crate) fn register_key(&self, kid: Kid) -> Result<(), Failure> {
-        Ok(self.run(self.server.register_key(kid, KeyType::File, SEED))?)
+    /// Registers a key id whose key derives from the seed.
+    pub(crate) fn register_key(&self, kid: Kid, key_type: KeyType) -> Result<(), Failure> {
+        Ok(self.run(self.server.register_key(kid, key_type, SEED))?)
     }
 
     /// Registers a key id with a key of its own.
-    pub(crate) fn import_key(&self, kid: Kid, key: &ContentKey) -> Result<(), Failure> {
-        Ok(self.run(self.server.import_key(kid, KeyType::File, key))?)
+    pub(crate) fn import_key(&self, kid: Kid, key_type: KeyType, key: &ContentKey) -> Result<(), Failure> {
+        Ok(self.run(self.server.import_key(kid, key_type, key))?)
     }
 
     pub(crate) fn enrolment_token(
@@ -131,8 +134,10 @@ impl Operator {
         account: &str,
         hours: u64,
         security_level: u64,
+        role: EnrolmentRole,
     ) -> Result<Token, Failure> {
         let request = TokenRequest {
+            role,
             security_level,
             expires_in: hours.saturating_mul(3600),
             ..TokenRequest::new(account)
@@ -169,8 +174,30 @@ impl Operator {
         Ok(self.run(self.server.revoke_admin_token(name))?)
     }
 
+    pub(crate) fn add_service_token(&self, name: &str) -> Result<Token, Failure> {
+        Ok(self.run(self.server.create_service_token(name))?)
+    }
+
+    pub(crate) fn service_tokens(&self) -> Result<Vec<ServiceToken>, Failure> {
+        Ok(self.run(self.server.service_tokens())?)
+    }
+
+    pub(crate) fn revoke_service_token(&self, name: &str) -> Result<(), Failure> {
+        Ok(self.run(self.server.revoke_service_token(name))?)
+    }
+
+    /// Writes the operator profile in the operator's folder anew.
+    pub(crate) fn renew_profile(&self, dir: &Path) -> Result<OperatorProfile, Failure> {
+        Ok(operator::renew_profile(dir, &self.server)?)
+    }
+
     pub(crate) fn export_seed(&self) -> Result<SecretBytes, Failure> {
         Ok(self.run(danger::export_seed(&self.server, SEED))?)
+    }
+
+    /// Opens a sealed request to explain it; the operator's record says so.
+    pub(crate) fn open_request(&self, sealed: &[u8]) -> Result<danger::OpenedRequest, Error> {
+        self.run(danger::open_request(&self.server, sealed))
     }
 
     /// Answers a sealed license request.
@@ -262,7 +289,7 @@ impl From<Error> for Failure {
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
-fn runtime() -> Result<Runtime, Failure> {
+pub(crate) fn runtime() -> Result<Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -274,23 +301,23 @@ fn runtime() -> Result<Runtime, Failure> {
         })
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| {
         Failure::new(
             format!("cannot listen on {address}: {error}"),
-            "stop what listens there, or change the address in operator.toml",
+            "stop what listens there, or change the address, in operator.toml or with `--listen`",
         )
     })
 }
 
-fn local_address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+pub(crate) fn local_address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
     listener
         .local_addr()
         .map_err(|error| Failure::new(format!("cannot listen: {error}"), "check the network"))
 }
 
 /// Ready when the process is asked to stop: Ctrl-C, or SIGTERM of a service manager.
-async fn stop_signal() {
+pub(crate) async fn stop_signal() {
     let interrupt = tokio::signal::ctrl_c();
     #[cfg(unix)]
     if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {

@@ -3,7 +3,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, ErrorKind, Write},
+    io::{self, ErrorKind, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
@@ -94,6 +94,27 @@ impl Write for FileSink {
 
 impl OutputSink for FileSink {
     type Output = PathBuf;
+
+    fn can_overwrite(&self) -> bool {
+        matches!(self.target, Target::Beside { .. })
+    }
+
+    fn overwrite(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let Target::Beside { file, .. } = &mut self.target else {
+            return Err(ErrorKind::Unsupported.into());
+        };
+        let end = file.stream_position()?;
+        if offset
+            .checked_add(bytes.len() as u64)
+            .is_none_or(|last| last > end)
+        {
+            return Err(ErrorKind::InvalidInput.into());
+        }
+        file.seek(SeekFrom::Start(offset))?;
+        file.write_all(bytes)?;
+        file.seek(SeekFrom::Start(end))?;
+        Ok(())
+    }
 
     fn commit(self) -> io::Result<PathBuf> {
         match self.target {

@@ -97,3 +97,19 @@ pub(crate) fn time(time: Timestamp) -> String {
 pub(crate) fn until(end: Option<Timestamp>) -> String {
     end.map_or_else(|| "without end".to_owned(), |end| format!("until {}", time(end)))
 }
+
+/// Text of a stranger, for people: in quotes, with what controls a terminal or reorders text escaped, and
+/// cut off where it is long.
+pub(crate) fn quoted(text: &str) -> String {
+    let cut = text
+        .char_indices()
+        .nth(LONGEST_TEXT)
+        .map(|(end, _)| text.split_at(end));
+    match cut {
+        Some((shown, rest)) => format!("{shown:?} and {} bytes more", rest.len()),
+        None => format!("{text:?}"),
+    }
+}
+
+/// Longest text of a stranger that is printed whole, in characters.
+const LONGEST_TEXT: usize = 300;

@@ -3,11 +3,12 @@
 
 use std::{path::PathBuf, process::Command};
 
-const COMMANDS: [&[&str]; 25] = [
+const COMMANDS: [&[&str]; 36] = [
     &[],
     &["demo"],
     &["init"],
     &["serve"],
+    &["proxy"],
     &["admin"],
     &["admin", "enrolment-token"],
     &["admin", "grant"],
@@ -19,8 +20,15 @@ const COMMANDS: [&[&str]; 25] = [
     &["admin", "admin-token", "add"],
     &["admin", "admin-token", "list"],
     &["admin", "admin-token", "revoke"],
+    &["admin", "service-token"],
+    &["admin", "service-token", "add"],
+    &["admin", "service-token", "list"],
+    &["admin", "service-token", "revoke"],
+    &["admin", "profile"],
     &["admin", "export-seed"],
     &["package"],
+    &["packager"],
+    &["packager", "enrol"],
     &["enrol"],
     &["check"],
     &["acquire"],
@@ -28,6 +36,9 @@ const COMMANDS: [&[&str]; 25] = [
     &["request"],
     &["answer"],
     &["install"],
+    &["inspect"],
+    &["danger"],
+    &["danger", "decrypt"],
     &["help"],
 ];
 

@@ -33,8 +33,8 @@ pub enum NativeError {
         /// What it says.
         error: Box<redb::Error>,
     },
-    /// The device keys cannot be read.
-    #[error("the device keys in {} cannot be read: {error}", path.display())]
+    /// The keys of the device, or of another party, cannot be read.
+    #[error("the keys in {} cannot be read: {error}", path.display())]
     Keys {
         /// The key file.
         path: PathBuf,
@@ -46,7 +46,7 @@ pub enum NativeError {
     Transport(String),
 }
 
-/// Why device keys cannot be read.
+/// Why keys cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeysFault {
@@ -78,7 +78,7 @@ impl NativeError {
                 "check the folder's permissions, the free space and the disk; nothing that was confirmed is lost"
             }
             Self::Keys { .. } => {
-                "restore the whole client directory from its backup, or remove it and enrol as a new device"
+                "restore the whole folder from its backup, or remove it and enrol anew with new keys"
             }
             Self::Transport(_) => "check the network and that the license server is running, then try again",
         }

@@ -22,6 +22,7 @@
 mod error;
 mod files;
 mod keys;
+pub mod sealed_file;
 mod store;
 
 use std::{
@@ -274,7 +275,9 @@ impl Host {
     }
 }
 
-fn client_info() -> ClientInfo {
+/// This program, as it names itself to license servers.
+#[must_use]
+pub fn client_info() -> ClientInfo {
     ClientInfo {
         name: "keyward".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -4,13 +4,13 @@ use keyward_content::header::ContentHeader;
 use keyward_crypto::Secret;
 use keyward_license::{
     codec::{Bytes, Wire, grease},
-    discovery::media_type,
-    envelope::SealedRequest,
+    discovery::{LicenseServer, media_type},
     error_code::ErrorCode,
+    exchange::seal_request,
     ids::{Digest, Kid, Nonce},
     license::{KeyType, LicenseBody},
     request::{Capabilities, ClockKind, LicenseRequest},
-    signed::{self, PROTOCOL_VERSION, SignedBody},
+    signed::PROTOCOL_VERSION,
 };
 use rand_core::CryptoRng;
 
@@ -18,8 +18,8 @@ use crate::{
     Client, ClientError, clock,
     device::KeyStore,
     flow::Io,
-    install::Acquired,
-    operator::{self, Operator, Server},
+    install::{Acquired, Exchange},
+    operator::{self, Operator},
     store::{Pending, Write},
 };
 
@@ -100,7 +100,8 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     pub(crate) async fn run_request(&mut self, io: &Io, wanted: &Wanted) -> Result<Vec<u8>, ClientError> {
         let (operator, origin) = self.target(wanted)?;
         let server = self.stored_server(io, &operator, &origin)?;
-        self.make_request(io, wanted, operator, &server).await
+        let (request, _) = self.make_request(io, wanted, operator, &server).await?;
+        Ok(request)
     }
 
     async fn exchange(
@@ -108,12 +109,13 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         io: &Io,
         wanted: &Wanted,
         operator: Digest,
-        server: &Server,
+        server: &LicenseServer,
     ) -> Result<Acquired, ClientError> {
-        let request = self.make_request(io, wanted, operator, server).await?;
+        let (request, nonce) = self.make_request(io, wanted, operator, server).await?;
         let (body, round_trip) =
             operator::post(io, &server.license_url, media_type::LICENSE_REQUEST, request).await?;
-        self.run_install(io, &body, Some(round_trip)).await
+        self.run_install(io, &body, Some(Exchange { nonce, round_trip }))
+            .await
     }
 
     /// The operator to ask, and the origin of its license server.
@@ -150,7 +152,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     }
 
     /// The server as the stored discovery document describes it, if that is still in use.
-    fn stored_server(&self, io: &Io, operator: &Digest, origin: &str) -> Result<Server, ClientError> {
+    fn stored_server(&self, io: &Io, operator: &Digest, origin: &str) -> Result<LicenseServer, ClientError> {
         let operator = self.operators.get(operator).ok_or(NOT_ENROLLED)?;
         self.read_server(io, operator, &operator.discovery, origin)
     }
@@ -161,7 +163,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         operator: &Operator,
         document: &[u8],
         origin: &str,
-    ) -> Result<Server, ClientError> {
+    ) -> Result<LicenseServer, ClientError> {
         let known = self.store.head().clock;
         operator::read_discovery(
             document,
@@ -175,7 +177,12 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     }
 
     /// Fetches the discovery document anew and, if it passes its checks, remembers it.
-    async fn refresh_server(&mut self, io: &Io, id: &Digest, origin: &str) -> Result<Server, ClientError> {
+    async fn refresh_server(
+        &mut self,
+        io: &Io,
+        id: &Digest,
+        origin: &str,
+    ) -> Result<LicenseServer, ClientError> {
         let document = operator::fetch_discovery(io, origin).await?;
         let operator = self.operators.get(id).ok_or(NOT_ENROLLED)?;
         let server = self.read_server(io, operator, &document, origin)?;
@@ -187,14 +194,14 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         Ok(server)
     }
 
-    /// Step 6: builds the request; it is sent only after it was committed as pending.
+    /// Step 6: builds the request; it is sent only after it was committed as pending. Its nonce names it.
     async fn make_request(
         &mut self,
         io: &Io,
         wanted: &Wanted,
         operator: Digest,
-        server: &Server,
-    ) -> Result<Vec<u8>, ClientError> {
+        server: &LicenseServer,
+    ) -> Result<(Vec<u8>, Nonce), ClientError> {
         let headers = wanted
             .content_headers
             .iter()
@@ -238,31 +245,22 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             },
         )
         .await?;
-        Ok(request)
+        Ok((request, nonce))
     }
 
     fn sign_and_seal(
         &mut self,
         body: &[u8],
         operator: Digest,
-        server: &Server,
+        server: &LicenseServer,
     ) -> Result<Vec<u8>, ClientError> {
         let making = |error| ClientError::Message {
             what: "the license request",
             error,
         };
         let chain = &self.operators.get(&operator).ok_or(NOT_ENROLLED)?.chain;
-        let signed = signed::sign::<LicenseRequest>(body, &[], chain, self.keys.signer()).map_err(making)?;
-        let sealed = SealedRequest::seal(
-            LicenseRequest::CONTEXT,
-            server.suite,
-            server.recipient,
-            &server.public_key,
-            &signed,
-            &mut self.rng,
-        )
-        .map_err(making)?;
-        Ok(sealed.encode())
+        let from = (&chain[..], self.keys.signer());
+        seal_request::<LicenseRequest>(body, from, server, &mut self.rng).map_err(making)
     }
 
     async fn remember(&mut self, io: &Io, pending: Pending) -> Result<(), ClientError> {

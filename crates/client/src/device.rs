@@ -1,40 +1,20 @@
 //! The device's identity: its keys, behind a trait, and the certificate that an operator gave it.
 
-use keyward_crypto::{
-    CryptoError, Secret, SecretBytes,
-    ecdsa::{Signer, SigningKey},
-    hpke::{KeyPair, Suite},
-};
+use keyward_crypto::{CryptoError, Secret, SecretBytes, ecdsa::Signer, hpke::Suite};
 use keyward_license::{
     cbor_map,
     certificate::{SealingKey, device_id},
-    codec::{Bytes, DecodeError, Wire},
+    codec::{DecodeError, Wire},
     ids::DeviceId,
+    party::{PartyKeys, PrivateKey, SoftwareParty},
 };
 use rand_core::CryptoRng;
-use zeroize::Zeroize;
+
+pub use keyward_license::party::KeysError;
 
 /// Where the device's private keys live: in memory ([`SoftwareKeys`]), in a token or in an enclave.
 /// The keys themselves never come out.
-pub trait KeyStore {
-    /// The signing key.
-    fn signer(&self) -> &dyn Signer;
-
-    /// Public keys that licenses may be sealed to: one a suite, suites ascending, suite 1 first.
-    fn sealing_keys(&self) -> Vec<SealingKey>;
-
-    /// Opens what was sealed to the key of `suite` under `info` (HPKE base mode, empty `aad`).
-    ///
-    /// # Errors
-    /// [`CryptoError::NotOpened`]; whatever keeps the key from being used.
-    fn open(
-        &self,
-        suite: Suite,
-        info: &[u8],
-        encapsulated: &[u8],
-        ciphertext: &[u8],
-    ) -> Result<SecretBytes, CryptoError>;
-
+pub trait KeyStore: PartyKeys {
     /// The key that seals the store's epoch file.
     ///
     /// # Errors
@@ -54,8 +34,7 @@ pub trait KeyStore {
 /// rest; against somebody who reads the process's memory they offer nothing, which is why a
 /// certificate for such keys says security level 2000 at most.
 pub struct SoftwareKeys {
-    signing: SigningKey,
-    sealing: Vec<KeyPair>,
+    party: SoftwareParty,
     store_key: Secret<32>,
 }
 
@@ -63,11 +42,7 @@ impl SoftwareKeys {
     /// Fresh keys.
     pub fn generate(rng: &mut impl CryptoRng) -> Self {
         Self {
-            signing: SigningKey::generate(rng),
-            sealing: Suite::ALL
-                .into_iter()
-                .map(|suite| KeyPair::generate(suite, rng))
-                .collect(),
+            party: SoftwareParty::generate(rng),
             store_key: Secret::random(rng),
         }
     }
@@ -75,17 +50,11 @@ impl SoftwareKeys {
     /// The keys' encoding. Whoever has it is the device.
     #[must_use]
     pub fn to_secret_bytes(&self) -> SecretBytes {
+        let (signing, sealing) = self.party.private_keys();
         let encoding = KeyFile {
             version: 1,
-            signing: self.signing.scalar().duplicate(),
-            sealing: self
-                .sealing
-                .iter()
-                .map(|pair| PrivateKey {
-                    suite: pair.suite().number(),
-                    private_key: Bytes(pair.private_key().expose().to_vec()),
-                })
-                .collect(),
+            signing,
+            sealing,
             store_key: self.store_key.duplicate(),
         };
         SecretBytes::new(encoding.encode())
@@ -100,39 +69,20 @@ impl SoftwareKeys {
         if file.version != 1 {
             return Err(DecodeError::Invalid("the device keys are of another version").into());
         }
-        let sealing = file
-            .sealing
-            .into_iter()
-            .map(|mut key| {
-                let suite = Suite::from_number(key.suite).ok_or(DecodeError::UnknownNumber {
-                    what: "suite",
-                    number: key.suite,
-                })?;
-                Ok(KeyPair::from_private(
-                    suite,
-                    SecretBytes::new(core::mem::take(&mut key.private_key.0)),
-                )?)
-            })
-            .collect::<Result<Vec<_>, KeysError>>()?;
         Ok(Self {
-            signing: SigningKey::from_scalar(file.signing)?,
-            sealing,
+            party: SoftwareParty::from_private_keys(file.signing, file.sealing)?,
             store_key: file.store_key,
         })
     }
 }
 
-impl KeyStore for SoftwareKeys {
+impl PartyKeys for SoftwareKeys {
     fn signer(&self) -> &dyn Signer {
-        &self.signing
+        self.party.signer()
     }
 
     fn sealing_keys(&self) -> Vec<SealingKey> {
-        let public = |pair: &KeyPair| SealingKey {
-            suite: pair.suite().number(),
-            public_key: Bytes(pair.public_key().to_vec()),
-        };
-        self.sealing.iter().map(public).collect()
+        self.party.sealing_keys()
     }
 
     fn open(
@@ -142,14 +92,11 @@ impl KeyStore for SoftwareKeys {
         encapsulated: &[u8],
         ciphertext: &[u8],
     ) -> Result<SecretBytes, CryptoError> {
-        let pair = self
-            .sealing
-            .iter()
-            .find(|pair| pair.suite() == suite)
-            .ok_or(CryptoError::NotOpened)?;
-        pair.open(info, encapsulated, ciphertext)
+        self.party.open(suite, info, encapsulated, ciphertext)
     }
+}
 
+impl KeyStore for SoftwareKeys {
     fn store_key(&self) -> Result<Secret<32>, CryptoError> {
         Ok(self.store_key.duplicate())
     }
@@ -158,21 +105,9 @@ impl KeyStore for SoftwareKeys {
 impl core::fmt::Debug for SoftwareKeys {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("SoftwareKeys")
-            .field("public", self.signing.public_key())
+            .field("public", self.party.signer().public_key())
             .finish_non_exhaustive()
     }
-}
-
-/// Why device keys cannot be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum KeysError {
-    /// The encoding is malformed.
-    #[error("the device keys are malformed: {0}")]
-    Decode(#[from] DecodeError),
-    /// A key is malformed.
-    #[error("the device keys are malformed: {0}")]
-    Key(#[from] CryptoError),
 }
 
 cbor_map! {
@@ -186,22 +121,6 @@ cbor_map! {
         [3] sealing: Vec<PrivateKey>,
         /// Seals the epoch file.
         [4] store_key: Secret<32>,
-    }
-}
-
-cbor_map! {
-    /// A private key of one suite.
-    struct PrivateKey = "private key" {
-        /// Suite number.
-        [1] suite: u64,
-        /// The private key's encoding.
-        [2] private_key: Bytes,
-    }
-}
-
-impl Drop for PrivateKey {
-    fn drop(&mut self) {
-        self.private_key.0.zeroize();
     }
 }
 

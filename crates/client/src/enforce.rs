@@ -1,6 +1,10 @@
 //! Enforcement: finds the licenses of a key, judges them, and gives the key only to what may use it.
 
-use keyward_content::file::{FileError, LockedFile, Opener};
+use keyward_content::{
+    cenc::{Pattern, SampleCipher, Scheme},
+    file::{FileError, LockedFile, Opener},
+    media::KeyError,
+};
 use keyward_crypto::{ContentKey, CryptoError};
 use keyward_license::{
     ids::{Digest, Kid, LicenseId},
@@ -72,6 +76,14 @@ impl Bound {
             return Err(FileError::WrongKey);
         }
         file.unlock(&self.key)
+    }
+
+    /// The cipher for samples under this key. The key serves the schemes of its own type and nothing else.
+    pub(crate) fn sample_cipher(&self, scheme: Scheme, pattern: Pattern) -> Result<SampleCipher, KeyError> {
+        if self.key_type != scheme.key_type() {
+            return Err(KeyError::KeyType(scheme));
+        }
+        Ok(SampleCipher::new(&self.key, scheme, pattern)?)
     }
 }
 

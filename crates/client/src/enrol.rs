@@ -1,19 +1,16 @@
 //! Enrolment: the device gets its certificate from an operator.
 
-use keyward_crypto::{
-    Secret,
-    hpke::Suite,
-    x509::{Anchor, Certificate, Role},
-};
+use keyward_crypto::x509::Anchor;
 use keyward_license::{
-    certificate::{Claims, SealingKey},
-    codec::{Bytes, Wire, grease},
+    codec::Wire,
     discovery::media_type,
-    enrolment::{EnrolmentRequest, EnrolmentResponse, SHARE_CONTEXT, open_chain},
-    envelope::{SealedRequest, SealedResponse, binding},
-    ids::{Digest, Nonce},
+    enrolment::{
+        EnrolmentResponse, EnrolmentRole,
+        applicant::{Certified, PendingEnrolment},
+    },
+    exchange::ResponseError,
+    ids::Digest,
     operator_profile::OperatorProfile,
-    signed::{self, ChainVerifier, PROTOCOL_VERSION, SignedBody, Unverified},
     time::Timestamp,
 };
 use rand_core::CryptoRng;
@@ -23,12 +20,9 @@ use crate::{
     clock::{self, Told},
     device::KeyStore,
     flow::Io,
-    operator::{self, Operator, Server},
+    operator::{self, Operator},
     store::Write,
 };
-
-/// Version of the operator profile's format.
-const PROFILE_VERSION: u64 = 1;
 
 /// What enrolment gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,11 +44,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         profile: OperatorProfile,
         token: String,
     ) -> Result<Enrolled, ClientError> {
-        if profile.version != PROFILE_VERSION {
-            return Err(ClientError::ProfileRefused("it is of another version"));
-        }
-        let anchor = Anchor::from_der(&profile.root.0)
-            .map_err(|_| ClientError::ProfileRefused("its root is not a certificate"))?;
+        let anchor = profile.anchor().map_err(ClientError::ProfileRefused)?;
         let id = profile.operator();
         let url = profile
             .license_servers
@@ -76,11 +66,22 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             &origin,
             (&known, reading),
         )?;
-        let (request, digest, response_key, nonce) = self.enrolment_request(&server, token)?;
+        let asking = (token, self.info.clone());
+        let (pending, request) =
+            PendingEnrolment::request(&server, EnrolmentRole::Device, asking, &self.keys, &mut self.rng)
+                .map_err(|error| ClientError::Message {
+                    what: "the enrolment request",
+                    error,
+                })?;
         let (body, round_trip) =
             operator::post(io, &server.enrolment_url, media_type::ENROLMENT_REQUEST, request).await?;
-        let (response, at) = self.verify_enrolment(io, &body, &anchor, &response_key, &digest, nonce)?;
-        let (chain, certificate, claims) = self.read_certificate(&response, &anchor, &digest, at)?;
+        let (response, at) = self.open_enrolment(io, &pending, &body, &anchor)?;
+        // V-053
+        let Certified {
+            chain,
+            certificate,
+            claims,
+        } = pending.certificate(&response, &anchor, &self.keys, at)?;
 
         let enrolled = Enrolled {
             operator: id,
@@ -112,119 +113,31 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         Ok(enrolled)
     }
 
-    fn enrolment_request(
-        &mut self,
-        server: &Server,
-        token: String,
-    ) -> Result<(Vec<u8>, Digest, Secret<32>, Nonce), ClientError> {
-        let nonce = Nonce::random(&mut self.rng);
-        let response_key = Secret::random(&mut self.rng);
-        let body = EnrolmentRequest {
-            version: PROTOCOL_VERSION,
-            recipient: server.recipient,
-            nonce,
-            response_key: response_key.duplicate(),
-            public_key: Bytes(self.keys.signer().public_key().to_spki_der()?),
-            sealing_keys: self.keys.sealing_keys(),
-            token,
-            client: self.info.clone(),
-        };
-        let body = grease(&body.encode(), &mut self.rng)?;
-        let digest = Digest::new(keyward_crypto::kdf::sha256(&[&body]));
-        let making = |error| ClientError::Message {
-            what: "the enrolment request",
-            error,
-        };
-        let signed = signed::sign::<EnrolmentRequest>(&body, &[], &[], self.keys.signer()).map_err(making)?;
-        let context = EnrolmentRequest::CONTEXT;
-        let sealed = SealedRequest::seal(
-            context,
-            server.suite,
-            server.recipient,
-            &server.public_key,
-            &signed,
-            &mut self.rng,
-        )
-        .map_err(making)?;
-        Ok((sealed.encode(), digest, response_key, nonce))
-    }
-
     /// The response's checks, and the time its signer was judged at.
-    fn verify_enrolment(
+    fn open_enrolment(
         &self,
         io: &Io,
+        pending: &PendingEnrolment,
         answer: &[u8],
         anchor: &Anchor,
-        response_key: &Secret<32>,
-        request: &Digest,
-        nonce: Nonce,
     ) -> Result<(EnrolmentResponse, Timestamp), ClientError> {
-        let refused = |error| ClientError::Message {
-            what: "the enrolment response",
-            error,
-        };
         let clock = self.store.head().clock;
         let moment = self.moment(io);
         // At the stated time as well: a signer cannot state a time beyond its own end.
-        let at = |stated| {
-            clock::judge_at(&clock, moment, stated)
-                .into_iter()
-                .chain([stated])
-                .collect()
+        let times = |stated| {
+            let now = clock::judge_at(&clock, moment, stated);
+            now.into_iter().chain([stated]).collect()
         };
-        let opened = SealedResponse::decode(answer)?
-            .open(EnrolmentResponse::CONTEXT, response_key, request)
-            .map_err(refused)?;
-        let response = Unverified::<EnrolmentResponse>::parse(opened.expose())
-            .and_then(|message| message.verify(anchor, Role::LicenseServer, |body| at(body.server_time)))
-            .map_err(refused)?
-            .into_body();
-        if response.request != *request || response.nonce != nonce {
-            return Err(ClientError::ResponseMismatch(
-                "it answers another enrolment request",
-            ));
-        }
+        let response = pending.open(answer, anchor, times).map_err(|error| match error {
+            ResponseError::OtherRequest => {
+                ClientError::ResponseMismatch("it answers another enrolment request")
+            }
+            ResponseError::Message(error) => ClientError::Message {
+                what: "the enrolment response",
+                error,
+            },
+        })?;
         let at = operator::judge_at(&clock, moment, response.server_time)?;
         Ok((response, at))
-    }
-
-    /// V-053: opens the certificate chain and checks that it is this device's.
-    fn read_certificate(
-        &self,
-        response: &EnrolmentResponse,
-        anchor: &Anchor,
-        request: &Digest,
-        at: Timestamp,
-    ) -> Result<(Vec<Vec<u8>>, Certificate, Claims), ClientError> {
-        let refused = ClientError::CertificateRefused;
-        if response.shares.len() != self.keys.sealing_keys().len() {
-            return Err(refused("it has not one share for each sealing key"));
-        }
-        let shares = response
-            .shares
-            .iter()
-            .map(|share| {
-                let suite =
-                    Suite::from_number(share.suite).ok_or(refused("a share is of an unknown suite"))?;
-                let info = binding(SHARE_CONTEXT, suite, request);
-                self.keys
-                    .open(suite, &info, &share.encapsulated.0, &share.ciphertext.0)
-                    .map_err(|_| refused("a share does not open under this device's keys"))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let chain = open_chain(&response.chain, &shares, request)
-            .map_err(|_| refused("the chain does not open under this device's keys"))?;
-        let certificate = anchor
-            .verify_chain(&chain, Role::Device, at)
-            .map_err(|_| refused("its chain does not lead to the operator's root"))?;
-        let claims = Claims::of(&certificate).map_err(|_| refused("it has no claims"))?;
-        if certificate.public_key() != self.keys.signer().public_key() {
-            return Err(refused("it names another signing key"));
-        }
-        let certified: &[SealingKey] = claims.sealing_keys.as_deref().unwrap_or_default();
-        if certified != self.keys.sealing_keys() {
-            return Err(refused("it names other sealing keys"));
-        }
-        Ok((chain, certificate, claims))
     }
 }

@@ -3,9 +3,19 @@
 use keyward_content::header::HeaderError;
 use keyward_crypto::{ChainFault, CryptoError};
 use keyward_license::{
-    codec::DecodeError, error_code::Problem, ids::Kid, response::Denial, signed::MessageError,
+    carrier::Declined,
+    codec::DecodeError,
+    discovery::DiscoveryError,
+    enrolment::applicant::CertificateFault,
+    error_code::Problem,
+    ids::Kid,
+    operator_profile::{ProfileFault, UrlFault},
+    response::Denial,
+    signed::MessageError,
     usage_rules::Refusal,
 };
+
+pub use keyward_license::carrier::one_line;
 
 /// An error of the client component.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +23,7 @@ use keyward_license::{
 pub enum ClientError {
     // What the user or operator can mend.
     /// No operator profile covers this license server URL.
-    #[error("no enrolled operator has the license server {}", OneLine(url))]
+    #[error("no enrolled operator has the license server {}", one_line(url))]
     UnknownOperator {
         /// The URL, from the content header or the caller.
         url: String,
@@ -22,19 +32,19 @@ pub enum ClientError {
     #[error("{0}")]
     OperatorNotNamed(&'static str),
     /// A license server URL that must not be called.
-    #[error("the license server URL {} is refused: {why}", OneLine(url))]
+    #[error("the license server URL {} is refused: {why}", one_line(url))]
     UrlRefused {
         /// The URL.
         url: String,
         /// Why.
-        why: &'static str,
+        why: UrlFault,
     },
     /// The content names no license server and the caller named none.
     #[error("the content names no license server")]
     NoLicenseServer,
     /// The operator profile is of another version or names no root certificate.
     #[error("the operator profile is refused: {0}")]
-    ProfileRefused(&'static str),
+    ProfileRefused(ProfileFault),
     /// The content header is malformed.
     #[error(transparent)]
     ContentHeader(#[from] HeaderError),
@@ -55,7 +65,7 @@ pub enum ClientError {
         refusal: Refusal,
     },
     /// The license server denied a license.
-    #[error("the license server denied a license for key {kid}: {}", OneLine(&denial.sentence))]
+    #[error("the license server denied a license for key {kid}: {}", one_line(&denial.sentence))]
     Denied {
         /// Key id.
         kid: Kid,
@@ -65,7 +75,7 @@ pub enum ClientError {
 
     // What the other side did wrong.
     /// The server answered with a problem document.
-    #[error("the license server refused: {} ({})", OneLine(&.0.detail), OneLine(&.0.name))]
+    #[error("the license server refused: {} ({})", one_line(&.0.detail), one_line(&.0.name))]
     ServerRefused(Problem),
     /// The server answered with something that is neither an answer nor a problem document.
     #[error("the license server answered with HTTP status {status} and no message of the protocol")]
@@ -103,7 +113,7 @@ pub enum ClientError {
     },
     /// V-053: the certificate is not one for this device.
     #[error("the device certificate was refused: {0}")]
-    CertificateRefused(&'static str),
+    CertificateRefused(#[from] CertificateFault),
     /// V-060, V-061, V-062: the discovery document is not one of this operator, or not in use.
     #[error("the discovery document was refused: {0}")]
     DiscoveryRefused(&'static str),
@@ -164,6 +174,27 @@ pub enum LicenseFault {
     Removed,
 }
 
+impl From<Declined> for ClientError {
+    fn from(declined: Declined) -> Self {
+        match declined {
+            Declined::Refused(problem) => Self::ServerRefused(problem),
+            Declined::NotAnAnswer { status } => Self::NotAnAnswer { status },
+        }
+    }
+}
+
+impl From<DiscoveryError> for ClientError {
+    fn from(error: DiscoveryError) -> Self {
+        match error {
+            DiscoveryError::Refused(why) => Self::DiscoveryRefused(why),
+            DiscoveryError::Message(error) => Self::Message {
+                what: "the discovery document",
+                error,
+            },
+        }
+    }
+}
+
 impl ClientError {
     /// What to do next, for people.
     #[must_use]
@@ -217,30 +248,5 @@ impl ClientError {
                 "this is a fault of the program; please report it with the message above"
             }
         }
-    }
-}
-
-/// Text that somebody else wrote, made fit for one line of a message: nothing in it ends the line, moves
-/// the cursor, reverses the text or goes on without end.
-struct OneLine<'a>(&'a str);
-
-/// Text of another party as one line of a message, see [`ClientError::Denied`].
-#[must_use]
-pub fn one_line(text: &str) -> impl core::fmt::Display + '_ {
-    OneLine(text)
-}
-
-/// Longest such text, in characters.
-const LONGEST_TEXT: usize = 300;
-
-impl core::fmt::Display for OneLine<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let separates =
-            |c| matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        let plain = |c: char| if c.is_control() || separates(c) { ' ' } else { c };
-        self.0
-            .chars()
-            .take(LONGEST_TEXT)
-            .try_for_each(|c| core::fmt::Write::write_char(f, plain(c)))
     }
 }

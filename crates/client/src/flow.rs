@@ -14,6 +14,7 @@ use core::{
 };
 use std::rc::Rc;
 
+pub use keyward_license::carrier::{Answer, MAX_ANSWER, Outgoing};
 use keyward_license::time::Timestamp;
 
 use crate::{
@@ -44,29 +45,6 @@ pub enum Reply {
     /// The other side's answer.
     Answer(Answer),
 }
-
-/// Bytes for a license server, over HTTP or any other carrier.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outgoing {
-    /// Where to: an absolute URL that the operator profile permits.
-    pub url: String,
-    /// Media type of the body; `None` with an empty body means GET.
-    pub content_type: Option<&'static str>,
-    /// The body.
-    pub body: Vec<u8>,
-}
-
-/// What came back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// HTTP status, or 200 from a carrier that has none.
-    pub status: u16,
-    /// The body. Hosts cut off answers beyond [`MAX_ANSWER`] and report that as a failure of theirs.
-    pub body: Vec<u8>,
-}
-
-/// Largest answer a host passes on, in bytes.
-pub const MAX_ANSWER: usize = 8 * 1024 * 1024;
 
 /// The time as the host reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

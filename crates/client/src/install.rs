@@ -6,7 +6,7 @@ use keyward_crypto::x509::Role;
 use keyward_license::{
     codec::{Bytes, Wire},
     envelope::SealedResponse,
-    ids::{Kid, LicenseId},
+    ids::{Kid, LicenseId, Nonce},
     license::{License, LicenseKind},
     response::{Denial, LicenseResponse, MAX_RESULTS, Outcome},
     signed::{MessageError, SignedBody, Unverified},
@@ -45,6 +45,15 @@ pub enum AcquiredKey {
     Denied(Denial),
 }
 
+/// The exchange that an answer came back on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exchange {
+    /// Nonce of the request that was sent.
+    pub(crate) nonce: Nonce,
+    /// From sending to the answer, in milliseconds of a clock that never steps.
+    pub(crate) round_trip: u64,
+}
+
 /// A license that passed every check of installation.
 struct Accepted {
     kid: Kid,
@@ -54,16 +63,22 @@ struct Accepted {
 }
 
 impl<K: KeyStore, R: CryptoRng> Client<K, R> {
-    /// Steps 9 and 10 of the main job. `round_trip` as in [`clock::adopt`].
+    /// Steps 9 and 10 of the main job. `exchange` is `None` for a response that was carried by other means.
     pub(crate) async fn run_install(
         &mut self,
         io: &Io,
         response: &[u8],
-        round_trip: Option<u64>,
+        exchange: Option<Exchange>,
     ) -> Result<Acquired, ClientError> {
+        let round_trip = exchange.map(|exchange| exchange.round_trip);
         let mut table = self.store.pending(io).await?;
         // V-010, V-011: only the request's maker and its server know the key that opens the response.
         let (pending, opened) = take_matching(&mut table, response)?;
+        // V-012: an answer that somebody kept would state an old time, and have the short round trip of a
+        // request made today.
+        if exchange.is_some_and(|exchange| exchange.nonce != pending.nonce) {
+            return Err(ClientError::ResponseMismatch("it answers an earlier request"));
+        }
         let outcome = self.check_response(io, &pending, opened.expose()).await;
         let mut writes = vec![if table.0.is_empty() {
             Write::Delete(self.store.pending_key()?)

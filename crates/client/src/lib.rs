@@ -8,6 +8,7 @@
 //!   acquire   a license request, sealed to the server        ── Send ──►  host: HTTP, file
 //!   install   every check on response and license
 //!   enforce   the usage rules; releases a key
+//!   decrypt   released keys, for the samples of media
 //!   clock     the highest time already seen
 //!   store     sealed, authenticated records                  ── Get, Commit ──►  host: database
 //!   device    the device's keys, behind a trait
@@ -48,6 +49,7 @@
 
 pub mod acquire;
 mod clock;
+pub mod decrypt;
 pub mod device;
 pub mod enforce;
 pub mod enrol;

@@ -23,6 +23,9 @@ pub enum Acquisition {
 }
 
 /// Content that was opened.
+///
+/// A protected file is unlocked with it ([`Opened::unlock`]); for protected media it is the
+/// [`KeyRing`](keyward_content::media::KeyRing).
 #[derive(Debug)]
 pub struct Opened {
     /// The released keys, one for each key id that was asked for, in that order.

@@ -7,7 +7,7 @@
 
 pub mod gate;
 
-use minicbor::{Decoder, Encoder};
+use minicbor::{Decoder, Encoder, data::Type};
 
 pub use gate::GateError;
 
@@ -217,6 +217,17 @@ impl<'a> Reader<'a> {
             position,
         };
         self.expect("a map", |d| d.map())?.ok_or(wrong)
+    }
+
+    /// A text string, or `None` for any other value, which is skipped.
+    ///
+    /// # Errors
+    /// [`DecodeError::WrongType`].
+    pub fn text_or_skip(&mut self) -> Result<Option<&'a str>, DecodeError> {
+        match self.expect("a value", |d| d.datatype())? {
+            Type::String => self.text().map(Some),
+            _ => self.expect("a value", Decoder::skip).map(|()| None),
+        }
     }
 
     /// Skips the value of an unknown `key` if it is optional.

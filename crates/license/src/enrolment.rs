@@ -1,22 +1,26 @@
-//! Enrolment: a device proves its keys and gets its certificate.
+//! Enrolment: a device or a packager proves its keys and gets its certificate.
 //!
-//! The request is signed by the device key that it names, so it proves possession of that key. The
+//! The request is signed by the key that it names, so it proves possession of that key. The
 //! answer proves possession of the sealing keys: the certificate chain is encrypted under a key made
-//! of one share per sealing key, each share sealed to that key, so that only a device that holds all
-//! of them can read its certificate.
+//! of one share per sealing key, each share sealed to that key, so that only a party that holds all
+//! of them can read its certificate. [`applicant`] is the side that asks.
+
+pub mod applicant;
 
 use keyward_crypto::{
     CryptoError, Secret, SecretBytes, aead,
     hpke::{self, Suite},
     kdf::hkdf_sha256,
+    x509::Role,
 };
 use rand_core::CryptoRng;
 
 use crate::{
-    cbor_map,
+    cbor_enum, cbor_map,
     certificate::SealingKey,
     codec::{Bytes, DecodeError, Wire},
     envelope::binding,
+    exchange::Response,
     ids::{Digest, Nonce},
     request::ClientInfo,
     signed::{MessageError, SignedBody},
@@ -48,6 +52,29 @@ cbor_map! {
         [7] token: String,
         /// The client program.
         [8] client: ClientInfo,
+        /// What the certificate is to be for. The token must be for the same.
+        [9] role: EnrolmentRole,
+    }
+}
+
+cbor_enum! {
+    /// What a party enrols as, by the number of the role.
+    pub enum EnrolmentRole = "enrolment role" {
+        /// Requests and keeps licenses.
+        Device = 1,
+        /// Asks for packaging data.
+        Packager = 11,
+    }
+}
+
+impl EnrolmentRole {
+    /// The role that the certificate names.
+    #[must_use]
+    pub const fn role(self) -> Role {
+        match self {
+            Self::Device => Role::Device,
+            Self::Packager => Role::Packager,
+        }
     }
 }
 
@@ -62,6 +89,7 @@ impl core::fmt::Debug for EnrolmentRequest {
         f.debug_struct("EnrolmentRequest")
             .field("nonce", &self.nonce)
             .field("client", &self.client)
+            .field("role", &self.role)
             .finish_non_exhaustive()
     }
 }
@@ -127,6 +155,20 @@ cbor_map! {
         [5] chain: Bytes,
         /// The server's time.
         [6] server_time: Timestamp,
+    }
+}
+
+impl Response for EnrolmentResponse {
+    fn request(&self) -> &Digest {
+        &self.request
+    }
+
+    fn nonce(&self) -> &Nonce {
+        &self.nonce
+    }
+
+    fn server_time(&self) -> Timestamp {
+        self.server_time
     }
 }
 

@@ -86,17 +86,19 @@ error_codes! {
     /// A signature does not verify.
     BadSignature = 201, "bad-signature", 403, Client, "make a new request with the enrolled key";
     /// A certificate chain was refused.
-    CertificateRefused = 202, "certificate-refused", 403, Client, "enrol the device again";
-    /// The device is not enrolled with this operator.
-    DeviceUnknown = 203, "device-unknown", 403, Client, "enrol the device";
-    /// The device was revoked.
+    CertificateRefused = 202, "certificate-refused", 403, Client, "enrol again, in the right role";
+    /// The device or packager is not enrolled with this operator.
+    DeviceUnknown = 203, "device-unknown", 403, Client, "enrol first";
+    /// The device or packager was revoked.
     DeviceRevoked = 204, "device-revoked", 403, Client, "ask the operator";
-    /// The nonce was used by another request of the device.
+    /// The nonce was used by another request of the device or packager.
     NonceReused = 205, "nonce-reused", 409, Client, "make a new request";
     /// The client's store went back to an earlier state.
     StoreRolledBack = 206, "store-rolled-back", 403, Client, "ask the operator to accept the restored store";
     /// The credential for the administration is missing or wrong.
     Unauthorized = 207, "unauthorized", 401, Client, "send the admin token as a bearer token";
+    /// The credential that names the service is missing or wrong.
+    ServiceRefused = 208, "service-refused", 401, Client, "ask through a proxy of the operator";
     /// The account may not have this key.
     NotEntitled = 301, "not-entitled", 403, Account, "obtain the right to this content";
     /// The operator does not know this key id.
@@ -107,7 +109,7 @@ error_codes! {
     ClientLacksCapability = 304, "client-lacks-capability", 403, Client, "update the client";
     /// The request asked for time and lists alone.
     NoLicenseRequested = 305, "no-license-requested", 200, Client, "ask again with licenses requested";
-    /// The enrolment token is not known, was used by another device, or has expired.
+    /// The enrolment token is not known, was used by another device, is for another role, or has expired.
     TokenRefused = 401, "token-refused", 403, Account, "ask the operator for a new enrolment token";
     /// A key in the enrolment request was refused.
     KeyRefused = 402, "key-refused", 400, Client, "make new device keys";
@@ -115,6 +117,18 @@ error_codes! {
     Internal = 501, "internal", 500, Server, "try again later";
     /// The server is stopping or has too much to do.
     Busy = 502, "busy", 503, Server, "try again later";
+    /// The server does not make what the packaging request asks for.
+    PackagingUnsupported = 601, "packaging-unsupported", 400, Client, "ask for tracks of one key type and no crypto periods";
+    /// The license server behind the proxy cannot be reached.
+    UpstreamUnreachable = 701, "upstream-unreachable", 502, Server, "try again later";
+    /// The license server behind the proxy did not answer in time.
+    UpstreamTimeout = 702, "upstream-timeout", 504, Server, "try again later";
+    /// The license server does not accept the proxy's credential.
+    UpstreamRefuses = 703, "upstream-refuses", 502, Server, "tell who runs the proxy";
+    /// The license server's answer is larger than the proxy passes on.
+    UpstreamTooLarge = 704, "upstream-too-large", 502, Server, "ask for fewer keys at a time";
+    /// The license server's answer is no message of the protocol.
+    UpstreamNotAnAnswer = 705, "upstream-not-an-answer", 502, Server, "tell who runs the proxy";
 }
 
 /// An error outside a signed answer: Concise Problem Details (RFC 9290) in deterministic CBOR.

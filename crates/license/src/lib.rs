@@ -9,7 +9,10 @@
 //!  response     LicenseResponse        license server -> device
 //!  license      LicenseBody, License   stored, forwarded, judged   spec/license.md
 //!  enrolment    a device's certificate
+//!  packaging    key ids, keys and content header for a packager
 //!  discovery    where a server answers and whom to seal to
+//!  exchange     the asking side: seal a request, hold its answer against it
+//!  party        the keys of whoever is enrolled; carrier: what is sent and what comes back
 //!  usage_rules  evaluate(license, host, action): one pure function spec/rules.md
 //!  operator_profile  what a client is configured with to trust an operator
 //!  error_code   the numbered errors of the wire                    spec/errors.md
@@ -26,15 +29,19 @@
 //! assert_eq!(Nonce::new([0xab; 16]).to_string(), "abababababababababababababababab");
 //! ```
 
+pub mod carrier;
 pub mod certificate;
 pub mod codec;
 pub mod discovery;
 pub mod enrolment;
 pub mod envelope;
 pub mod error_code;
+pub mod exchange;
 pub mod ids;
 pub mod license;
 pub mod operator_profile;
+pub mod packaging;
+pub mod party;
 pub mod request;
 pub mod response;
 pub mod signed;

@@ -196,6 +196,11 @@ impl<T: SignedBody> Unverified<T> {
         })
     }
 
+    /// V-005: the body's bytes, of which nothing else is checked.
+    pub(crate) fn unverified_body(&self) -> Result<Vec<u8>, MessageError> {
+        split_payload(self.message.unverified_payload(), T::ATTACHMENTS).map(|(body, _)| body)
+    }
+
     fn open(self, key: &PublicKey) -> Result<(T, Vec<u8>, Vec<Bytes>), MessageError> {
         let payload = self
             .message
@@ -254,18 +259,24 @@ impl<T> Verified<T> {
 }
 
 fn read_payload<T: SignedBody>(payload: &[u8]) -> Result<(T, Vec<u8>, Vec<Bytes>), MessageError> {
+    let (body_bytes, attachments) = split_payload(payload, T::ATTACHMENTS)?;
+    Ok((T::decode(&body_bytes)?, body_bytes, attachments))
+}
+
+/// The body of a payload, of this version of the protocol, and what stands behind it.
+fn split_payload(payload: &[u8], expected: usize) -> Result<(Vec<u8>, Vec<Bytes>), MessageError> {
     let mut items = Vec::<Bytes>::decode(payload)?.into_iter();
     let body_bytes = items
         .next()
         .ok_or(DecodeError::Invalid("the payload has no body"))?
         .0;
     let attachments: Vec<Bytes> = items.collect();
-    if attachments.len() != T::ATTACHMENTS {
+    if attachments.len() != expected {
         return Err(DecodeError::Invalid("the payload has the wrong number of items").into());
     }
     // V-005 before anything else of the body: another version may have other critical keys.
     match version(&body_bytes)? {
-        PROTOCOL_VERSION => Ok((T::decode(&body_bytes)?, body_bytes, attachments)),
+        PROTOCOL_VERSION => Ok((body_bytes, attachments)),
         other => Err(MessageError::UnsupportedVersion(other)),
     }
 }

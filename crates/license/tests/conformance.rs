@@ -9,6 +9,7 @@ use keyward_license::{
     discovery::{Discovery, WELL_KNOWN_PATH, media_type},
     enrolment::{EnrolmentRequest, EnrolmentResponse, SHARE_CONTEXT},
     license::{KEY_CONTEXT, LicenseBody, LicenseKind},
+    packaging::{KEYS_CONTEXT, MAX_CONTENT_ID, MAX_LABEL, MAX_TRACKS, PackagingRequest, PackagingResponse},
     request::{LicenseRequest, MAX_CLIENT_TEXT, MAX_CUSTOM_DATA, MAX_HEADERS, MAX_KIDS, MAX_TOKEN},
     response::{LicenseResponse, MAX_RESULTS},
     signed::SignedBody,
@@ -31,12 +32,14 @@ fn media_types_and_context_strings() {
         row::<EnrolmentRequest>("enrolment request"),
         row::<EnrolmentResponse>("enrolment response"),
         row::<Discovery>("discovery document"),
+        row::<PackagingRequest>("packaging request"),
+        row::<PackagingResponse>("packaging response"),
     ];
     assert_eq!(
         table(OVERVIEW, "| message | media type in `typ` | context string |"),
         rows
     );
-    for context in [KEY_CONTEXT, SHARE_CONTEXT] {
+    for context in [KEY_CONTEXT, SHARE_CONTEXT, KEYS_CONTEXT] {
         assert!(OVERVIEW.contains(&format!("`{context}`")), "{context}");
     }
     let http = [
@@ -50,6 +53,11 @@ fn media_types_and_context_strings() {
             "| `POST` enrolment path | `{}` | `{}` |",
             media_type::ENROLMENT_REQUEST,
             media_type::ENROLMENT_RESPONSE
+        ),
+        format!(
+            "| `POST` packaging path | `{}` | `{}` |",
+            media_type::PACKAGING_REQUEST,
+            media_type::PACKAGING_RESPONSE
         ),
     ];
     assert_eq!(table(PROTOCOL, "| request | body | answer |"), http);
@@ -65,8 +73,11 @@ fn no_string_serves_two_messages() {
         EnrolmentRequest::CONTEXT,
         EnrolmentResponse::CONTEXT,
         Discovery::CONTEXT,
+        PackagingRequest::CONTEXT,
+        PackagingResponse::CONTEXT,
         KEY_CONTEXT,
         SHARE_CONTEXT,
+        KEYS_CONTEXT,
     ];
     let distinct: std::collections::BTreeSet<_> = contexts.iter().collect();
     assert_eq!(distinct.len(), contexts.len());
@@ -146,6 +157,10 @@ fn limits() {
          {MAX_CUSTOM_DATA} bytes of custom data,\n{MAX_CLIENT_TEXT} bytes for each text about the client; {MAX_RESULTS} results."
     );
     assert!(PROTOCOL.contains(&limits), "{limits}");
+    let packaging = format!(
+        "Limits: {MAX_CONTENT_ID} bytes of content id, at least one; {MAX_TRACKS} tracks, at least one, each label once; {MAX_LABEL} bytes of label"
+    );
+    assert!(PROTOCOL.contains(&packaging), "{packaging}");
     for limit in [
         format!("[ 0*{MAX_KIDS} kid ]"),
         format!("[ 0*{MAX_HEADERS} bstr ]"),
@@ -153,6 +168,9 @@ fn limits() {
         format!("tstr .size (0..{MAX_TOKEN})"),
         format!("bstr .size (0..{MAX_CUSTOM_DATA})"),
         format!("tstr .size (0..{MAX_CLIENT_TEXT})"),
+        format!("tstr .size (1..{MAX_CONTENT_ID})"),
+        format!("tstr .size (1..{MAX_LABEL})"),
+        format!("[ 1*{MAX_TRACKS} wanted-track ]"),
         format!("optional-key = uint .ge {FIRST_OPTIONAL_KEY}"),
     ] {
         assert!(CDDL.contains(&limit), "{limit}");

@@ -26,8 +26,9 @@ use keyward_license::{
     envelope::{SealedRequest, SealedResponse, binding},
     error_code::Problem,
     ids::{Digest, Kid},
-    license::{License, LicenseKeys},
+    license::{KeyType, License, LicenseKeys, SealedKey},
     operator_profile::OperatorProfile,
+    packaging::{PackagingKeys, PackagingRequest, PackagingResponse, WantedTrack, key_binding},
     request::LicenseRequest,
     response::{LicenseResponse, Outcome},
     signed::{MessageError, SignedBody, Unverified},
@@ -54,7 +55,7 @@ fn every_vector_gets_its_verdict() {
         ran.insert((vector.message_type, vector.verdict == Verdict::Valid));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert_eq!(ran.len(), 16, "every message type has valid and invalid cases");
+    assert_eq!(ran.len(), 20, "every message type has valid and invalid cases");
 }
 
 /// What is wrong with the answer to a vector, if anything.
@@ -85,6 +86,8 @@ fn judge(vector: &Vector) -> Answer {
         MessageType::LicenseResponse => license_response(vector, &message),
         MessageType::EnrolmentRequest => enrolment_request(vector, &message),
         MessageType::EnrolmentResponse => enrolment_response(vector, &message),
+        MessageType::PackagingRequest => packaging_request(vector, &message),
+        MessageType::PackagingResponse => packaging_response(vector, &message),
         MessageType::Discovery => discovery(vector, &message),
         MessageType::OperatorProfile => operator_profile(&message),
         MessageType::Problem => problem(&message),
@@ -270,6 +273,7 @@ fn enrolment_request(vector: &Vector, message: &[u8]) -> Answer {
     Ok(vec![
         ("public-key", hex::encode(&body.public_key.0)),
         ("token", body.token.clone()),
+        ("role", body.role.number().to_string()),
         ("suites", suites.join(" ")),
     ])
 }
@@ -317,6 +321,97 @@ fn read_certificate(vector: &Vector, body: &EnrolmentResponse) -> Option<Certifi
     names_own.then_some(leaf)
 }
 
+fn packaging_request(vector: &Vector, message: &[u8]) -> Answer {
+    let certificate = Certificate::parse(&input(vector, "certificate")).unwrap();
+    let opened = open_request(vector, message, PackagingRequest::CONTEXT)?;
+    let parsed = Unverified::<PackagingRequest>::parse(&opened).map_err(rule)?;
+    // V-070
+    let verified = parsed
+        .verify(&anchor(vector), Role::Packager, |_| vec![now(vector)])
+        .map_err(|error| signer_rule("V-070", error))?;
+    let body = verified.body();
+    // V-040
+    if body.recipient != certificate_digest(&certificate) {
+        return Err(Refused(
+            "V-040",
+            "the body names another certificate than the envelope".into(),
+        ));
+    }
+    body.check_bounds().map_err(form)?;
+    // V-073
+    body.check_supported()
+        .map_err(|error| Refused("V-073", error.to_string()))?;
+    let tracks = body.tracks.iter();
+    let tracks: Vec<_> = tracks
+        .map(|track| format!("{}:{}", track.label, track.key_type.number()))
+        .collect();
+    Ok(vec![
+        (
+            "packager-id",
+            device_id(verified.signer().unwrap().public_key())
+                .unwrap()
+                .to_string(),
+        ),
+        ("nonce", body.nonce.to_string()),
+        ("content-id", body.content_id.clone()),
+        ("tracks", tracks.join(" ")),
+        ("content-header", body.content_header.to_string()),
+    ])
+}
+
+fn packaging_response(vector: &Vector, message: &[u8]) -> Answer {
+    let opened = open_response(vector, message, PackagingResponse::CONTEXT)?;
+    let parsed = Unverified::<PackagingResponse>::parse(&opened).map_err(rule)?;
+    // V-074
+    let verified = parsed
+        .verify(&anchor(vector), Role::LicenseServer, |body| {
+            vec![now(vector), body.server_time]
+        })
+        .map_err(|error| signer_rule("V-074", error))?;
+    let body = verified.body();
+    answers_request(vector, &body.request, body.nonce.as_bytes())?;
+    // V-075
+    let asked: Vec<_> = vector.inputs["request-tracks"]
+        .split(' ')
+        .map(|track| {
+            let (label, number) = track.split_once(':').unwrap();
+            WantedTrack {
+                label: label.to_owned(),
+                key_type: KeyType::from_number(number.parse().unwrap()).unwrap(),
+            }
+        })
+        .collect();
+    let tracks = |error: DecodeError| Refused("V-075", error.to_string());
+    body.check_tracks(&asked).map_err(tracks)?;
+    // V-076
+    let sealed = SealedKey::decode(&verified.attachments()[0].0).map_err(form)?;
+    let suite = Suite::from_number(sealed.suite).unwrap();
+    let clear = sealing_key(vector, "packager", suite)
+        .open(
+            &key_binding(suite, verified.body_bytes()),
+            &sealed.encapsulated.0,
+            &sealed.ciphertext.0,
+        )
+        .map_err(|_| Refused("V-076", String::new()))?;
+    let keys = PackagingKeys::decode(clear.expose()).map_err(form)?;
+    keys.check(body.tracks.len())
+        .map_err(|error| Refused("V-076", error.to_string()))?;
+    let learned: Vec<_> = body
+        .tracks
+        .iter()
+        .zip(&keys.keys)
+        .map(|(track, key)| format!("{}:{}:{}", track.label, track.kid, hex::encode(key.expose())))
+        .collect();
+    Ok(vec![
+        ("tracks", learned.join(" ")),
+        ("license-url", body.license_url.clone()),
+        (
+            "content-header",
+            hex::encode(&body.content_header.as_ref().unwrap().0),
+        ),
+    ])
+}
+
 fn discovery(vector: &Vector, message: &[u8]) -> Answer {
     let anchor = anchor(vector);
     let parsed = Unverified::<Discovery>::parse(message).map_err(rule)?;
@@ -344,6 +439,7 @@ fn discovery(vector: &Vector, message: &[u8]) -> Answer {
     Ok(vec![
         ("license-path", body.license_path.clone()),
         ("enrolment-path", body.enrolment_path.clone()),
+        ("packaging-path", body.packaging_path.clone().unwrap_or_default()),
         ("certificate-digest", certificate_digest(&recipient).to_string()),
     ])
 }

@@ -2,7 +2,13 @@
 
 use std::io;
 
-use keyward_content::{file::FileError, header::HeaderError};
+use keyward_content::{
+    file::FileError,
+    header::HeaderError,
+    isobmff::{BoxError, ScanError},
+};
+
+use crate::MediaError;
 
 /// Why nothing was packaged. No output is left behind.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +26,9 @@ pub enum PackagerError {
     /// An option breaks a rule of the container, or the input is too large for it.
     #[error("cannot protect the file: {0}")]
     File(#[from] FileError),
+    /// The input is media that cannot be protected sample by sample.
+    #[error(transparent)]
+    Media(#[from] MediaError),
 }
 
 impl PackagerError {
@@ -31,6 +40,23 @@ impl PackagerError {
             Self::Write(_) => "check that the output's folder exists and has room; nothing was left behind",
             Self::ContentHeader(_) => "URLs must be absolute, and custom attributes well-formed XML",
             Self::File(error) => error.hint(),
+            Self::Media(error) => error.hint(),
         }
+    }
+}
+
+impl From<ScanError> for PackagerError {
+    fn from(error: ScanError) -> Self {
+        match error {
+            ScanError::Io(error) => Self::Read(error),
+            ScanError::Box(error) => MediaError::Box(error).into(),
+            other => Self::Read(io::Error::other(other)),
+        }
+    }
+}
+
+impl From<BoxError> for PackagerError {
+    fn from(error: BoxError) -> Self {
+        MediaError::Box(error).into()
     }
 }

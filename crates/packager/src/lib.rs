@@ -2,17 +2,20 @@
 //!
 //! ```text
 //!   keys      where the content key comes from: seed, vault, or raw
+//!   identity  the packager's own keys and certificate
+//!   exchange  key ids, keys and content header, asked of a license server
 //!   protect   the flow for a file of any kind, step by step
-//!   pipeline  read, seal and write at the same time, in memory that does not grow
+//!   media     the flow for an MP4, whose samples are protected one by one
+//!   pipeline  read, encrypt and write at the same time, in memory that does not grow
 //!   sink      where the output goes: whole, or not at all
 //! ```
 //!
 //! The formats are those of `keyward-content`; this crate drives them. It works on [`std::io::Read`] and
 //! an [`OutputSink`]: paths, terminals and sockets belong to the program around it.
 //!
-//! What it refuses: options that break a rule of `spec/content.md`, and leaving half an output behind;
-//! an error at any point means that the sink is dropped without [`OutputSink::commit`]. It never learns
-//! who may use what it made.
+//! What it refuses: options that break a rule of `spec/content.md`, media that it cannot protect as a whole,
+//! and leaving half an output behind; an error at any point means that the sink is dropped without
+//! [`OutputSink::commit`]. It never learns who may use what it made.
 //!
 //! ```
 //! use keyward_content::file::LockedFile;
@@ -34,12 +37,22 @@
 //! ```
 
 pub mod error;
+pub mod exchange;
+pub mod identity;
 pub mod keys;
+pub mod media;
 mod pipeline;
 pub mod protect;
+mod seal;
 pub mod sink;
 
 pub use error::PackagerError;
 pub use keys::KeySource;
+pub use media::{
+    MediaOptions, ProtectedMedia, ProtectedTrack,
+    error::MediaError,
+    protect_media,
+    tracks::{TrackKey, TrackKind, TrackSelector},
+};
 pub use protect::{ProtectOptions, Protected, protect_file};
 pub use sink::{MemorySink, OutputSink};

@@ -9,7 +9,7 @@ use keyward_content::{
 use keyward_license::ids::Kid;
 use rand_core::CryptoRng;
 
-use crate::{KeySource, OutputSink, PackagerError, pipeline};
+use crate::{KeySource, OutputSink, PackagerError, seal};
 
 /// What to protect a file with.
 #[derive(Debug)]
@@ -115,7 +115,7 @@ pub fn protect_file<S: OutputSink>(
     output.write_all(sealer.prefix()).map_err(PackagerError::Write)?;
 
     // 5. The chunks, the last one marked as such.
-    let done = pipeline::run(input, &mut output, &sealer, positions, progress)?;
+    let done = seal::run(input, &mut output, &sealer, positions, progress)?;
 
     // 6. The output becomes visible.
     let sealed_len = done.sealed_len.saturating_add(sealer.prefix().len() as u64);

@@ -72,7 +72,7 @@ fn sizes_around_chunk_and_batch_borders_round_trip() {
 fn the_options_stand_in_the_file() {
     let seed = LicenseKeySeed::new(&[9; 30]).unwrap();
     let key = seed.derive(KID.as_bytes());
-    let mut options = ProtectOptions::new(KID, KeySource::Seed(seed));
+    let mut options = ProtectOptions::new(KID, KeySource::Seed(std::sync::Arc::new(seed)));
     options.license_url = Some("https://license.example/a?b=1&c=2".into());
     options.license_ui_url = Some("https://shop.example/".into());
     options.domain_service_id = Some([4; 16]);

@@ -4,6 +4,7 @@
 use keyward_crypto::{ContentKey, SecretBytes, kdf::equal_constant_time};
 use keyward_license::{
     certificate::SECURITY_LEVEL_SOFTWARE,
+    enrolment::EnrolmentRole,
     ids::{DeviceId, Kid},
     license::KeyType,
     time::Timestamp,
@@ -21,10 +22,12 @@ use crate::{
 /// What an enrolment token will be good for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenRequest {
-    /// The account of the device: 1 to 255 bytes.
+    /// The account of the device, or who runs the packager: 1 to 255 bytes.
     pub account: String,
+    /// What may enrol with the token.
+    pub role: EnrolmentRole,
     /// Security level of the device: 150, 2000 or 3000. Give 3000 only where it is known that hardware
-    /// protects the keys of the device that will use the token.
+    /// protects the keys of the device that will use the token. A packager's certificate states none.
     pub security_level: u64,
     /// Who made the device; up to 255 bytes.
     pub maker: String,
@@ -40,6 +43,7 @@ impl TokenRequest {
     pub fn new(account: impl Into<String>) -> Self {
         Self {
             account: account.into(),
+            role: EnrolmentRole::Device,
             security_level: SECURITY_LEVEL_SOFTWARE,
             maker: String::new(),
             model: String::new(),
@@ -70,6 +74,8 @@ pub struct Device {
     pub id: DeviceId,
     /// Its account.
     pub account: String,
+    /// What it is enrolled as: packagers stand in the same register.
+    pub role: EnrolmentRole,
     /// Its security level.
     pub security_level: u64,
     /// Who made it.
@@ -134,7 +140,7 @@ impl Server {
     /// Makes a single-use enrolment token.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`], or a failure of the database.
+    /// [`Error::OutOfRange`], [`Error::NoPackagerAuthority`], or a failure of the database.
     pub async fn create_enrolment_token(&self, request: TokenRequest) -> Result<Token, Error> {
         check_account(&request.account)?;
         if !is_security_level(request.security_level) {
@@ -155,11 +161,15 @@ impl Server {
                 expected: "1 to 31536000 seconds",
             });
         }
+        if request.role == EnrolmentRole::Packager && self.inner().identity().packager_authority.is_none() {
+            return Err(Error::NoPackagerAuthority);
+        }
         let now = self.inner().clock.now();
         let token = Token::generate(&mut rng());
         let row = NewToken {
             hash: token.hash(),
             account: request.account,
+            role: request.role,
             profile: DeviceProfile {
                 security_level: request.security_level,
                 maker: request.maker,
@@ -331,6 +341,7 @@ impl Server {
         let devices = self.store().devices().await?.into_iter().map(|row| Device {
             id: row.id,
             account: row.account,
+            role: row.role,
             security_level: row.profile.security_level,
             maker: row.profile.maker,
             model: row.profile.model,
@@ -436,6 +447,23 @@ fn check_account(account: &str) -> Result<(), Error> {
             expected: "1 to 255 bytes",
         })
     }
+}
+
+/// The name of a role in the database and in JSON.
+#[must_use]
+pub const fn role_name(role: EnrolmentRole) -> &'static str {
+    match role {
+        EnrolmentRole::Device => "device",
+        EnrolmentRole::Packager => "packager",
+    }
+}
+
+/// The role of a name.
+#[must_use]
+pub fn role_from_name(name: &str) -> Option<EnrolmentRole> {
+    [EnrolmentRole::Device, EnrolmentRole::Packager]
+        .into_iter()
+        .find(|role| role_name(*role) == name)
 }
 
 const MAX_TEXT: usize = 255;

@@ -1,4 +1,4 @@
-//! Who sends this? Opening requests, verifying devices.
+//! Who sends this? Opening requests, verifying devices and packagers.
 
 use keyward_crypto::{
     CryptoError, SecretBytes,
@@ -10,8 +10,9 @@ use keyward_license::{
     codec::Wire,
     envelope::SealedRequest,
     ids::{DeviceId, Digest},
+    packaging::PackagingRequest,
     request::{LicenseRequest, StoreState},
-    signed::{ChainVerifier, SignedBody, Unverified, Verified},
+    signed::{ChainVerifier, MessageError, SignedBody, Unverified, Verified},
     time::Timestamp,
 };
 use moka::sync::Cache;
@@ -38,6 +39,15 @@ pub(crate) struct Authenticated {
     /// What the enrolment says.
     pub(crate) enrolled_level: u64,
     pub(crate) account: i64,
+    /// Set if the same request was answered before.
+    pub(crate) answered: Option<Vec<u8>>,
+}
+
+/// A packaging request whose packager is known and may ask.
+pub(crate) struct AuthenticatedPackager {
+    pub(crate) request: Verified<PackagingRequest>,
+    pub(crate) packager: DeviceId,
+    pub(crate) claims: Claims,
     /// Set if the same request was answered before.
     pub(crate) answered: Option<Vec<u8>>,
 }
@@ -123,6 +133,59 @@ pub(crate) async fn authenticate(
         security_level,
         enrolled_level: row.security_level,
         account: row.account,
+        answered,
+    })
+}
+
+/// V-001 to V-005 and V-070: the packager's signature and its chain, now.
+pub(crate) fn verify_packager(
+    identity: &Identity,
+    chains: &ChainCache,
+    opened: &Opened,
+    now: Timestamp,
+) -> Result<Verified<PackagingRequest>, Refusal> {
+    let verifier = CachedVerifier {
+        anchor: &identity.anchor,
+        cache: chains,
+    };
+    let request = Unverified::<PackagingRequest>::parse(opened.message.expose())?
+        .verify(&verifier, Role::Packager, |_| vec![now])
+        .map_err(|error| match error {
+            MessageError::Signer(fault) => Refusal::PackagerCertificate(fault),
+            other => other.into(),
+        })?;
+    same_recipient(opened, &request.body().recipient)?;
+    request.body().check_bounds()?;
+    Ok(request)
+}
+
+/// V-071, V-072: the packager is enrolled, its nonce is fresh. The same is judged again when the answer is
+/// recorded; here it saves the work.
+pub(crate) async fn authenticate_packager(
+    store: &Store,
+    request: Verified<PackagingRequest>,
+) -> Result<AuthenticatedPackager, Refusal> {
+    let signer = request.signer().ok_or(Refusal::PackagerUnknown)?;
+    let claims = Claims::of(signer).map_err(Refusal::PackagerClaims)?;
+    let packager = device_id(signer.public_key()).map_err(Refusal::PackagerCertificate)?;
+    // V-071
+    let row = store
+        .packager(&packager, &request.body().nonce)
+        .await?
+        .ok_or(Refusal::PackagerUnknown)?;
+    if row.revoked {
+        return Err(Refusal::PackagerRevoked);
+    }
+    // V-072
+    let answered = match row.answered {
+        Some(answered) if answered.request == request.digest() => answered.answer,
+        Some(_) => return Err(Refusal::PackagerNonceReused),
+        None => None,
+    };
+    Ok(AuthenticatedPackager {
+        request,
+        packager,
+        claims,
         answered,
     })
 }

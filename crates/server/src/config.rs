@@ -19,6 +19,8 @@ pub struct Config {
     pub name: String,
     /// Origin under which devices reach the server, without a slash at its end.
     pub public_url: String,
+    /// Origins of proxies under which devices reach the server as well, without a slash at their ends.
+    pub proxy_urls: Vec<String>,
     /// Address of the license server.
     pub listen: SocketAddr,
     /// Address of the administration interface.
@@ -29,6 +31,10 @@ pub struct Config {
     pub limits: Limits,
     /// How long what the server signs is valid.
     pub lifetimes: Lifetimes,
+    /// What packagers are given.
+    pub packaging: Packaging,
+    /// Who may carry requests.
+    pub services: Services,
     /// How the database is used.
     pub database: Database,
 }
@@ -52,6 +58,13 @@ pub struct Limits {
     pub shutdown: Duration,
 }
 
+impl Default for Limits {
+    /// As the sample documents them.
+    fn default() -> Self {
+        LimitsFile::default().limits()
+    }
+}
+
 /// How long what the server signs is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetimes {
@@ -59,6 +72,29 @@ pub struct Lifetimes {
     pub device_certificate: u64,
     /// Discovery documents, in seconds.
     pub discovery: u64,
+}
+
+/// What packagers are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packaging {
+    /// Where the keys of new tracks come from.
+    pub new_keys: NewKeys,
+}
+
+/// Where new content keys come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewKeys {
+    /// Derived from the license key seed of this number.
+    Seed(u64),
+    /// Drawn, and sealed in the vault.
+    Vault,
+}
+
+/// Who may carry requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Services {
+    /// Whether sealed requests must come through a named service.
+    pub required: bool,
 }
 
 /// How the database is used.
@@ -119,6 +155,8 @@ impl Config {
 struct ConfigFile {
     name: String,
     public_url: String,
+    #[serde(default)]
+    proxy_urls: Vec<String>,
     listen: String,
     admin_listen: String,
     #[serde(default)]
@@ -129,6 +167,10 @@ struct ConfigFile {
     limits: LimitsFile,
     #[serde(default)]
     lifetimes: LifetimesFile,
+    #[serde(default)]
+    packaging: PackagingFile,
+    #[serde(default)]
+    services: ServicesFile,
     #[serde(default)]
     database: DatabaseFile,
 }
@@ -150,6 +192,19 @@ struct LimitsFile {
 struct LifetimesFile {
     device_certificate_days: u64,
     discovery_hours: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct PackagingFile {
+    seed: u64,
+    vault_keys: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct ServicesFile {
+    required: bool,
 }
 
 #[derive(Deserialize)]
@@ -183,6 +238,15 @@ impl Default for LifetimesFile {
     }
 }
 
+impl Default for PackagingFile {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            vault_keys: false,
+        }
+    }
+}
+
 impl Default for DatabaseFile {
     fn default() -> Self {
         Self {
@@ -209,7 +273,12 @@ impl ConfigFile {
         }
         Ok(Config {
             name: operator_name(self.name)?,
-            public_url: origin(&self.public_url)?,
+            public_url: origin("public_url", &self.public_url)?,
+            proxy_urls: self
+                .proxy_urls
+                .iter()
+                .map(|url| origin("proxy_urls", url))
+                .collect::<Result<_, _>>()?,
             listen: address("listen", &self.listen)?,
             admin_listen,
             minimum_suite: Suite::from_number(self.minimum_suite).ok_or(ConfigError::Value {
@@ -218,6 +287,10 @@ impl ConfigFile {
             })?,
             limits: self.limits.validate()?,
             lifetimes: self.lifetimes.validate()?,
+            packaging: self.packaging.validate()?,
+            services: Services {
+                required: self.services.required,
+            },
             database: self.database.validate()?,
         })
     }
@@ -262,7 +335,11 @@ impl LimitsFile {
             600,
             "1 to 600",
         )?;
-        Ok(Limits {
+        Ok(self.limits())
+    }
+
+    const fn limits(&self) -> Limits {
+        Limits {
             body_bytes: self.body_bytes,
             arrival: Duration::from_secs(self.arrival_seconds),
             departure: Duration::from_secs(self.departure_seconds),
@@ -270,7 +347,7 @@ impl LimitsFile {
             connections: self.connections,
             connection_lifetime: Duration::from_secs(self.connection_seconds),
             shutdown: Duration::from_secs(self.shutdown_seconds),
-        })
+        }
     }
 }
 
@@ -293,6 +370,25 @@ impl LifetimesFile {
         Ok(Lifetimes {
             device_certificate: self.device_certificate_days.saturating_mul(86_400),
             discovery: self.discovery_hours.saturating_mul(3_600),
+        })
+    }
+}
+
+impl PackagingFile {
+    fn validate(&self) -> Result<Packaging, ConfigError> {
+        within(
+            "packaging.seed",
+            self.seed,
+            1,
+            u64::from(u32::MAX),
+            "1 to 4294967295",
+        )?;
+        Ok(Packaging {
+            new_keys: if self.vault_keys {
+                NewKeys::Vault
+            } else {
+                NewKeys::Seed(self.seed)
+            },
         })
     }
 }
@@ -345,11 +441,8 @@ fn operator_name(name: String) -> Result<String, ConfigError> {
     }
 }
 
-fn origin(text: &str) -> Result<String, ConfigError> {
-    let refused = |expected| ConfigError::Value {
-        key: "public_url",
-        expected,
-    };
+fn origin(key: &'static str, text: &str) -> Result<String, ConfigError> {
+    let refused = |expected| ConfigError::Value { key, expected };
     let uri: Uri = text.parse().map_err(|_| refused("a URL"))?;
     let host = uri.host().ok_or(refused("a URL with a host"))?;
     let bare = uri.path() == "/" && uri.query().is_none();
@@ -368,7 +461,7 @@ fn origin(text: &str) -> Result<String, ConfigError> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
-fn is_loopback(host: &str) -> bool {
+pub(crate) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
@@ -409,7 +502,7 @@ mod tests {
         assert_eq!(Config::from_toml(&spelled).unwrap(), sample);
         let settings: usize = SAMPLE.lines().filter(|line| is_setting(line)).count();
         assert_eq!(
-            settings, 14,
+            settings, 18,
             "a key was added without its line in the sample, or the other way round"
         );
     }
@@ -437,6 +530,10 @@ mod tests {
                 "public_url = \"https://a@license.example.org\"",
                 "operator.toml: public_url must be an origin: scheme, host and port alone",
             ),
+            (
+                "proxy_urls = [\"https://proxy.example.org/path\"]",
+                "operator.toml: proxy_urls must be an origin: scheme, host and port alone",
+            ),
             ("minimum_suite = 3", "operator.toml: minimum_suite must be 1 or 2"),
             (
                 "name = \"\"",
@@ -445,6 +542,10 @@ mod tests {
             (
                 "body_bytes = 1",
                 "operator.toml: limits.body_bytes must be 4096 to 16777216",
+            ),
+            (
+                "seed = 0",
+                "operator.toml: packaging.seed must be 1 to 4294967295",
             ),
             (
                 "busy_seconds = 0",

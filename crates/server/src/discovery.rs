@@ -16,6 +16,9 @@ pub const LICENSE_PATH: &str = "/license";
 /// Path of enrolment, below the origin.
 pub const ENROLMENT_PATH: &str = "/enrolment";
 
+/// Path of packaging data, below the origin.
+pub const PACKAGING_PATH: &str = "/packaging";
+
 /// The document that is served now.
 #[derive(Debug, Default)]
 pub(crate) struct DiscoveryCache(Mutex<Option<Document>>);
@@ -52,6 +55,10 @@ impl DiscoveryCache {
             enrolment_path: ENROLMENT_PATH.to_owned(),
             issued: now,
             expires: now.plus(lifetime),
+            packaging_path: identity
+                .packager_authority
+                .is_some()
+                .then(|| PACKAGING_PATH.to_owned()),
         };
         let body = grease(&body.encode(), &mut rng())?;
         let bytes = signed::sign::<Discovery>(

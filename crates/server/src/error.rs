@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use keyward_content::header::HeaderError;
 use keyward_crypto::CryptoError;
 use keyward_license::{
     codec::DecodeError,
@@ -68,6 +69,12 @@ pub enum Error {
     /// A stored message does not decode.
     #[error("a message could not be made: {0}")]
     Encoding(#[from] DecodeError),
+    /// A request that was to be explained does not open.
+    #[error("the request does not open: {0}")]
+    RequestNotOpened(MessageError),
+    /// A content header for a packager could not be made.
+    #[error("a content header could not be made: {0}")]
+    ContentHeader(#[from] HeaderError),
     /// A listener failed.
     #[error("cannot serve: {0}")]
     Serving(std::io::Error),
@@ -93,6 +100,9 @@ pub enum Error {
     /// No license key seed of this number.
     #[error("there is no license key seed {0}")]
     SeedUnknown(u64),
+    /// This operator cannot certify packagers.
+    #[error("this operator has no authority for packagers")]
+    NoPackagerAuthority,
     /// A device is not enrolled.
     #[error("device {0} is not enrolled")]
     DeviceUnknown(DeviceId),
@@ -102,6 +112,9 @@ pub enum Error {
     /// No admin token of this name.
     #[error("there is no admin token `{0}`")]
     AdminTokenUnknown(String),
+    /// No service token of this name.
+    #[error("there is no service token `{0}`")]
+    ServiceTokenUnknown(String),
     /// A text or number of an administrative act is out of range.
     #[error("{what} must be {expected}")]
     OutOfRange {
@@ -140,9 +153,10 @@ impl Error {
             }
             Self::Damaged(_) => "restore the operator directory from a backup",
             Self::Stopping => "try again when the server has started",
-            Self::Crypto(_) | Self::Making(_) | Self::Encoding(_) => {
+            Self::Crypto(_) | Self::Making(_) | Self::Encoding(_) | Self::ContentHeader(_) => {
                 "report this with the log line that came with it"
             }
+            Self::RequestNotOpened(_) => "name the operator that the request is sealed to",
             Self::Serving(_) => {
                 "check that the addresses of operator.toml are free and belong to this machine"
             }
@@ -153,9 +167,13 @@ impl Error {
             Self::KidUnknown(_) => "register the key id first",
             Self::KeyTypeRefused(_) => "use `cenc-ctr`, `cenc-cbc` or `file`",
             Self::SeedUnknown(_) => "use seed 1, which every operator has",
+            Self::NoPackagerAuthority => {
+                "operators made by this version have one; make the operator anew, or share its license key seed"
+            }
             Self::DeviceUnknown(_) => "list the devices to see which are enrolled",
             Self::EntitlementUnknown(_) => "list the entitlements of the account",
             Self::AdminTokenUnknown(_) => "list the admin tokens to see their names",
+            Self::ServiceTokenUnknown(_) => "list the service tokens to see their names",
             Self::OutOfRange { .. } => "correct the value and repeat",
         }
     }
@@ -172,9 +190,11 @@ impl Error {
                 | Self::KidUnknown(_)
                 | Self::KeyTypeRefused(_)
                 | Self::SeedUnknown(_)
+                | Self::NoPackagerAuthority
                 | Self::DeviceUnknown(_)
                 | Self::EntitlementUnknown(_)
                 | Self::AdminTokenUnknown(_)
+                | Self::ServiceTokenUnknown(_)
                 | Self::OutOfRange { .. }
         )
     }

@@ -5,10 +5,13 @@
 //!  config     operator.toml, parsed, then validated
 //!  server     Server: open, call or serve, close
 //!  issue      a license in eight numbered steps                  authenticate, entitle, policy
-//!  provision  a device certificate in six numbered steps
+//!  packaging  key ids and keys for a packager in eight numbered steps
+//!  provision  a certificate in six numbered steps
 //!  discovery  where devices find the server, signed
-//!  vault      one key id, one type, one source                   danger: handing out seeds
+//!  vault      one key id, one type, one source                   danger: handing out seeds, opening requests
 //!  admin      accounts, devices, policies, keys, tokens
+//!  services   who carries requests, by name
+//!  proxy      carries requests to a license server elsewhere, unread
 //!  store      the database in verbs; every write in a group commit
 //!  http       one file per endpoint; errors made in one place
 //!  refusal    what a device is told, by rule and number          spec/rules.md, spec/errors.md
@@ -68,11 +71,14 @@ pub mod error;
 mod http;
 mod issue;
 pub mod operator;
+mod packaging;
 pub mod policy;
 mod provision;
+pub mod proxy;
 pub mod refusal;
 pub mod sealing;
 mod server;
+pub mod services;
 mod store;
 pub mod token;
 pub mod vault;

@@ -31,7 +31,7 @@ pub(crate) use identity::Identity;
 pub(crate) use pki::{CLOCK_TOLERANCE, serial};
 
 use crate::{
-    Error,
+    Error, Server,
     config::{self, Config},
     sealing::{Cell, KEK_FILE, KekSource, KeyEncryptionKey},
     store::{Founding, Store},
@@ -140,6 +140,25 @@ pub fn read_profile(dir: &Path) -> Result<Vec<u8>, Error> {
     fs::read(&path).map_err(Error::file("read", &path))
 }
 
+/// Writes the operator profile in `dir` anew, from the configuration that `server` was opened with. Devices
+/// that are enrolled keep the profile that they enrolled with.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn renew_profile(dir: &Path, server: &Server) -> Result<OperatorProfile, Error> {
+    let profile = profile(server.config(), server.inner().identity().anchor.der());
+    let path = dir.join(PROFILE_FILE);
+    // Beside the old one, then in its place: there is never half a profile.
+    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(Error::file("write", &path))?;
+    file.write_all(&profile.encode())
+        .and_then(|()| file.as_file().sync_all())
+        .map_err(Error::file("write", &path))?;
+    file.persist(&path)
+        .map_err(|error| Error::file("write", &path)(error.error))?;
+    flush(dir)?;
+    Ok(profile)
+}
+
 /// Opens the root's private key, to issue a new intermediate. Serving never calls this.
 ///
 /// # Errors
@@ -158,11 +177,18 @@ pub(crate) fn database_path(dir: &Path) -> PathBuf {
 }
 
 fn profile(config: &Config, root: &[u8]) -> OperatorProfile {
+    let proxies = config
+        .proxy_urls
+        .iter()
+        .filter(|proxy| **proxy != config.public_url);
     OperatorProfile {
         version: 1,
         name: config.name.clone(),
         root: Bytes(root.to_vec()),
-        license_servers: vec![config.public_url.clone()],
+        license_servers: core::iter::once(&config.public_url)
+            .chain(proxies)
+            .cloned()
+            .collect(),
         minimum_suite: config.minimum_suite.number(),
     }
 }

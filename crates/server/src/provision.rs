@@ -1,10 +1,10 @@
-//! A device is enrolled in six numbered steps.
+//! A device or a packager is enrolled in six numbered steps.
 //!
 //! ```text
 //!  1 decode   bytes -> opened request                   sealed to us? does it open?
 //!  2 verify   signed by the key it names, good keys     V-050, V-052
 //!  3 prepare  the certificate, from the token's profile nothing of it from the request but the keys
-//!  4 record   device and certificate, token used up     V-051, V-042; may refuse
+//!  4 record   device and certificate, token used up     V-051, V-054, V-042; may refuse
 //!  5 sign     the certificate that was recorded         kept before it leaves
 //!  6 answer   sealed so that only the holder of all keys reads it
 //! ```
@@ -14,15 +14,12 @@ use keyward_crypto::{
     CryptoError,
     ecdsa::PublicKey,
     hpke::Suite,
-    x509::{
-        Role,
-        issue::{self, Profile},
-    },
+    x509::issue::{self, Profile},
 };
 use keyward_license::{
-    certificate::{Claims, device_id},
+    certificate::{Claims, SealingKey, device_id},
     codec::{Wire, grease},
-    enrolment::{EnrolmentRequest, EnrolmentResponse, seal_chain},
+    enrolment::{EnrolmentRequest, EnrolmentResponse, EnrolmentRole, seal_chain},
     envelope::SealedResponse,
     ids::DeviceId,
     signed::{self, MessageError, PROTOCOL_VERSION, SignedBody, Unverified, Verified},
@@ -31,19 +28,20 @@ use keyward_license::{
 
 use crate::{
     Error, Refusal,
+    admin::role_name,
     authenticate::{self, Opened},
     chance::rng,
     operator::{CLOCK_TOLERANCE, Identity, serial},
     refusal::TokenFault,
     server::Inner,
-    store::{DeviceProfile, EnrolmentRecord, PreparedCertificate, Recorded},
+    store::{EnrolmentRecord, PreparedCertificate, Recorded, TokenRow},
     token,
 };
 
 /// Answers a sealed enrolment request with a sealed enrolment response.
 ///
 /// # Errors
-/// V-001 to V-005, V-040, V-042, V-050 to V-052; [`Refusal::Failed`], [`Refusal::Busy`].
+/// V-001 to V-005, V-040, V-042, V-050 to V-052, V-054; [`Refusal::Failed`], [`Refusal::Busy`].
 pub(crate) async fn enrol(server: &Inner, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
     let now = server.clock.now();
     let identity = server.identity();
@@ -56,13 +54,12 @@ pub(crate) async fn enrol(server: &Inner, bytes: &[u8]) -> Result<Vec<u8>, Refus
 
     // 3. Prepare: the certificate as the token's profile says.
     let token = token::hash(&device.request.body().token);
-    let profile = server
+    let token_row = server
         .store
         .enrolment_token(&token)
         .await?
-        .ok_or(TokenFault::Unknown)?
-        .profile;
-    let prepared = device.prepare(server, &identity, profile, now)?;
+        .ok_or(TokenFault::Unknown)?;
+    let prepared = device.prepare(server, &identity, token_row, now)?;
 
     // 4. Record: the token is used up, the device enrolled, the certificate announced.
     let record = server.store.record_enrolment(token, prepared, now).await?;
@@ -77,7 +74,8 @@ pub(crate) async fn enrol(server: &Inner, bytes: &[u8]) -> Result<Vec<u8>, Refus
     };
 
     // 6. Answer: the chain under a key that takes all sealing keys to open.
-    tracing::info!(device = %device.id, "device enrolled");
+    let role = role_name(device.request.body().role);
+    tracing::info!(device = %device.id, role, "device enrolled");
     device.answer(&identity, certificate, now)
 }
 
@@ -113,25 +111,24 @@ impl Verifiable {
         &self,
         server: &Inner,
         identity: &Identity,
-        profile: DeviceProfile,
+        token: TokenRow,
         now: Timestamp,
     ) -> Result<PreparedCertificate, Refusal> {
-        // V-052: sealing to the keys is tried before the token is used up.
         let body = self.request.body();
+        // V-054: judged again when the token is used up; here it saves the work.
+        if token.role != body.role {
+            return Err(TokenFault::OtherRole.into());
+        }
+        // V-052: sealing to the keys is tried before the token is used up.
         let keys = body.checked_sealing_keys().map_err(Refusal::SealingKeys)?;
         seal_chain(&[], &keys, &self.request.digest(), &mut rng()).map_err(|_| Refusal::SealingKeyInvalid)?;
         let lifetime = server.config.lifetimes.device_certificate;
-        let authority_ends = identity.device_authority.certificate.not_after();
+        let authority_ends = identity.authority(body.role)?.certificate.not_after();
         Ok(PreparedCertificate {
             device: self.id,
             serial: serial(&mut rng()),
-            claims: Claims {
-                security_level: Some(profile.security_level),
-                maker: Some(profile.maker),
-                model: Some(profile.model),
-                robustness_version: None,
-                sealing_keys: Some(body.sealing_keys.clone()),
-            },
+            role: body.role,
+            claims: claims(token, body.sealing_keys.clone()),
             not_before: now.minus(CLOCK_TOLERANCE),
             not_after: Timestamp(now.plus(lifetime).0.min(authority_ends)),
         })
@@ -141,7 +138,8 @@ impl Verifiable {
         let body = self.request.body();
         let digest = self.request.digest();
         let keys: Vec<(Suite, &[u8])> = body.checked_sealing_keys().map_err(Refusal::SealingKeys)?;
-        let chain = [certificate, identity.device_authority.certificate.der().to_vec()];
+        let authority = identity.authority(body.role)?;
+        let chain = [certificate, authority.certificate.der().to_vec()];
         let rng = &mut rng();
         let (shares, chain) = seal_chain(&chain, &keys, &digest, rng).map_err(Error::Making)?;
         let response = EnrolmentResponse {
@@ -171,7 +169,25 @@ impl Verifiable {
     }
 }
 
-/// Signs a device certificate that was recorded.
+/// What a certificate claims. A packager's says whom to seal to and nothing else: it keeps no licenses.
+fn claims(token: TokenRow, sealing_keys: Vec<SealingKey>) -> Claims {
+    let sealing_keys = Some(sealing_keys);
+    match token.role {
+        EnrolmentRole::Device => Claims {
+            security_level: Some(token.profile.security_level),
+            maker: Some(token.profile.maker),
+            model: Some(token.profile.model),
+            robustness_version: None,
+            sealing_keys,
+        },
+        EnrolmentRole::Packager => Claims {
+            sealing_keys,
+            ..Claims::default()
+        },
+    }
+}
+
+/// Signs a certificate that was recorded.
 fn sign(
     identity: &Identity,
     recorded: Recorded<PreparedCertificate>,
@@ -181,14 +197,14 @@ fn sign(
     let (subject, claims) = (certificate.device.to_string(), certificate.claims.encode());
     let profile = Profile {
         subject: &subject,
-        roles: &[Role::Device],
+        roles: &[certificate.role.role()],
         authority: None,
         not_before: certificate.not_before.0,
         not_after: certificate.not_after.0,
         claims: Some(&claims),
         serial: certificate.serial,
     };
-    let authority = &identity.device_authority;
+    let authority = identity.authority(certificate.role)?;
     let der = issue::issue(&profile, key, &authority.certificate, &authority.key)?;
     Ok((certificate.serial, der))
 }

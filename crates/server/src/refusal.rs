@@ -6,6 +6,7 @@ use keyward_crypto::CryptoError;
 use keyward_license::{
     codec::DecodeError,
     error_code::{ErrorCode, Problem},
+    packaging::Unsupported,
     signed::MessageError,
 };
 
@@ -61,12 +62,36 @@ pub enum Refusal {
     /// V-051: the token does not permit this enrolment.
     #[error("the enrolment token was refused: {0}")]
     Token(#[from] TokenFault),
+    /// V-054: the key is enrolled in another role.
+    #[error("the key is enrolled in another role")]
+    KeyOfOtherRole,
     /// V-052: the sealing keys are not as they should be.
     #[error("the sealing keys were refused: {0}")]
     SealingKeys(DecodeError),
     /// V-052: a sealing key is not a key of its suite.
     #[error("a sealing key is not a key of its suite")]
     SealingKeyInvalid,
+    /// V-070: the packager's chain is not valid now for the role packager.
+    #[error("the packager certificate was refused: {0}")]
+    PackagerCertificate(CryptoError),
+    /// V-070: the packager's certificate has no claims that can be read.
+    #[error("the packager certificate was refused: {0}")]
+    PackagerClaims(DecodeError),
+    /// V-071: the packager is not enrolled.
+    #[error("the packager is not enrolled")]
+    PackagerUnknown,
+    /// V-071: the packager was revoked.
+    #[error("the packager was revoked")]
+    PackagerRevoked,
+    /// V-072: another request of the packager had this nonce.
+    #[error("another request of the packager had this nonce")]
+    PackagerNonceReused,
+    /// V-073: what is asked for is not made.
+    #[error("{0}")]
+    Unsupported(#[from] Unsupported),
+    /// V-077: there is no suite that the packager's certificate names and the operator permits.
+    #[error("the packager has no sealing key of a suite that this operator permits")]
+    PackagerSuite,
     /// The server has too much to do, is stopping, or must decide anew.
     #[error("{0}")]
     Busy(&'static str),
@@ -88,6 +113,9 @@ pub enum TokenFault {
     /// Another device used it.
     #[error("another device used it")]
     UsedByAnother,
+    /// V-054: it is for another role than the one that was asked for.
+    #[error("it is for another role")]
+    OtherRole,
     /// The same device used it with other sealing keys.
     #[error("the device used it with other sealing keys")]
     OtherSealingKeys,
@@ -103,14 +131,21 @@ impl Refusal {
             Self::Header(_) | Self::GenerationTooLarge => ErrorCode::Malformed,
             Self::WrongRecipient => ErrorCode::WrongRecipient,
             Self::NotOpened => ErrorCode::NotOpened,
-            Self::Certificate(_) | Self::Claims(_) => ErrorCode::CertificateRefused,
-            Self::DeviceUnknown => ErrorCode::DeviceUnknown,
-            Self::DeviceRevoked => ErrorCode::DeviceRevoked,
-            Self::NonceReused => ErrorCode::NonceReused,
+            Self::Certificate(_)
+            | Self::Claims(_)
+            | Self::PackagerCertificate(_)
+            | Self::PackagerClaims(_) => ErrorCode::CertificateRefused,
+            Self::DeviceUnknown | Self::PackagerUnknown => ErrorCode::DeviceUnknown,
+            Self::DeviceRevoked | Self::PackagerRevoked => ErrorCode::DeviceRevoked,
+            Self::NonceReused | Self::PackagerNonceReused => ErrorCode::NonceReused,
+            Self::Unsupported(_) => ErrorCode::PackagingUnsupported,
+            Self::PackagerSuite => ErrorCode::ClientLacksCapability,
             Self::StoreRolledBack => ErrorCode::StoreRolledBack,
             Self::NotOwnSignature => ErrorCode::BadSignature,
             Self::Token(_) => ErrorCode::TokenRefused,
-            Self::DeviceKey(_) | Self::SealingKeys(_) | Self::SealingKeyInvalid => ErrorCode::KeyRefused,
+            Self::DeviceKey(_) | Self::KeyOfOtherRole | Self::SealingKeys(_) | Self::SealingKeyInvalid => {
+                ErrorCode::KeyRefused
+            }
             Self::Busy(_) => ErrorCode::Busy,
             Self::Failed(_) => ErrorCode::Internal,
         }
@@ -127,8 +162,14 @@ impl Refusal {
             Self::NonceReused => "V-043",
             Self::StoreRolledBack => "V-044",
             Self::NotOwnSignature | Self::DeviceKey(_) => "V-050",
+            Self::Token(TokenFault::OtherRole) | Self::KeyOfOtherRole => "V-054",
             Self::Token(_) => "V-051",
             Self::SealingKeys(_) | Self::SealingKeyInvalid => "V-052",
+            Self::PackagerCertificate(_) | Self::PackagerClaims(_) => "V-070",
+            Self::PackagerUnknown | Self::PackagerRevoked => "V-071",
+            Self::PackagerNonceReused => "V-072",
+            Self::Unsupported(_) => "V-073",
+            Self::PackagerSuite => "V-077",
             Self::TooManyKids(_)
             | Self::Header(_)
             | Self::GenerationTooLarge
@@ -228,7 +269,16 @@ mod tests {
             Refusal::NotOwnSignature,
             Refusal::DeviceKey(CryptoError::MalformedKey("not a P-256 public key")),
             Refusal::Token(TokenFault::Expired),
+            Refusal::Token(TokenFault::OtherRole),
+            Refusal::KeyOfOtherRole,
             Refusal::SealingKeyInvalid,
+            Refusal::PackagerCertificate(CryptoError::ChainRefused(keyward_crypto::ChainFault::WrongRole)),
+            Refusal::PackagerUnknown,
+            Refusal::PackagerRevoked,
+            Refusal::PackagerNonceReused,
+            Refusal::Unsupported(Unsupported::CryptoPeriods),
+            Refusal::Unsupported(Unsupported::MixedHeader),
+            Refusal::PackagerSuite,
             Refusal::Busy("the server is stopping"),
         ];
         let lines: Vec<_> = refusals
@@ -251,7 +301,16 @@ mod tests {
         201 V-050 the enrolment request is not signed by the device key that it names
         402 V-050 the device key was refused: malformed key material: not a P-256 public key
         401 V-051 the enrolment token was refused: it has expired
+        401 V-054 the enrolment token was refused: it is for another role
+        402 V-054 the key is enrolled in another role
         402 V-052 a sealing key is not a key of its suite
+        202 V-070 the packager certificate was refused: certificate chain refused: it is not valid for this role
+        203 V-071 the packager is not enrolled
+        204 V-071 the packager was revoked
+        205 V-072 another request of the packager had this nonce
+        601 V-073 keys of more than one crypto period are not made
+        601 V-073 one content header names keys of one key type
+        304 V-077 the packager has no sealing key of a suite that this operator permits
         502  the server is stopping
         ");
     }

@@ -18,7 +18,7 @@ use crate::{
     discovery::DiscoveryCache,
     http, issue,
     operator::{self, Identity},
-    provision,
+    packaging, provision,
     sealing::KekSource,
     store::Store,
     vault::Vault,
@@ -102,6 +102,16 @@ impl Server {
     /// A problem of `spec/errors.md`; its cause stands in the log.
     pub async fn enrol(&self, request: &[u8]) -> Result<Vec<u8>, Problem> {
         provision::enrol(&self.0, request)
+            .await
+            .map_err(Refusal::into_problem)
+    }
+
+    /// Answers a sealed packaging request, as `POST /packaging` does.
+    ///
+    /// # Errors
+    /// A problem of `spec/errors.md`; its cause stands in the log.
+    pub async fn package(&self, request: &[u8]) -> Result<Vec<u8>, Problem> {
+        packaging::package(&self.0, request)
             .await
             .map_err(Refusal::into_problem)
     }

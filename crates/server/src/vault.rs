@@ -16,6 +16,7 @@ use rand_core::CryptoRng;
 use crate::{
     Error,
     chance::rng,
+    config::NewKeys,
     sealing::{Cell, KeyEncryptionKey},
     store::{KeyRow, KeySource, Store},
 };
@@ -51,6 +52,13 @@ pub struct PackagingKey {
     pub key: ContentKey,
 }
 
+/// A key id that was drawn and is not registered yet.
+pub(crate) struct FreshKey {
+    pub(crate) row: KeyRow,
+    pub(crate) key: ContentKey,
+    pub(crate) fingerprint: [u8; 32],
+}
+
 /// Derives and unseals content keys.
 pub(crate) struct Vault {
     kek: KeyEncryptionKey,
@@ -80,6 +88,37 @@ impl Vault {
                 Ok(Secret::from_slice(opened.expose())?)
             }
         }
+    }
+
+    /// A fresh key id with its key, not registered yet.
+    pub(crate) async fn fresh(
+        &self,
+        store: &Store,
+        fingerprints: &Secret<32>,
+        key_type: KeyType,
+        source: NewKeys,
+    ) -> Result<FreshKey, Error> {
+        check_key_type(key_type)?;
+        let kid = Kid::random(&mut rng());
+        let source = match source {
+            NewKeys::Seed(number) => KeySource::Seed(number),
+            NewKeys::Vault => {
+                let key = ContentKey::random(&mut rng());
+                KeySource::Sealed(self.kek.seal(key_cell(&kid), key.expose(), &mut rng())?)
+            }
+        };
+        let row = KeyRow {
+            kid,
+            key_type,
+            source,
+        };
+        let key = self.content_key(store, &row).await?;
+        let fingerprint = fingerprint(fingerprints, &key)?;
+        Ok(FreshKey {
+            row,
+            key,
+            fingerprint,
+        })
     }
 
     /// Registers `kid` with a key derived from a seed.

@@ -11,10 +11,16 @@ use core::time::Duration;
 use std::io::{Read, Write};
 
 use common::{ACCOUNT, Device, KID, World, pending, read};
-use keyward_crypto::hpke::Suite;
+use keyward_crypto::{Secret, hpke::Suite, x509::Role};
 use keyward_license::{
-    discovery::{WELL_KNOWN_PATH, media_type},
+    codec::Wire,
+    discovery::{Discovery, WELL_KNOWN_PATH, media_type},
+    enrolment::EnrolmentRole,
     error_code::Problem,
+    ids::Nonce,
+    license::KeyType,
+    packaging::{PackagingRequest, WantedTrack},
+    signed::{self, Unverified},
 };
 use keyward_server::{Server, sealing::KekSource};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
@@ -167,6 +173,69 @@ fn problem(answer: &Answer) -> Problem {
     let problem = Problem::decode(&answer.body).unwrap();
     assert_eq!(problem.status, u64::from(answer.status));
     problem
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn packagers_are_enrolled_and_answered_over_http() {
+    let served = serve(&[]).await;
+    let body = r#"{"account":"encoder 1","role":"packager"}"#;
+    let (status, made) = served.full("POST", "/enrolment-tokens", body).await;
+    assert_eq!(status, 201);
+    let wrong = r#"{"account":"encoder 1","role":"player"}"#;
+    let (status, refused) = served.full("POST", "/enrolment-tokens", wrong).await;
+    assert_eq!(
+        (status, &refused["detail"]),
+        (400, &serde_json::json!("`role` is `device` or `packager`"))
+    );
+
+    let mut packager = Device::new(3, &Suite::ALL);
+    packager.role = EnrolmentRole::Packager;
+    let world = &served.world;
+    packager
+        .enrol(world, made["token"].as_str().unwrap())
+        .await
+        .unwrap();
+    let (_, listed) = served.full("GET", "/devices", "").await;
+    assert_eq!(listed[0]["role"], "packager");
+
+    let document = served.get(WELL_KNOWN_PATH).await.body;
+    let document = Unverified::<Discovery>::parse(&document)
+        .unwrap()
+        .verify(&world.anchor(), Role::LicenseServer, |body| vec![body.issued])
+        .unwrap();
+    let path = document.body().packaging_path.clone().unwrap();
+    let recipient = world.recipient().await;
+    let body = PackagingRequest {
+        version: 1,
+        recipient: recipient.digest,
+        nonce: Nonce::new([7; 16]),
+        response_key: Secret::new([8; 32]),
+        content_id: "film".into(),
+        tracks: vec![WantedTrack {
+            label: "video".into(),
+            key_type: KeyType::CencCtr,
+        }],
+        content_header: true,
+        crypto_periods: None,
+        client: common::client_info(),
+    };
+    let (body, chain) = (body.encode(), &packager.chain);
+    let message = signed::sign::<PackagingRequest>(&body, &[], chain, &packager.signing).unwrap();
+    let sealed = common::seal::<PackagingRequest>(&recipient, Suite::P256, &message, &mut packager.rng);
+    let answer = served
+        .post(&path, media_type::PACKAGING_REQUEST, sealed.clone())
+        .await;
+    assert_eq!(
+        (answer.status, &answer.content_type[..]),
+        (200, media_type::PACKAGING_RESPONSE)
+    );
+    let wrong = served
+        .post(&path, media_type::LICENSE_REQUEST, sealed.clone())
+        .await;
+    assert_eq!(problem(&wrong).code, 107);
+    let elsewhere = served.post("/license", media_type::LICENSE_REQUEST, sealed).await;
+    assert_eq!(problem(&elsewhere).code, 104, "it opens as no license request");
+    served.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

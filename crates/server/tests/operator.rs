@@ -10,8 +10,8 @@ mod common;
 use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
 
 use common::{KID, NOW, World, options};
-use keyward_crypto::{ContentKey, Secret, SecretBytes, seed::LicenseKeySeed};
-use keyward_license::{ids::Kid, license::KeyType};
+use keyward_crypto::{ContentKey, Secret, SecretBytes, hpke::Suite, seed::LicenseKeySeed};
+use keyward_license::{enrolment::EnrolmentRequest, ids::Kid, license::KeyType, request::LicenseRequest};
 use keyward_server::{
     Error, Server,
     admin::Scope,
@@ -301,7 +301,7 @@ async fn the_servers_own_certificates_are_renewed_in_time() {
     let new = common::Recipient::read(&document, &world.anchor(), world.profile().operator(), now);
     assert_ne!(new.digest, old.digest);
     assert_eq!(new.keys, old.keys);
-    let mut device = common::Device::new(1, &keyward_crypto::hpke::Suite::ALL);
+    let mut device = common::Device::new(1, &Suite::ALL);
     let token = world.token().await;
     let body = device.enrolment(&old, &token);
     device.send_enrolment(&world, &old, &body).await.unwrap();
@@ -406,6 +406,49 @@ async fn who_took_a_secret_out_stands_in_the_record() {
         .await;
     assert!(danger::export_seed(&world.server, 1).await.is_err());
     assert!(world.server.content_key_for_packaging(KID).await.is_err());
+}
+
+#[tokio::test]
+async fn a_request_that_was_opened_to_be_explained_stands_in_the_record_and_is_not_answered() {
+    let world = World::new().await;
+    let recipient = world.recipient().await;
+    let mut device = world.device(2).await;
+    let asked = device.request(&recipient, &[KID]);
+    let signed = device.sign(&asked);
+    let license_request = common::seal::<LicenseRequest>(&recipient, Suite::XWing, &signed, &mut rng());
+    let enrolment_request =
+        common::seal::<EnrolmentRequest>(&recipient, Suite::P256, b"any message", &mut rng());
+    for (sealed, message) in [
+        (&license_request, &signed[..]),
+        (&enrolment_request, b"any message"),
+    ] {
+        let opened = danger::open_request(&world.server, sealed).await.unwrap();
+        assert_eq!(opened.message.expose(), message);
+        assert!(opened.recipient_in_use);
+        assert!(!format!("{opened:?}").contains("97, 110"), "{opened:?}");
+    }
+    assert_eq!(
+        world
+            .count("SELECT count(*) FROM events WHERE kind = 'request-opened'")
+            .await,
+        2
+    );
+    assert_eq!(world.count("SELECT count(*) FROM answers").await, 0);
+
+    let mut altered = license_request.clone();
+    *altered.last_mut().unwrap() ^= 1;
+    for unopened in [&altered[..], &signed, b""] {
+        let refused = danger::open_request(&world.server, unopened).await;
+        assert!(matches!(refused, Err(Error::RequestNotOpened(_))));
+    }
+    world
+        .sql("CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no'); END")
+        .await;
+    assert!(
+        danger::open_request(&world.server, &license_request)
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! A license server in memory: bytes in, bytes out, made of `keyward-license` and [`pki`](crate::pki)
 //! alone, so that the client is tested against the specification and not against our server.
 //!
-//! It answers discovery, enrolment and license requests like an honest server until a test bends it:
+//! It answers discovery, enrolment, license and packaging requests like an honest server until a test bends it:
 //! every field of [`Bent`] is one way to misbehave. It remembers nothing but what a test reads back:
 //! tokens and nonces are not checked, the same request may be answered twice.
 //!
@@ -15,24 +15,26 @@
 
 use std::collections::BTreeMap;
 
-use keyward_content::header::ContentHeader;
+use keyward_content::header::{Algorithm, ContentHeader, KeyReference};
 use keyward_crypto::{
-    Secret,
+    ContentKey, Secret,
     ecdsa::PublicKey,
     hpke::{KeyPair, Suite},
+    kdf::sha256,
     x509::Role,
 };
 use keyward_license::{
     certificate::{Claims, SECURITY_LEVEL_SOFTWARE, device_id},
     codec::{Bytes, Wire, grease},
     discovery::{Discovery, WELL_KNOWN_PATH},
-    enrolment::{EnrolmentRequest, EnrolmentResponse, seal_chain},
+    enrolment::{EnrolmentRequest, EnrolmentResponse, EnrolmentRole, seal_chain},
     envelope::{SealedRequest, SealedResponse},
     error_code::{ErrorCode, Problem},
     ids::{DeviceId, Digest, Kid, LicenseId},
     license::{
         Binding, KeyDescription, KeyType, LicenseBody, LicenseKeys, LicenseKind, PreparedLicense, Right,
     },
+    packaging::{PackagedTrack, PackagingKeys, PackagingRequest, PackagingResponse, PreparedPackaging},
     request::LicenseRequest,
     response::{Denial, KeyResult, LicenseResponse},
     signed::{PROTOCOL_VERSION, SignedBody, Unverified, sign},
@@ -47,6 +49,9 @@ pub const ORIGIN: &str = "https://license.example:443";
 pub const LICENSE_PATH: &str = "/license";
 /// Path of enrolment in an honest discovery document.
 pub const ENROLMENT_PATH: &str = "/enrol";
+
+/// Path of packaging data in an honest discovery document.
+pub const PACKAGING_PATH: &str = "/packaging";
 
 /// What the server answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +96,16 @@ pub struct Bent {
     pub enrolment: Edit<EnrolmentResponse>,
     /// Signs enrolment responses in the server's place.
     pub enrolment_signer: Option<Identity>,
+    /// Changes a packaging response's body before the keys are sealed under it.
+    pub packaging: Edit<PackagingResponse>,
+    /// Changes the encoded body after the keys were sealed under it, before the signature.
+    pub packaging_after_sealing: Edit<Vec<u8>>,
+    /// Changes the keys of a packaging response.
+    pub packaging_keys: Edit<Vec<ContentKey>>,
+    /// Seals packaging keys with this suite.
+    pub packaging_suite: Option<Suite>,
+    /// Signs packaging responses in the server's place.
+    pub packaging_signer: Option<Identity>,
     /// Changes a device's chain before it is sealed to the device.
     pub device_chain: Edit<Vec<Vec<u8>>>,
     /// Answers requests for these paths with something else altogether.
@@ -180,6 +195,7 @@ impl FakeServer {
         let answered = match path {
             WELL_KNOWN_PATH => Ok(self.discovery()),
             ENROLMENT_PATH => self.enrol(body),
+            PACKAGING_PATH => self.package(body),
             LICENSE_PATH => self.license(body),
             _ => Err(ErrorCode::NotFound),
         };
@@ -200,6 +216,7 @@ impl FakeServer {
             enrolment_path: ENROLMENT_PATH.into(),
             issued: self.now,
             expires: self.now.plus(7 * DAY),
+            packaging_path: Some(PACKAGING_PATH.into()),
         };
         edit(&self.bent.discovery, &mut document);
         let signer = self.bent.discovery_signer.as_ref().unwrap_or(&self.signer);
@@ -342,12 +359,17 @@ impl FakeServer {
         let keys = request
             .checked_sealing_keys()
             .map_err(|_| ErrorCode::KeyRefused)?;
+        let (subject, level) = match request.role {
+            EnrolmentRole::Device => ("Test device", Some(self.security_level)),
+            EnrolmentRole::Packager => ("Test packager", None),
+        };
+        let roles = [request.role.role()];
         let leaf = Leaf {
             claims: Some(Claims {
                 sealing_keys: Some(request.sealing_keys.clone()),
-                ..claims(Some(self.security_level), &[])
+                ..claims(level, &[])
             }),
-            ..Leaf::new("Test device", &[Role::Device])
+            ..Leaf::new(subject, &roles)
         };
         let key = PublicKey::from_spki_der(&request.public_key.0).map_err(|_| ErrorCode::KeyRefused)?;
         let mut chain = self.operator.certify(&leaf, &key);
@@ -373,6 +395,42 @@ impl FakeServer {
         )
     }
 
+    fn package(&mut self, body: &[u8]) -> Result<Vec<u8>, ErrorCode> {
+        // Open and verify.
+        let opened = self.open(PackagingRequest::CONTEXT, body)?;
+        let (anchor, now) = (self.operator.anchor(), self.now);
+        let verified = Unverified::<PackagingRequest>::parse(opened.expose())
+            .and_then(|request| request.verify(&anchor, Role::Packager, |_| vec![now]))
+            .map_err(|_| ErrorCode::BadSignature)?;
+        let digest = verified.digest();
+        let packager_claims = Claims::of(verified.signer().unwrap()).unwrap();
+        let request = verified.into_body();
+        request.check_bounds().map_err(|_| ErrorCode::Malformed)?;
+        request
+            .check_supported()
+            .map_err(|_| ErrorCode::PackagingUnsupported)?;
+        // Name and seal the keys.
+        let mut response = packaging_response(&request, digest, now);
+        let mut keys = response.tracks.iter().map(|track| key_of(track.kid)).collect();
+        edit(&self.bent.packaging, &mut response);
+        edit(&self.bent.packaging_keys, &mut keys);
+        let usable = self
+            .bent
+            .packaging_suite
+            .map_or_else(|| self.suites.clone(), |suite| vec![suite]);
+        let receiver = packager_claims.best_sealing_key(&usable).unwrap();
+        let rng = self.operator.rng();
+        let encoded = grease(&response.encode(), rng).unwrap();
+        let mut prepared = PreparedPackaging::new(encoded, &PackagingKeys { keys }, receiver, rng).unwrap();
+        edit(&self.bent.packaging_after_sealing, &mut prepared.body);
+        // Answer.
+        let signer = self.bent.packaging_signer.as_ref().unwrap_or(&self.signer);
+        let signed = prepared.sign(&signer.chain, &signer.key).unwrap();
+        let (context, rng) = (PackagingResponse::CONTEXT, self.operator.rng());
+        let sealed = SealedResponse::seal(context, &request.response_key, &digest, &signed, rng).unwrap();
+        Ok(sealed.encode())
+    }
+
     fn open(&self, context: &str, body: &[u8]) -> Result<keyward_crypto::SecretBytes, ErrorCode> {
         let envelope = SealedRequest::decode(body).map_err(|_| ErrorCode::Malformed)?;
         if envelope.recipient != self.recipient() {
@@ -381,6 +439,59 @@ impl FakeServer {
         envelope
             .open(context, &self.recipient.sealing)
             .map_err(|_| ErrorCode::NotOpened)
+    }
+}
+
+/// The key of a key id of packaging data.
+#[must_use]
+pub fn key_of(kid: Kid) -> ContentKey {
+    let hash = sha256(&[b"key", kid.as_bytes()]);
+    ContentKey::from_slice(hash.get(..16).unwrap()).unwrap()
+}
+
+fn packaging_response(request: &PackagingRequest, digest: Digest, now: Timestamp) -> PackagingResponse {
+    let license_url = "https://license.example".to_owned();
+    let tracks: Vec<PackagedTrack> = request
+        .tracks
+        .iter()
+        .map(|track| {
+            let number = [u8::try_from(track.key_type.number()).unwrap()];
+            let named = sha256(&[
+                request.content_id.as_bytes(),
+                &[0],
+                track.label.as_bytes(),
+                &[0],
+                &number,
+            ]);
+            PackagedTrack {
+                label: track.label.clone(),
+                kid: Kid::try_from(named.get(..16).unwrap()).unwrap(),
+                key_type: track.key_type,
+            }
+        })
+        .collect();
+    let references = tracks.iter().map(|track| KeyReference {
+        algorithm: match track.key_type {
+            KeyType::CencCtr => Some(Algorithm::AesCtr),
+            KeyType::CencCbc => Some(Algorithm::AesCbc),
+            _ => None,
+        },
+        ..KeyReference::new(track.kid)
+    });
+    let header = ContentHeader {
+        license_url: Some(license_url.clone()),
+        ..ContentHeader::new(references.collect())
+    };
+    PackagingResponse {
+        version: PROTOCOL_VERSION,
+        request: digest,
+        nonce: request.nonce,
+        tracks,
+        content_header: request
+            .content_header
+            .then(|| Bytes(header.to_object_bytes().unwrap())),
+        license_url,
+        server_time: now,
     }
 }
 

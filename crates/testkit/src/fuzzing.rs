@@ -5,6 +5,9 @@
 //!  fuzzing       one function a target; the table of all of them
 //!   ├── messages  CBOR, COSE, certificates, every message of the protocol
 //!   ├── contents  content header and any-file container
+//!   ├── media     boxes, protection and codecs of media
+//!   ├── film      tiny films, box by box
+//!   ├── packaging packaging data
 //!   ├── clients   the client's flows against an attacker on the wire, in the content, at the disk
 //!   ├── cbor      the oracle: CBOR read and written by a library alone
 //!   ├── world     one operator, server and device for all of them
@@ -25,16 +28,24 @@
 mod cbor;
 mod clients;
 mod contents;
+mod film;
+mod media;
 mod messages;
+mod packaging;
 mod seeds;
 mod world;
 
 pub use clients::{client_content_header, client_enrol, client_install, client_store, device_keys};
 pub use contents::{file_header, file_reader, playready_header, playready_object};
+pub use media::{
+    avc_samples, box_tree, clear_view, hevc_samples, let_panics_be_caught, media_packager, movie,
+    movie_fragment, pssh,
+};
 pub use messages::{
     certificate, claims, codec, cose_sign1, discovery, enrolment_request, enrolment_response, kid, license,
     license_request, license_response, operator_profile, problem, sealed_request, sealed_response,
 };
+pub use packaging::{packaging_request, packaging_response};
 pub use seeds::{Seed, seeds};
 
 /// A target: feeds an input to the code under test and says whether that accepted it.
@@ -44,9 +55,12 @@ pub use seeds::{Seed, seeds};
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target, under the name that it has in `fuzz/fuzz_targets` and `fuzz/corpus`.
-pub const TARGETS: [(&str, Target); 24] = [
+pub const TARGETS: [(&str, Target); 34] = [
+    ("avc_samples", avc_samples),
+    ("box_tree", box_tree),
     ("certificate", certificate),
     ("claims", claims),
+    ("clear_view", clear_view),
     ("client_content_header", client_content_header),
     ("client_enrol", client_enrol),
     ("client_install", client_install),
@@ -59,14 +73,21 @@ pub const TARGETS: [(&str, Target); 24] = [
     ("enrolment_response", enrolment_response),
     ("file_header", file_header),
     ("file_reader", file_reader),
+    ("hevc_samples", hevc_samples),
     ("kid", kid),
     ("license", license),
     ("license_request", license_request),
     ("license_response", license_response),
+    ("media_packager", media_packager),
+    ("movie", movie),
+    ("movie_fragment", movie_fragment),
     ("operator_profile", operator_profile),
+    ("packaging_request", packaging_request),
+    ("packaging_response", packaging_response),
     ("playready_header", playready_header),
     ("playready_object", playready_object),
     ("problem", problem),
+    ("pssh", pssh),
     ("sealed_request", sealed_request),
     ("sealed_response", sealed_response),
 ];

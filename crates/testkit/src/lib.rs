@@ -5,6 +5,8 @@
 //!  fake_server  a license server in memory that a test can bend
 //!  fuzzing      what the fuzz targets in `fuzz/` do
 //!  vectors      generator of the files in `vectors/`
+//!  peers        where other people's programs and vectors are
+//!  media        media files made by them, and their judgement of ours
 //! ```
 //!
 //! What it refuses: chance. The same seed gives the same certificates, signatures and sealed bytes, so
@@ -25,5 +27,7 @@
 
 pub mod fake_server;
 pub mod fuzzing;
+pub mod media;
+pub mod peers;
 pub mod pki;
 pub mod vectors;

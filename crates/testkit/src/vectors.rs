@@ -11,6 +11,7 @@
 //!   ├── requests    license requests, sealed to a license server
 //!   ├── responses   license responses, sealed to a request
 //!   ├── enrolments  both directions
+//!   ├── packaging   both directions
 //!   ├── documents   discovery, operator profile, problem
 //!   └── annotate    commented hex for `spec/`
 //! ```
@@ -20,6 +21,7 @@ mod build;
 mod documents;
 mod enrolments;
 mod licenses;
+mod packaging;
 mod requests;
 mod responses;
 
@@ -78,6 +80,10 @@ pub enum MessageType {
     EnrolmentRequest,
     /// An enrolment response, sealed to a request.
     EnrolmentResponse,
+    /// A packaging request, sealed to a server.
+    PackagingRequest,
+    /// A packaging response, sealed to a request.
+    PackagingResponse,
     /// A signed discovery document.
     Discovery,
     /// An operator profile.
@@ -114,6 +120,7 @@ pub fn all() -> Vec<Vector> {
     responses::add(&mut world, &mut all);
     enrolments::add(&mut world, &mut all);
     documents::add(&mut world, &mut all);
+    packaging::add(&world, &mut all);
     all
 }
 
@@ -129,6 +136,9 @@ struct World {
     other_license_server: Identity,
     other_request_encryption: Recipient,
     foreign_device: Device,
+    packager: Recipient,
+    /// Of the other operator.
+    other_packager: Recipient,
 }
 
 impl World {
@@ -146,8 +156,17 @@ impl World {
             other_request_encryption: other_operator.recipient(Role::RequestEncryption),
             foreign_device: other_operator.device(),
             other_operator,
+            packager: packager(1),
+            other_packager: packager(2),
         }
     }
+}
+
+/// A packager of the operator of a seed. It is drawn apart, so that it changes nothing that others draw.
+fn packager(seed: u8) -> Recipient {
+    let mut operator = Operator::new([seed; 32]);
+    *operator.rng() = draws(&format!("packager {seed}"));
+    operator.recipient(Role::Packager)
 }
 
 /// The draws of one case: seeded by its name, so that a new case changes no other.

@@ -98,11 +98,12 @@ pub(super) const CLI: &str = "keyward-cli";
 pub(super) const TESTKIT: &str = "keyward-testkit";
 pub(super) const TOOLING: &str = "xtask";
 
-const NETWORK: [&str; 14] = [
+const NETWORK: [&str; 16] = [
     "async-std",
     "axum",
     "axum-server",
     "hyper",
+    "hyper-rustls",
     "hyper-util",
     "isahc",
     "mio",
@@ -110,6 +111,7 @@ const NETWORK: [&str; 14] = [
     "smol",
     "sqlx",
     "tokio",
+    "tokio-rustls",
     "tower",
     "tower-http",
     "ureq",

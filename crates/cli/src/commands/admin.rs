@@ -3,10 +3,10 @@
 
 use std::io::Write;
 
-use keyward_license::ids::DeviceId;
+use keyward_license::{enrolment::EnrolmentRole, ids::DeviceId};
 use keyward_packager::OutputSink;
 use keyward_server::{
-    admin::{AdminToken, Scope},
+    admin::{AdminToken, Scope, role_name},
     policy::PolicyTerms,
 };
 use serde_json::json;
@@ -16,6 +16,7 @@ use crate::{
         AdminCommand, AdminTokenCommand, DevicesArgs, ExportSeedArgs, GrantArgs, OperatorDir, PolicyArgs,
         RegisterKeyArgs, RevokeDeviceArgs, TokenArgs,
     },
+    commands::services,
     failure::{Failure, file_error},
     operator::Operator,
     output::FileSink,
@@ -31,20 +32,24 @@ pub(crate) fn run(command: AdminCommand, report: Report) -> Result<(), Failure> 
         AdminCommand::Devices(args) => devices(&args, report),
         AdminCommand::RevokeDevice(args) => revoke_device(&args, report),
         AdminCommand::AdminToken(command) => admin_token(&command, report),
+        AdminCommand::ServiceToken(command) => services::run(&command, report),
+        AdminCommand::Profile(operator) => profile(&operator, report),
         AdminCommand::ExportSeed(args) => export_seed(&args, report),
     }
 }
 
 fn enrolment_token(args: &TokenArgs, report: Report) -> Result<(), Failure> {
     let operator = Operator::open(&args.operator)?;
-    let token = operator.enrolment_token(&args.account, args.hours, args.security_level)?;
+    let role = args.role.enrolment();
+    let token = operator.enrolment_token(&args.account, args.hours, args.security_level, role)?;
     report.result_shown_once(
         &format!(
-            "enrolment token for one device of {} (shown once): {}",
+            "enrolment token for one {} of {} (shown once): {}",
+            role_name(role),
             args.account,
             token.expose()
         ),
-        &json!({ "account": args.account, "token": token.expose() }),
+        &json!({ "account": args.account, "role": role_name(role), "token": token.expose() }),
     )
 }
 
@@ -93,7 +98,7 @@ fn policy(args: &PolicyArgs, report: Report) -> Result<(), Failure> {
 }
 
 fn register_key(args: &RegisterKeyArgs, report: Report) -> Result<(), Failure> {
-    Operator::open(&args.operator)?.register_key(args.kid)?;
+    Operator::open(&args.operator)?.register_key(args.kid, args.scheme.key_type())?;
     report.result(
         &format!(
             "key {} is registered; its key derives from license key seed 1",
@@ -111,11 +116,14 @@ fn devices(args: &DevicesArgs, report: Report) -> Result<(), Failure> {
             let revoked = device
                 .revoked
                 .map_or_else(String::new, |at| format!(", revoked {}", report::time(at)));
+            let what = match device.role {
+                EnrolmentRole::Device => format!("security level {}", device.security_level),
+                EnrolmentRole::Packager => "packager".to_owned(),
+            };
             format!(
-                "{} of {}, security level {}, enrolled {}{revoked}",
+                "{} of {}, {what}, enrolled {}{revoked}",
                 device.id,
                 device.account,
-                device.security_level,
                 report::time(device.enrolled)
             )
         })
@@ -126,6 +134,7 @@ fn devices(args: &DevicesArgs, report: Report) -> Result<(), Failure> {
             json!({
                 "device": device.id.to_string(),
                 "account": device.account,
+                "role": role_name(device.role),
                 "security_level": device.security_level,
                 "enrolled": device.enrolled.0,
                 "revoked": device.revoked.map(|at| at.0),
@@ -176,6 +185,21 @@ fn admin_token(command: &AdminTokenCommand, report: Report) -> Result<(), Failur
             )
         }
     }
+}
+
+fn profile(dir: &OperatorDir, report: Report) -> Result<(), Failure> {
+    let servers = Operator::open(dir)?.renew_profile(&dir.operator)?.license_servers;
+    report.note(
+        "Devices that are enrolled keep the profile that they have; enrol them again to give them this one.",
+    );
+    report.result(
+        &format!(
+            "the operator profile in {} names {}",
+            dir.operator.display(),
+            servers.join(", ")
+        ),
+        &json!({ "license_servers": servers }),
+    )
 }
 
 fn list_admin_tokens(operator: &OperatorDir, report: Report) -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 
 use keyward_client::{ClientError, enforce::Availability};
 use keyward_client_native::NativeError;
+use serde_json::json;
 
 use crate::{
     args::CheckArgs,
@@ -10,27 +11,39 @@ use crate::{
     report::{self, Report},
 };
 
+/// Says of each key whether it is there. It fails if one is not, with the first reason.
 pub(crate) fn run(args: CheckArgs, report: Report) -> Result<(), Failure> {
     let content = client::content(&args.content)?;
     let mut client = client::open(args.client)?;
-    match client.find(content.kid)? {
-        Availability::Ready { license, until } => report.result(
-            &format!(
-                "key {}: can be opened under license {license}, {}",
-                content.kid,
-                report::until(until)
-            ),
-            &serde_json::json!({
-                "kid": content.kid.to_string(),
-                "license": license.to_string(),
-                "until": until.map(|until| until.0),
-            }),
-        ),
-        Availability::Refused(refusal) => Err(NativeError::Client(ClientError::Refused {
-            kid: content.kid,
-            refusal,
-        })
-        .into()),
-        Availability::Missing => Err(NativeError::Client(ClientError::NoLicense { kid: content.kid }).into()),
+    let (mut lines, mut keys, mut missing) = (Vec::new(), Vec::new(), None);
+    for kid in content.kids {
+        match client.find(kid)? {
+            Availability::Ready { license, until } => {
+                lines.push(format!(
+                    "key {kid}: can be opened under license {license}, {}",
+                    report::until(until)
+                ));
+                keys.push(json!({
+                    "kid": kid.to_string(),
+                    "license": license.to_string(),
+                    "until": until.map(|until| until.0),
+                }));
+            }
+            Availability::Refused(refusal) => {
+                lines.push(format!("key {kid}: its license does not permit it: {refusal}"));
+                keys.push(json!({ "kid": kid.to_string(), "refused": refusal.to_string() }));
+                missing.get_or_insert(ClientError::Refused { kid, refusal });
+            }
+            Availability::Missing => {
+                lines.push(format!("key {kid}: no license"));
+                keys.push(json!({ "kid": kid.to_string() }));
+                missing.get_or_insert(ClientError::NoLicense { kid });
+            }
+        }
     }
+    // Of a single key the failure says it all.
+    if missing.is_none() || keys.len() > 1 {
+        report.result(&lines.join("\n"), &json!({ "keys": keys }))?;
+    }
+    missing.map_or(Ok(()), |missing| Err(NativeError::Client(missing).into()))
 }

@@ -1,5 +1,7 @@
 //! `keyward enrol`: the device gets its certificate.
 
+use std::path::Path;
+
 use keyward_license::{codec::Wire, operator_profile::OperatorProfile};
 
 use crate::{
@@ -10,13 +12,7 @@ use crate::{
 };
 
 pub(crate) fn run(args: EnrolArgs, report: Report) -> Result<(), Failure> {
-    let bytes = std::fs::read(&args.profile).map_err(file_error("read", &args.profile))?;
-    let profile = OperatorProfile::decode(&bytes).map_err(|error| {
-        Failure::new(
-            format!("{} is not an operator profile: {error}", args.profile.display()),
-            "use the file `operator-profile` that `keyward init` made",
-        )
-    })?;
+    let profile = preferring(read_profile(&args.profile)?, args.server.as_deref())?;
     let mut client = client::open(args.client)?;
     let device = client.device_id()?;
     let enrolled = client.enrol(profile, args.token)?;
@@ -37,4 +33,30 @@ pub(crate) fn run(args: EnrolArgs, report: Report) -> Result<(), Failure> {
             "valid_until": enrolled.valid_until.0,
         }),
     )
+}
+
+/// The operator profile in a file.
+pub(super) fn read_profile(path: &Path) -> Result<OperatorProfile, Failure> {
+    let bytes = std::fs::read(path).map_err(file_error("read", path))?;
+    OperatorProfile::decode(&bytes).map_err(|error| {
+        Failure::new(
+            format!("{} is not an operator profile: {error}", path.display()),
+            "use the file `operator-profile` that `keyward init` made",
+        )
+    })
+}
+
+/// The profile with the license server of this URL in front.
+pub(crate) fn preferring(
+    mut profile: OperatorProfile,
+    server: Option<&str>,
+) -> Result<OperatorProfile, Failure> {
+    let Some(url) = server else { return Ok(profile) };
+    profile.prefer(url).map_err(|why| {
+        Failure::new(
+            format!("the license server URL {url} is refused: {why}"),
+            format!("name one of the profile: {}", profile.license_servers.join(", ")),
+        )
+    })?;
+    Ok(profile)
 }

@@ -1,21 +1,23 @@
 //! `keyward play`: opens a protected file and hands out its clear bytes, to a pipe, a file or a viewer.
 
 use std::{
-    fs::File,
-    io::{self, ErrorKind, IsTerminal, Read, Seek, SeekFrom, Write},
+    io::{self, BufRead, ErrorKind, IsTerminal, Read, Write},
     path::Path,
     process::{Child, Command, Stdio},
 };
 
-use keyward_client::{acquire::Wanted, session::Acquisition};
-use keyward_content::file::{FileError, LockedFile, Opener};
+use keyward_client::{
+    acquire::Wanted,
+    session::{Acquisition, Opened},
+};
 use keyward_packager::OutputSink;
 
 use crate::{
     args::PlayArgs,
     client,
-    failure::{Failure, file_error},
+    failure::{Failure, file_error, of_content},
     output::{FileSink, commit_error, differs},
+    protected::{Content, Protected, Stopped, pour},
     report::{self, Report},
 };
 
@@ -26,7 +28,7 @@ pub(crate) fn run(args: &PlayArgs, report: Report) -> Result<(), Failure> {
             "name a file (`--output FILE`), a viewer (`-- mpv -`), or pipe the output",
         ));
     }
-    let source = Source::open(&args.file)?;
+    let mut protected = Protected::open(&args.file)?;
     // An output that is refused is refused before a license is acquired for it.
     let sink = match args.output.as_deref().filter(|output| *output != Path::new("-")) {
         Some(output) => {
@@ -35,8 +37,8 @@ pub(crate) fn run(args: &PlayArgs, report: Report) -> Result<(), Failure> {
         }
         None => None,
     };
-    let (opener, source) = unlock(args, source, report)?;
-    let clear = Clear::start(opener, source, args)?;
+    let opened = open(args, protected.content(), report)?;
+    let clear = Clear::start(protected, opened, args)?;
     match sink {
         Some(sink) => into_file(clear, sink, args, report),
         None if args.viewer.is_empty() => copy(clear, &mut io::stdout().lock(), &args.file).map(drop),
@@ -44,87 +46,54 @@ pub(crate) fn run(args: &PlayArgs, report: Report) -> Result<(), Failure> {
     }
 }
 
-/// A protected file, or standard input.
-enum Source {
-    File(File),
-    Pipe(io::Stdin),
-}
-
-impl Source {
-    fn open(path: &Path) -> Result<Self, Failure> {
-        if path == Path::new("-") {
-            return Ok(Self::Pipe(io::stdin()));
-        }
-        File::open(path).map(Self::File).map_err(file_error("open", path))
-    }
-}
-
-/// Finds or acquires a license, and unlocks the file with its key.
-fn unlock(args: &PlayArgs, mut source: Source, report: Report) -> Result<(Opener, Source), Failure> {
-    let failed = file_error("open", &args.file);
-    let locked = match &mut source {
-        Source::File(file) => LockedFile::read_from(file),
-        Source::Pipe(stdin) => LockedFile::read_from(stdin),
-    }
-    .map_err(&failed)?;
-    let content = client::of_file(&locked);
-    let wanted = Wanted {
-        content_headers: content.header.into_iter().collect(),
+/// Finds the licenses of the content, or acquires them.
+fn open(args: &PlayArgs, content: Content, report: Report) -> Result<Opened, Failure> {
+    let kids = content.kids.clone();
+    let mut wanted = Wanted {
         license_url: args.server.clone(),
         authorization: args.authorization.clone(),
         ..Wanted::default()
     };
+    content.ask_for(&mut wanted);
     let acquisition = if args.offline {
         Acquisition::Never
     } else {
         Acquisition::Reactive
     };
-    let doing = format!("cannot open {}", args.file.display());
     let mut client = client::open(crate::args::ClientDir {
         client_dir: args.client.client_dir.clone(),
     })?;
     let opened = client
-        .open_content(vec![content.kid], wanted, acquisition)
-        .map_err(|error| Failure::from(error).context(&doing))?;
-    let origin = if opened.acquired.is_some() {
-        "acquired"
-    } else {
-        "from the store"
-    };
+        .open_content(kids, wanted, acquisition)
+        .map_err(|error| Failure::from(error).context(format!("cannot open {}", args.file.display())))?;
     for bound in &opened.bound {
+        let outcomes = opened.acquired.iter().flat_map(|acquired| &acquired.outcomes);
+        let origin = if { outcomes }.any(|(kid, _)| *kid == bound.kid()) {
+            "acquired"
+        } else {
+            "from the store"
+        };
+        let key = match opened.bound.len() {
+            0 | 1 => String::new(),
+            _ => format!(" for key {}", bound.kid()),
+        };
         report.note(&format!(
-            "license {} ({origin}), {}",
+            "license {}{key} ({origin}), {}",
             bound.license(),
             report::until(bound.until())
         ));
     }
-    Ok((
-        opened
-            .unlock(*locked)
-            .map_err(|error| Failure::from(error).context(&doing))?,
-        source,
-    ))
+    Ok(opened)
 }
 
 /// The clear bytes that were asked for.
-struct Clear(Box<dyn Read>);
+struct Clear(Box<dyn BufRead>);
 
 impl Clear {
-    fn start(opener: Opener, source: Source, args: &PlayArgs) -> Result<Self, Failure> {
-        let failed = file_error("open", &args.file);
-        let reader: Box<dyn Read> = match source {
-            Source::File(file) if args.start > 0 => {
-                let mut reader = opener.seekable(file).map_err(&failed)?;
-                reader.seek(SeekFrom::Start(args.start)).map_err(&failed)?;
-                Box::new(reader)
-            }
-            Source::File(file) => Box::new(opener.stream(file)),
-            Source::Pipe(stdin) => {
-                let mut reader = opener.stream(stdin);
-                io::copy(&mut reader.by_ref().take(args.start), &mut io::sink()).map_err(&failed)?;
-                Box::new(reader)
-            }
-        };
+    fn start(protected: Protected, opened: Opened, args: &PlayArgs) -> Result<Self, Failure> {
+        let reader = protected
+            .unlock(opened, args.start)
+            .map_err(file_error("open", &args.file))?;
         Ok(Self(match args.length {
             Some(length) => Box::new(reader.take(length)),
             None => reader,
@@ -185,27 +154,13 @@ enum Copied {
 
 /// Copies clear bytes; tells the two sides' faults apart.
 fn copy(mut clear: Clear, out: &mut dyn Write, source: &Path) -> Result<Copied, Failure> {
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        let length = clear
-            .0
-            .read(&mut buffer)
-            .map_err(|error| match FileError::within(&error) {
-                Some(inner) => Failure::from(inner).context(format!("stopped playing {}", source.display())),
-                None => file_error("read", source)(error),
-            })?;
-        let written = match buffer.get(..length) {
-            None | Some([]) => {
-                return out
-                    .flush()
-                    .map(|()| Copied::Whole)
-                    .or_else(|error| reader_closed(&error));
-            }
-            Some(bytes) => out.write_all(bytes),
-        };
-        if let Err(error) = written {
-            return reader_closed(&error);
-        }
+    match pour(&mut *clear.0, out) {
+        Ok(()) => Ok(Copied::Whole),
+        Err(Stopped::Writing(error)) => reader_closed(&error),
+        Err(Stopped::Reading(error)) => Err(match of_content(&error) {
+            Some(failure) => failure.context(format!("stopped playing {}", source.display())),
+            None => file_error("read", source)(error),
+        }),
     }
 }
 

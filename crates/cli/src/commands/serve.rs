@@ -5,14 +5,19 @@ use tracing_subscriber::EnvFilter;
 use crate::{args::ServeArgs, failure::Failure, operator::Operator, report::Report};
 
 pub(crate) fn run(args: &ServeArgs, report: Report) -> Result<(), Failure> {
-    tracing_subscriber::fmt()
-        .json()
-        .with_writer(std::io::stderr)
-        .with_env_filter(EnvFilter::try_from_env("KEYWARD_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
-        .init();
+    structured_logs();
     Operator::open(&args.operator)?.serve(|public, admin| {
         report.note(&format!(
             "license server on {public}, administration on {admin}; stop with Ctrl-C"
         ));
     })
+}
+
+/// Logs for machines, as `KEYWARD_LOG` asks for them.
+pub(crate) fn structured_logs() {
+    tracing_subscriber::fmt()
+        .json()
+        .with_writer(std::io::stderr)
+        .with_env_filter(EnvFilter::try_from_env("KEYWARD_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
+        .init();
 }

@@ -7,6 +7,8 @@
     reason = "a test fails by panic"
 )]
 
+mod media;
+mod packaging;
 mod world;
 
 use std::{io::Write, process::Stdio};

@@ -51,7 +51,7 @@ fn befalls(name: &str, fate: impl Fn(&[u8]) -> Fate, message: &str, hint: &str) 
 }
 
 const NEW_DEVICE: &str =
-    "restore the whole client directory from its backup, or remove it and enrol as a new device";
+    "restore the whole folder from its backup, or remove it and enrol anew with new keys";
 const NEW_STORE: &str =
     "restore the whole client directory, or remove its store and epoch files, then enrol and acquire again";
 const DISK: &str =
@@ -77,20 +77,22 @@ fn empty(_: &[u8]) -> Fate {
 
 #[test]
 fn the_secret_file() {
-    let message = "the device keys in DIR/device.keys cannot be read: the file device.secret is missing";
+    let message = "the keys in DIR/device.keys cannot be read: the file device.secret is missing";
     befalls("device.secret", missing, message, NEW_DEVICE);
-    let message = "the device keys in DIR/device.keys cannot be read: the key file and the secret file do not belong together";
+    let message =
+        "the keys in DIR/device.keys cannot be read: the key file and the secret file do not belong together";
     befalls("device.secret", one_bit, message, NEW_DEVICE);
-    let message = "the device keys in DIR/device.keys cannot be read: the secret file is malformed";
+    let message = "the keys in DIR/device.keys cannot be read: the secret file is malformed";
     befalls("device.secret", cut, message, NEW_DEVICE);
     befalls("device.secret", empty, message, NEW_DEVICE);
 }
 
 #[test]
 fn the_key_file() {
-    let message = "the device keys in DIR/device.keys cannot be read: the file device.keys is missing";
+    let message = "the keys in DIR/device.keys cannot be read: the file device.keys is missing";
     befalls("device.keys", missing, message, NEW_DEVICE);
-    let message = "the device keys in DIR/device.keys cannot be read: the key file and the secret file do not belong together";
+    let message =
+        "the keys in DIR/device.keys cannot be read: the key file and the secret file do not belong together";
     for fate in [one_bit, cut, empty] {
         befalls("device.keys", fate, message, NEW_DEVICE);
     }

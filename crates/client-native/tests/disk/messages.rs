@@ -56,14 +56,14 @@ error: the license store dir/licenses.redb is in use by another process
 hint: wait until the other process has ended, or name another client directory
 error: the license store dir/licenses.redb failed: I/O error: no storage space
 hint: check the folder's permissions, the free space and the disk; nothing that was confirmed is lost
-error: the device keys in dir/device.keys cannot be read: the key file and the secret file do not belong together
-hint: restore the whole client directory from its backup, or remove it and enrol as a new device
-error: the device keys in dir/device.keys cannot be read: the file device.secret is missing
-hint: restore the whole client directory from its backup, or remove it and enrol as a new device
-error: the device keys in dir/device.keys cannot be read: the secret file is malformed
-hint: restore the whole client directory from its backup, or remove it and enrol as a new device
-error: the device keys in dir/device.keys cannot be read: the device keys are malformed: the device keys are of another version
-hint: restore the whole client directory from its backup, or remove it and enrol as a new device
+error: the keys in dir/device.keys cannot be read: the key file and the secret file do not belong together
+hint: restore the whole folder from its backup, or remove it and enrol anew with new keys
+error: the keys in dir/device.keys cannot be read: the file device.secret is missing
+hint: restore the whole folder from its backup, or remove it and enrol anew with new keys
+error: the keys in dir/device.keys cannot be read: the secret file is malformed
+hint: restore the whole folder from its backup, or remove it and enrol anew with new keys
+error: the keys in dir/device.keys cannot be read: the keys are malformed: the device keys are of another version
+hint: restore the whole folder from its backup, or remove it and enrol anew with new keys
 error: cannot reach the license server: connection refused
 hint: check the network and that the license server is running, then try again
 ";

@@ -1,8 +1,15 @@
 //! The usage rules and the clock.
 
-use keyward_client::{ClientError, enforce::Availability, install::AcquiredKey, session::Acquisition};
+use std::{cell::RefCell, rc::Rc};
+
+use keyward_client::{
+    ClientError, enforce::Availability, flow::Answer, install::AcquiredKey, session::Acquisition,
+};
 use keyward_license::{request::ClockState, time::Timestamp, usage_rules::Refusal};
-use keyward_testkit::pki::{DAY, NOW};
+use keyward_testkit::{
+    fake_server::LICENSE_PATH,
+    pki::{DAY, NOW},
+};
 
 use crate::world::{KIND_LICENSE, TestClient, Trace, World, kid, opens, wanted};
 
@@ -355,4 +362,43 @@ fn r_010_a_server_cannot_lower_a_floor_that_a_server_set() {
     assert_eq!(refusal(&mut world, &mut client), Refusal::NoUsableClock);
     world.clock(0);
     open(&mut world, &mut client).unwrap();
+}
+
+#[test]
+fn v_012_an_answer_that_was_kept_does_not_pass_for_a_fresh_one() {
+    let (mut world, mut client) = licensed(None, Some(DAY));
+    world.online = true;
+    // Who owns the network keeps the answer to a request, until the license has been seen to end.
+    let kept = Rc::new(RefCell::new(Vec::new()));
+    let keep = Rc::clone(&kept);
+    world.on_the_way = Some(Box::new(move |outgoing, answer| {
+        if outgoing.url.ends_with(LICENSE_PATH) {
+            *keep.borrow_mut() = core::mem::take(&mut answer.body);
+        }
+    }));
+    let lost = world.run(client.acquire(wanted(&[2])));
+    assert!(matches!(lost, Err(ClientError::NotAnAnswer { .. })), "{lost:?}");
+    world.clock(i64::try_from(DAY).unwrap());
+    assert!(matches!(refusal(&mut world, &mut client), Refusal::Ended { .. }));
+    // Then the clock is set back, and today's request gets the answer of yesterday: its nonce is pending.
+    world.clock(100);
+    let old = kept.take();
+    let body = old.clone();
+    world.on_the_way = Some(Box::new(move |outgoing, answer| {
+        if outgoing.url.ends_with(LICENSE_PATH) {
+            *answer = Answer {
+                status: 200,
+                body: body.clone(),
+            };
+        }
+    }));
+    let refused = world.run(client.acquire(wanted(&[3])));
+    assert!(
+        matches!(refused, Err(ClientError::ResponseMismatch(why)) if why.contains("earlier request")),
+        "{refused:?}"
+    );
+    assert_eq!(refusal(&mut world, &mut client), Refusal::NoUsableClock);
+    // By other means it is welcome: it has no round trip, and only raises the floor.
+    world.run(client.install(old)).unwrap();
+    assert_eq!(refusal(&mut world, &mut client), Refusal::NoUsableClock);
 }

@@ -6,10 +6,12 @@ use keyward_license::{
     certificate::SealingKey,
     codec::{Bytes, Wire},
     discovery::WELL_KNOWN_PATH,
+    enrolment::applicant::CertificateFault,
     envelope::SealedRequest,
     error_code::ErrorCode,
     ids::{Digest, Nonce},
     operator_profile::OperatorProfile,
+    party::PartyKeys,
     signed::MessageError,
 };
 use keyward_testkit::{
@@ -18,7 +20,6 @@ use keyward_testkit::{
 };
 
 use crate::world::{World, kid, wanted};
-use keyward_client::device::KeyStore;
 
 /// Enrols in a world that a test has changed; nothing must have been stored if that fails.
 fn enrol(change: impl FnOnce(&mut World)) -> Result<(), ClientError> {
@@ -99,7 +100,9 @@ fn v_053_a_certificate_for_another_signing_key_is_refused() {
     assert!(
         matches!(
             refused,
-            Err(ClientError::CertificateRefused("it names another signing key"))
+            Err(ClientError::CertificateRefused(CertificateFault(
+                "it names another signing key"
+            )))
         ),
         "{refused:?}"
     );
@@ -145,7 +148,9 @@ fn v_053_a_certificate_with_other_sealing_keys_is_refused() {
         assert!(
             matches!(
                 refused,
-                Err(ClientError::CertificateRefused("it names other sealing keys"))
+                Err(ClientError::CertificateRefused(CertificateFault(
+                    "it names other sealing keys"
+                )))
             ),
             "{refused:?}"
         );
@@ -186,7 +191,7 @@ fn v_053_a_certificate_of_another_role_time_or_operator_or_without_claims_is_ref
     for (change, why) in cases {
         let refused = enrol(change);
         assert!(
-            matches!(refused, Err(ClientError::CertificateRefused(said)) if said == why),
+            matches!(refused, Err(ClientError::CertificateRefused(said)) if said == CertificateFault(why)),
             "{refused:?}"
         );
     }

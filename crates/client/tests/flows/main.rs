@@ -14,6 +14,7 @@
 
 mod acquire;
 mod crash;
+mod decrypt;
 mod discovery;
 mod enforce;
 mod enrol;

@@ -5,7 +5,9 @@ use keyward_content::header::HeaderError;
 use keyward_crypto::{ChainFault, CryptoError};
 use keyward_license::{
     codec::DecodeError,
+    enrolment::applicant::CertificateFault,
     error_code::{ErrorCode, Problem},
+    operator_profile::{ProfileFault, UrlFault},
     response::Denial,
     signed::MessageError,
     usage_rules::Refusal,
@@ -41,10 +43,10 @@ fn every_error() -> Vec<ClientError> {
         ClientError::OperatorNotNamed("this device is not enrolled with an operator"),
         ClientError::UrlRefused {
             url: url(),
-            why: "the operator's profile does not name this host",
+            why: UrlFault::NotNamed,
         },
         ClientError::NoLicenseServer,
-        ClientError::ProfileRefused("it is of another version"),
+        ClientError::ProfileRefused(ProfileFault::OtherVersion),
         ClientError::ContentHeader(HeaderError::NoHeaderRecord),
         ClientError::NoLicense { kid: kid(1) },
         refused(Refusal::RightNotGranted),
@@ -89,7 +91,7 @@ fn every_error() -> Vec<ClientError> {
         license(LicenseFault::OtherKid),
         license(LicenseFault::WeakSuite),
         license(LicenseFault::Removed),
-        ClientError::CertificateRefused("it names another signing key"),
+        ClientError::CertificateRefused(CertificateFault("it names another signing key")),
         ClientError::DiscoveryRefused("it is not in use at this time"),
         ClientError::StoreDamaged("a record was removed"),
         ClientError::StoreRolledBack,
@@ -149,7 +151,7 @@ fn text_of_others_cannot_leave_its_line() {
         ClientError::ServerRefused(problem),
         ClientError::UrlRefused {
             url: hostile.into(),
-            why: "it is not an absolute http or https URL",
+            why: UrlFault::NotAbsolute,
         },
         ClientError::UnknownOperator { url: hostile.into() },
     ];

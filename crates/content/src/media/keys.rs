@@ -11,7 +11,8 @@ use crate::cenc::{CencError, Pattern, SampleCipher, Scheme};
 pub trait KeyRing {
     /// The cipher for samples under the key `kid`.
     ///
-    /// It is asked for once a key id, scheme and pattern, and kept for as long as the media is read.
+    /// A cipher is kept as long as it is in use: a key ring is asked once for all samples of a track, unless
+    /// dozens of keys take turns.
     ///
     /// # Errors
     /// [`KeyError`]: no byte of a sample under that key is handed out then.

@@ -1,7 +1,10 @@
 //! Media before its keys are there.
 
 use core::fmt;
-use std::io::{Read, Seek};
+use std::{
+    collections::BTreeSet,
+    io::{Read, Seek},
+};
 
 use keyward_license::ids::Kid;
 
@@ -67,6 +70,9 @@ pub(super) struct Part {
     pub(super) overwrites: Vec<Overwrite>,
 }
 
+/// Most boxes of one part that describe protection.
+const MAX_OVERWRITES: usize = 1 << 20;
+
 impl<R: Read + Seek> LockedMedia<R> {
     /// Reads the movie box, and finds the fragments by hopping from box to box.
     ///
@@ -126,8 +132,12 @@ impl<R: Read + Seek> LockedMedia<R> {
     /// Fragments may name others: see [`Self::all_kids`].
     #[must_use]
     pub fn required_kids(&self) -> Vec<Kid> {
+        let mut seen = BTreeSet::new();
         let named = self.protections.iter().flat_map(TrackProtection::keys);
-        each_once(named.map(|(kid, _)| kid))
+        named
+            .map(|(kid, _)| kid)
+            .filter(|kid| seen.insert(*kid))
+            .collect()
     }
 
     /// [`Self::required_kids`], and the key ids of all samples: reads the boxes of every fragment.
@@ -136,10 +146,10 @@ impl<R: Read + Seek> LockedMedia<R> {
     /// [`MediaError`] for fragments that cannot be read.
     pub fn all_kids(&mut self) -> Result<Vec<Kid>, MediaError> {
         let mut kids = self.required_kids();
+        let mut seen: BTreeSet<_> = kids.iter().copied().collect();
         for part in 0..self.index.len() {
             let (_, part) = self.load(part)?;
-            kids.extend(part.map.kids());
-            kids = each_once(kids.into_iter());
+            kids.extend(part.map.kids().filter(|kid| seen.insert(*kid)));
         }
         Ok(kids)
     }
@@ -250,6 +260,12 @@ impl<R: Read + Seek> LockedMedia<R> {
             tracks.any(|(track, protection)| track.id == id && protection.is_protected())
         };
         part.overwrites.extend(clear_fragment(&fragment, protected)?);
+        if part.overwrites.len() > MAX_OVERWRITES {
+            return Err(MediaError::TooMany {
+                what: "protection boxes",
+                limit: MAX_OVERWRITES as u64,
+            });
+        }
         Ok(())
     }
 }
@@ -306,11 +322,6 @@ fn read_movie(
     let protected = |track: &Track<'_>| TrackProtection::of(track).is_protected();
     part.overwrites = clear_movie(movie, protected)?;
     Ok(part)
-}
-
-fn each_once(kids: impl Iterator<Item = Kid>) -> Vec<Kid> {
-    let mut seen = std::collections::BTreeSet::new();
-    kids.filter(|kid| seen.insert(*kid)).collect()
 }
 
 /// The data of Keyward's `pssh` box, else of PlayReady's. It is a hint: a box that cannot be read is none.

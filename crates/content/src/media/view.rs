@@ -10,7 +10,10 @@ use super::{
     locked::Part,
     map::{Protected, ProtectedSamples},
 };
-use crate::cenc::Subsample;
+use crate::{
+    cenc::{SampleCipher, Subsample},
+    isobmff::TrackEncryption,
+};
 
 /// Reads protected media as if it were clear, from any place.
 ///
@@ -100,33 +103,17 @@ impl<R: Read + Seek, K: KeyRing> ClearView<R, K> {
         window.len = 0;
         let (source, part, part_end) = self.media.load_at(at)?;
         let samples = part.map.protected_from(at);
-        let plan = Plan::make(samples.clone(), at, part_end, |sample| {
-            let encryption = &sample.way.encryption;
-            let cipher = self
-                .ciphers
-                .get(&self.keys, encryption.kid, sample.way.scheme, encryption.pattern);
-            cipher.map(drop).map_err(|error| MediaError::Key {
-                kid: encryption.kid,
-                error,
-            })
-        })?;
-        let len = usize::try_from(plan.end.saturating_sub(plan.start)).unwrap_or(usize::MAX);
-        if window.bytes.len() < len {
-            window.bytes.resize(len, 0);
-        }
-        let bytes = window.bytes.get_mut(..len).unwrap_or_default();
+        let mut decryptor = Decryptor {
+            keys: &self.keys,
+            ciphers: &mut self.ciphers,
+            subsamples: &mut self.subsamples,
+        };
+        let plan = Plan::make(samples.clone(), at, part_end, &mut decryptor)?;
+        let bytes = window.room(plan.end.saturating_sub(plan.start))?;
         read_at(source, plan.start, bytes)?;
         let mut end = plan.end;
         for sample in samples.take(plan.samples) {
-            let from = sample.offset.saturating_sub(plan.start);
-            let decrypted = decrypt(
-                &sample,
-                slice(bytes, from, sample.size.into()),
-                &mut self.ciphers,
-                &self.keys,
-                &mut self.subsamples,
-            );
-            match decrypted {
+            match decryptor.decrypt(&sample, plan.start, bytes) {
                 Ok(()) => {}
                 // What lies in front of it can be read.
                 Err(_) if sample.offset > at => {
@@ -137,11 +124,39 @@ impl<R: Read + Seek, K: KeyRing> ClearView<R, K> {
             }
         }
         overwrite(part, plan.start, bytes);
+        let len = usize::try_from(end.saturating_sub(plan.start)).unwrap_or(0);
+        window.len = len.min(bytes.len());
         window.start = plan.start;
-        window.len = usize::try_from(end.saturating_sub(plan.start))
-            .unwrap_or(len)
-            .min(len);
         Ok(())
+    }
+}
+
+/// The keys, and what is kept from sample to sample.
+struct Decryptor<'v, K> {
+    keys: &'v K,
+    ciphers: &'v mut Ciphers,
+    subsamples: &'v mut Vec<Subsample>,
+}
+
+impl<K: KeyRing> Decryptor<'_, K> {
+    fn cipher(&mut self, sample: &Protected<'_>) -> Result<&SampleCipher, MediaError> {
+        let TrackEncryption { kid, pattern, .. } = sample.way.encryption;
+        let cipher = self.ciphers.get(self.keys, kid, sample.way.scheme, pattern);
+        cipher.map_err(|error| MediaError::Key { kid, error })
+    }
+
+    /// Decrypts a sample in `bytes`, which begin at `start` in the file and hold all of it.
+    fn decrypt(&mut self, sample: &Protected<'_>, start: u64, bytes: &mut [u8]) -> Result<(), MediaError> {
+        let failed = |error| MediaError::Sample {
+            offset: sample.offset,
+            error,
+        };
+        let iv = sample.details(self.subsamples).map_err(failed)?;
+        let subsamples = core::mem::take(self.subsamples);
+        let bytes = slice(bytes, sample.offset.saturating_sub(start), sample.size.into());
+        let decrypted = self.cipher(sample)?.decrypt(bytes, &iv, &subsamples);
+        *self.subsamples = subsamples;
+        decrypted.map_err(failed)
     }
 }
 
@@ -154,12 +169,12 @@ struct Plan {
 
 impl Plan {
     /// For a window that holds the byte `at`, in a part that ends at `part_end`. `samples` are those that end
-    /// behind `at`; `check` says whether one can be decrypted.
+    /// behind `at`.
     fn make(
         samples: ProtectedSamples<'_>,
         at: u64,
         part_end: u64,
-        mut check: impl FnMut(&Protected<'_>) -> Result<(), MediaError>,
+        decryptor: &mut Decryptor<'_, impl KeyRing>,
     ) -> Result<Self, MediaError> {
         let mut plan = Self {
             start: at,
@@ -177,13 +192,13 @@ impl Plan {
                     });
                 }
                 plan.start = sample.offset;
-                check(&sample)?;
+                decryptor.cipher(&sample)?;
                 plan.end = sample
                     .end()
                     .max(part_end.min(plan.start.saturating_add(WINDOW_LEN)));
             } else if sample.offset >= plan.end {
                 break;
-            } else if sample.end() > plan.end || check(&sample).is_err() {
+            } else if sample.end() > plan.end || decryptor.cipher(&sample).is_err() {
                 plan.end = sample.offset;
                 break;
             }
@@ -191,29 +206,6 @@ impl Plan {
         }
         Ok(plan)
     }
-}
-
-fn decrypt(
-    sample: &Protected<'_>,
-    bytes: &mut [u8],
-    ciphers: &mut Ciphers,
-    keys: &impl KeyRing,
-    subsamples: &mut Vec<Subsample>,
-) -> Result<(), MediaError> {
-    let encryption = &sample.way.encryption;
-    let cipher = ciphers
-        .get(keys, encryption.kid, sample.way.scheme, encryption.pattern)
-        .map_err(|error| MediaError::Key {
-            kid: encryption.kid,
-            error,
-        })?;
-    sample
-        .details(subsamples)
-        .and_then(|iv| cipher.decrypt(bytes, &iv, subsamples))
-        .map_err(|error| MediaError::Sample {
-            offset: sample.offset,
-            error,
-        })
 }
 
 /// The `len` bytes of a window from `from` on; fewer if it has not as many.
@@ -276,6 +268,15 @@ impl<R: Read + Seek, K: KeyRing> BufRead for ClearView<R, K> {
 }
 
 impl Window {
+    /// Memory for `len` bytes.
+    fn room(&mut self, len: u64) -> Result<&mut [u8], MediaError> {
+        let len = usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        if self.bytes.len() < len {
+            self.bytes.resize(len, 0);
+        }
+        Ok(self.bytes.get_mut(..len).unwrap_or_default())
+    }
+
     /// The clear bytes from a place on; none if that place is not in the window.
     fn from(&self, at: u64) -> &[u8] {
         let from = at

@@ -13,10 +13,12 @@ mod samples;
 use keyward_crypto::{Secret, hpke::Suite};
 use keyward_license::{
     codec::{Bytes, DecodeError, Wire},
+    enrolment::EnrolmentRole,
     envelope::binding,
     error_code::{ErrorCode, Problem},
     ids::{Digest, Kid, Nonce},
     license::{BindingKind, KeyType, LicenseBody, LicenseKind, Right},
+    packaging::WantedTrack,
     request::{ClientInfo, ClockKind, ClockState, LicenseRequest},
     response::{Denial, KeyResult},
     time::Timestamp,
@@ -25,8 +27,8 @@ use keyward_testkit::vectors::{MessageType, Verdict, all, examples};
 use minicbor::{Decoder, Encoder};
 
 use samples::{
-    client_info, full_license, full_request, maps, read, read_license, read_request, read_result,
-    signed_license,
+    client_info, full_license, full_request, maps, packaging_request, read, read_license,
+    read_packaging_request, read_request, read_result, signed_license,
 };
 
 type Read = fn(&[u8]) -> Result<(), DecodeError>;
@@ -110,6 +112,33 @@ fn lengths_and_ranges_get_one_verdict() {
         name: "n".repeat(length),
         ..client_info()
     };
+    let packaging = |content_id: usize, label: usize, tracks: usize| {
+        let mut request = packaging_request();
+        request.content_id = "c".repeat(content_id);
+        let track = |at: usize| WantedTrack {
+            label: format!("{at:0label$}"),
+            key_type: KeyType::File,
+        };
+        request.tracks = (0..tracks).map(track).collect();
+        request.encode()
+    };
+    for (content_id, label, tracks, accepted) in [
+        (1, 2, 64, true),
+        (255, 64, 1, true),
+        (256, 1, 1, false),
+        (0, 1, 1, false),
+        (1, 65, 1, false),
+        (1, 2, 65, false),
+        (1, 1, 0, false),
+    ] {
+        let map = Map {
+            rule: "packaging-request",
+            full: Vec::new(),
+            read: read_packaging_request,
+        };
+        let bytes = packaging(content_id, label, tracks);
+        assert_eq!(agree(&map, &bytes), accepted, "{content_id} {label} {tracks}");
+    }
     let cases: [(&str, Vec<u8>, Read, bool); 11] = [
         ("license-request", with_kids(256).encode(), read_request, true),
         ("license-request", with_kids(257).encode(), read_request, false),
@@ -225,6 +254,7 @@ fn lengths_and_ranges_get_one_verdict() {
         ("binding-kind", 3, read::<BindingKind>),
         ("clock-state", 3, read::<ClockState>),
         ("clock-kind", 2, read::<ClockKind>),
+        ("enrolment-role", 11, read::<EnrolmentRole>),
     ] {
         let map = Map {
             rule,
@@ -363,6 +393,8 @@ fn vector_messages_fit() {
             MessageType::LicenseResponse => "http-license-response",
             MessageType::EnrolmentRequest => "http-enrolment-request",
             MessageType::EnrolmentResponse => "http-enrolment-response",
+            MessageType::PackagingRequest => "http-packaging-request",
+            MessageType::PackagingResponse => "http-packaging-response",
             MessageType::OperatorProfile => "operator-profile",
             MessageType::Problem => "http-problem",
         };

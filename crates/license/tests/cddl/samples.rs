@@ -1,11 +1,11 @@
 //! Every map of the protocol with every entry, and the decoder that reads it.
 
-use keyward_crypto::Secret;
+use keyward_crypto::{ContentKey, Secret};
 use keyward_license::{
     certificate::{Claims, SealingKey},
     codec::{Bytes, DecodeError, Wire},
     discovery::Discovery,
-    enrolment::{EnrolmentRequest, EnrolmentResponse, SealedShare},
+    enrolment::{EnrolmentRequest, EnrolmentResponse, EnrolmentRole, SealedShare},
     envelope::{SealedRequest, SealedResponse},
     ids::{Digest, DomainId, EpochId, Kid, LicenseId, Nonce, TransactionId},
     license::{
@@ -13,6 +13,7 @@ use keyward_license::{
         SealedKey,
     },
     operator_profile::OperatorProfile,
+    packaging::{PackagedTrack, PackagingKeys, PackagingRequest, PackagingResponse, WantedTrack},
     request::{
         Capabilities, ClientClock, ClientInfo, ClockKind, ClockState, LicenseRequest, ListHeld, Membership,
         StoreState,
@@ -220,6 +221,7 @@ fn enrolment_request() -> EnrolmentRequest {
         sealing_keys: vec![sealing_key()],
         token: "token".into(),
         client: client_info(),
+        role: EnrolmentRole::Packager,
     }
 }
 
@@ -243,7 +245,57 @@ fn discovery() -> Discovery {
         enrolment_path: "/b".into(),
         issued: Timestamp(1),
         expires: Timestamp(2),
+        packaging_path: Some("/c".into()),
     }
+}
+
+fn wanted_track() -> WantedTrack {
+    WantedTrack {
+        label: "video".into(),
+        key_type: KeyType::CencCtr,
+    }
+}
+
+fn packaged_track() -> PackagedTrack {
+    PackagedTrack {
+        label: "video".into(),
+        kid: Kid::new([1; 16]),
+        key_type: KeyType::File,
+    }
+}
+
+pub(super) fn packaging_request() -> PackagingRequest {
+    PackagingRequest {
+        version: 1,
+        recipient: Digest::new([1; 32]),
+        nonce: Nonce::new([2; 16]),
+        response_key: Secret::new([3; 32]),
+        content_id: "film".into(),
+        tracks: vec![wanted_track()],
+        content_header: true,
+        crypto_periods: Some(1),
+        client: client_info(),
+    }
+}
+
+fn packaging_response() -> PackagingResponse {
+    PackagingResponse {
+        version: 1,
+        request: Digest::new([1; 32]),
+        nonce: Nonce::new([2; 16]),
+        tracks: vec![packaged_track()],
+        content_header: Some(Bytes(vec![1])),
+        license_url: "https://license.example".into(),
+        server_time: Timestamp(1),
+    }
+}
+
+pub(super) fn read_packaging_request(bytes: &[u8]) -> Result<(), DecodeError> {
+    let request = PackagingRequest::decode(bytes)?;
+    if request.version != 1 {
+        return Err(DecodeError::Invalid("version"));
+    }
+    request.check_bounds()
 }
 
 fn claims() -> Claims {
@@ -355,6 +407,30 @@ pub(super) fn maps() -> Vec<Map> {
             "discovery-document",
             discovery().encode(),
             read_versioned!(Discovery),
+        ),
+        map(
+            "packaging-request",
+            packaging_request().encode(),
+            read_packaging_request,
+        ),
+        map("wanted-track", wanted_track().encode(), |bytes| {
+            WantedTrack::decode(bytes)?.check()
+        }),
+        map(
+            "packaging-response",
+            packaging_response().encode(),
+            read_versioned!(PackagingResponse),
+        ),
+        map("packaged-track", packaged_track().encode(), |bytes| {
+            PackagedTrack::decode(bytes)?.check()
+        }),
+        map(
+            "packaging-keys",
+            PackagingKeys {
+                keys: vec![ContentKey::new([1; 16])],
+            }
+            .encode(),
+            read::<PackagingKeys>,
         ),
         map("certificate-claims", claims().encode(), read::<Claims>),
         map("sealing-key", sealing_key().encode(), read::<SealingKey>),

@@ -10,7 +10,7 @@ use axum::{
 use keyward_license::error_code::{ErrorCode, Problem};
 
 /// Reads the body of a request that must be of `media_type`. Its largest length is the router's limit.
-pub(super) async fn read(request: Request, media_type: &str, arrival: Duration) -> Result<Bytes, Problem> {
+pub(crate) async fn read(request: Request, media_type: &str, arrival: Duration) -> Result<Bytes, Problem> {
     let stated = request
         .headers()
         .get(header::CONTENT_TYPE)
@@ -20,6 +20,11 @@ pub(super) async fn read(request: Request, media_type: &str, arrival: Duration) 
         let detail = format!("the body must be of media type {media_type}");
         return Err(Problem::new(ErrorCode::UnsupportedMediaType, detail));
     }
+    collect(request, arrival).await
+}
+
+/// Reads the body of a request of any media type.
+pub(crate) async fn collect(request: Request, arrival: Duration) -> Result<Bytes, Problem> {
     match tokio::time::timeout(arrival, Bytes::from_request(request, &())).await {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)))) => {

@@ -24,7 +24,7 @@ use crate::config::Limits;
 
 /// Serves `router` until `stopped` says so. Then no connection is accepted, idle ones are closed, and
 /// requests in work get the configured time; what is left is cut off.
-pub(super) async fn listen(
+pub(crate) async fn listen(
     listener: TcpListener,
     router: Router,
     limits: Limits,

@@ -7,19 +7,22 @@ use axum::{
     response::Response,
 };
 use rand_core::Rng;
-use tracing::Instrument;
+use tracing::{Instrument, field};
 
 use crate::chance::rng;
 
-/// Gives the request its id, logs its end with status and duration, and echoes the id.
-pub(super) async fn observe(request: Request, next: Next) -> Response {
+/// Gives the request its id, in its header for who passes it on, logs its end with status and duration, and
+/// echoes the id.
+pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
     let id = given_id(request.headers()).unwrap_or_else(fresh_id);
     let span = tracing::info_span!(
         "request",
         id = id.to_str().unwrap_or_default(),
         method = %request.method(),
         path = request.uri().path(),
+        service = field::Empty,
     );
+    request.headers_mut().insert(REQUEST_ID, id.clone());
     let started = tokio::time::Instant::now();
     let mut response = next.run(request).instrument(span.clone()).await;
     let (status, duration) = (response.status().as_u16(), started.elapsed());
@@ -42,7 +45,8 @@ fn fresh_id() -> HeaderValue {
     HeaderValue::from_str(&id).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Names a request in the logs of all who carry it.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 #[cfg(test)]
 mod tests {

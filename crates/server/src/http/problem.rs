@@ -8,7 +8,7 @@ use keyward_license::{discovery::media_type, error_code::Problem};
 
 /// A problem as an HTTP response.
 #[derive(Debug)]
-pub(super) struct ProblemResponse(Problem);
+pub(crate) struct ProblemResponse(Problem);
 
 impl From<Problem> for ProblemResponse {
     fn from(problem: Problem) -> Self {
@@ -30,10 +30,16 @@ impl IntoResponse for ProblemResponse {
             self.0.encode(),
         )
             .into_response();
-        if status == Some(StatusCode::SERVICE_UNAVAILABLE) {
+        let more = match status {
+            Some(StatusCode::SERVICE_UNAVAILABLE) => Some((header::RETRY_AFTER, "1")),
+            // RFC 9110 §15.5.2
+            Some(StatusCode::UNAUTHORIZED) => Some((header::WWW_AUTHENTICATE, "Bearer")),
+            _ => None,
+        };
+        if let Some((name, value)) = more {
             response
                 .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                .insert(name, HeaderValue::from_static(value));
         }
         response
     }

@@ -6,7 +6,9 @@ use keyward_crypto::{
     hpke::{KeyPair, Suite},
     x509::{Anchor, Certificate},
 };
-use keyward_license::{certificate::certificate_digest, ids::Digest, time::Timestamp};
+use keyward_license::{
+    certificate::certificate_digest, enrolment::EnrolmentRole, ids::Digest, time::Timestamp,
+};
 use rand_core::CryptoRng;
 
 use super::pki::{self, Authority, Issuer};
@@ -21,6 +23,8 @@ pub(crate) struct Identity {
     pub(crate) anchor: Anchor,
     pub(crate) operator: Digest,
     pub(crate) device_authority: Issuer,
+    /// None in operators that were made before packagers had certificates, or when it has expired.
+    pub(crate) packager_authority: Option<Issuer>,
     /// Signs licenses, responses, the discovery document.
     pub(crate) license_server: SigningKey,
     /// Its chain, leaf first, without the root.
@@ -43,6 +47,7 @@ enum SecretName {
     /// Opens under the right key-encryption key: tells a wrong one before anything else is tried.
     Check,
     DeviceAuthority,
+    PackagerAuthority,
     ServerAuthority,
     LicenseServer,
     RequestEncryption1,
@@ -56,6 +61,7 @@ impl SecretName {
         match self {
             Self::Check => "check",
             Self::DeviceAuthority => "device-authority",
+            Self::PackagerAuthority => "packager-authority",
             Self::ServerAuthority => "server-authority",
             Self::LicenseServer => "license-server",
             Self::RequestEncryption1 => "request-encryption-1",
@@ -93,6 +99,10 @@ pub(super) fn seal_secrets(
         (
             SecretName::DeviceAuthority,
             authority.device_authority_key.scalar().expose(),
+        ),
+        (
+            SecretName::PackagerAuthority,
+            authority.packager_authority_key.scalar().expose(),
         ),
         (
             SecretName::ServerAuthority,
@@ -158,6 +168,14 @@ impl Identity {
             .request_encryption(&mut certificates, &request_keys, rng)
             .await?;
 
+        let packager_authority = match newest(&certificates, Purpose::PackagerAuthority) {
+            Ok(certificate) => Some(Issuer {
+                certificate,
+                key: open_signing_key(store, kek, SecretName::PackagerAuthority).await?,
+            }),
+            Err(_) => None,
+        };
+
         let chain = |purpose| -> Result<Vec<Vec<u8>>, Error> {
             Ok(vec![
                 newest(&certificates, purpose)?.der().to_vec(),
@@ -171,6 +189,7 @@ impl Identity {
                 certificate: newest(&certificates, Purpose::DeviceAuthority)?,
                 key: open_signing_key(store, kek, SecretName::DeviceAuthority).await?,
             },
+            packager_authority,
             license_server,
             license_server_chain: chain(Purpose::LicenseServer)?,
             request_encryption_chain: chain(Purpose::RequestEncryption)?,
@@ -179,6 +198,14 @@ impl Identity {
             proof_secret: open_secret(store, kek, SecretName::Proof).await?,
             fingerprint_secret: open_secret(store, kek, SecretName::Fingerprint).await?,
         })
+    }
+
+    /// The authority that certifies parties of a role.
+    pub(crate) fn authority(&self, role: EnrolmentRole) -> Result<&Issuer, Error> {
+        match role {
+            EnrolmentRole::Device => Ok(&self.device_authority),
+            EnrolmentRole::Packager => self.packager_authority.as_ref().ok_or(Error::NoPackagerAuthority),
+        }
     }
 
     /// V-040: whether requests may be sealed to the certificate with this digest at `now`.

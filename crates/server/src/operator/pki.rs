@@ -3,11 +3,12 @@
 //! ```text
 //!  root, 10 years
 //!  ├── device authority, 5 years ──── devices
+//!  ├── packager authority, 5 years ── packagers
 //!  └── server authority, 5 years ─┬── license server, 1 year
 //!                                 └── request encryption, 1 year
 //! ```
-//! A device authority cannot make a license server, and the other way round: an authority carries the
-//! roles that it may issue for.
+//! A device authority cannot make a license server or a packager, and the other way round: an authority
+//! carries the roles that it may issue for.
 
 use keyward_crypto::{
     Secret,
@@ -35,6 +36,7 @@ pub(super) struct Authority {
     pub(super) root: Vec<u8>,
     pub(super) root_key: SigningKey,
     pub(super) device_authority_key: SigningKey,
+    pub(super) packager_authority_key: SigningKey,
     pub(super) server_authority_key: SigningKey,
     pub(super) license_server_key: SigningKey,
     /// One a suite, ascending.
@@ -70,6 +72,7 @@ pub(super) fn found(name: &str, now: Timestamp, rng: &mut impl CryptoRng) -> Res
         })
     };
     let device_authority = intermediate("device authority", &[Role::Device], rng)?;
+    let packager_authority = intermediate("packager authority", &[Role::Packager], rng)?;
     let server_authority = intermediate("server authority", &SERVER_ROLES, rng)?;
 
     let license_server_key = SigningKey::generate(rng);
@@ -93,6 +96,7 @@ pub(super) fn found(name: &str, now: Timestamp, rng: &mut impl CryptoRng) -> Res
     )?;
     let certificates = vec![
         stored(Purpose::DeviceAuthority, device_authority.certificate.der())?,
+        stored(Purpose::PackagerAuthority, packager_authority.certificate.der())?,
         stored(Purpose::ServerAuthority, server_authority.certificate.der())?,
         license_server,
         request_encryption,
@@ -101,6 +105,7 @@ pub(super) fn found(name: &str, now: Timestamp, rng: &mut impl CryptoRng) -> Res
         root,
         root_key,
         device_authority_key: device_authority.key,
+        packager_authority_key: packager_authority.key,
         server_authority_key: server_authority.key,
         license_server_key,
         request_encryption_keys,

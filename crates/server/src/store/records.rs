@@ -4,8 +4,10 @@ use keyward_license::{
     cbor_map,
     certificate::Claims,
     codec::{DecodeError, Wire},
+    enrolment::EnrolmentRole,
     ids::{DeviceId, Digest, Kid, LicenseId, Nonce},
     license::{KeyType, PreparedLicense},
+    packaging::PreparedPackaging,
     request::StoreState,
     response::Denial,
     time::Timestamp,
@@ -157,6 +159,52 @@ pub(super) fn decode_results(bytes: &[u8]) -> Result<Vec<StoredResult>, DecodeEr
     Vec::<StoredResult>::decode(bytes)
 }
 
+/// A packager, and what it did with a nonce.
+#[derive(Debug)]
+pub(crate) struct PackagerRow {
+    pub(crate) revoked: bool,
+    /// Set if the nonce asked about was used.
+    pub(crate) answered: Option<AnsweredRow>,
+}
+
+/// A track with the key id that it has, or will have.
+#[derive(Debug)]
+pub(crate) struct AssignedTrack {
+    pub(crate) label: String,
+    pub(crate) key: KeyRow,
+    /// Of a fresh key, which is to be registered; none if the track has its key id already.
+    pub(crate) fingerprint: Option<[u8; 32]>,
+}
+
+impl AssignedTrack {
+    /// The key id, if the track has it already.
+    pub(super) fn registered_kid(&self) -> Option<Kid> {
+        self.fingerprint.is_none().then_some(self.key.kid)
+    }
+}
+
+/// A packaging response that is complete but for its signature.
+#[derive(Debug)]
+pub(crate) struct PackagingAnswer {
+    pub(crate) packager: DeviceId,
+    pub(crate) nonce: Nonce,
+    pub(crate) request: Digest,
+    pub(crate) server_time: Timestamp,
+    pub(crate) prepared: PreparedPackaging,
+}
+
+/// What recording a packaging answer came to.
+#[derive(Debug)]
+pub(crate) enum PackagingRecord {
+    /// It stands in the database and may be signed; if the same request was recorded before, this is
+    /// what was recorded then.
+    ToSign(super::Recorded<PackagingAnswer>),
+    /// The same request was answered before, with these bytes.
+    Answered(Vec<u8>),
+    /// Another request registered one of the tracks meanwhile. Nothing was written.
+    Overtaken,
+}
+
 /// The device that an enrolment token makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DeviceProfile {
@@ -169,14 +217,16 @@ pub(crate) struct DeviceProfile {
 #[derive(Debug)]
 pub(crate) struct TokenRow {
     pub(crate) account: i64,
+    pub(crate) role: EnrolmentRole,
     pub(crate) profile: DeviceProfile,
     pub(crate) expires: Timestamp,
 }
 
-/// A device certificate that is complete but for its signature.
+/// A certificate of a device or packager that is complete but for its signature.
 #[derive(Debug)]
 pub(crate) struct PreparedCertificate {
     pub(crate) device: DeviceId,
+    pub(crate) role: EnrolmentRole,
     pub(crate) serial: [u8; 16],
     pub(crate) claims: Claims,
     pub(crate) not_before: Timestamp,
@@ -205,14 +255,16 @@ pub(crate) struct OperatorCertificate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     DeviceAuthority,
+    PackagerAuthority,
     ServerAuthority,
     LicenseServer,
     RequestEncryption,
 }
 
 impl Purpose {
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::DeviceAuthority,
+        Self::PackagerAuthority,
         Self::ServerAuthority,
         Self::LicenseServer,
         Self::RequestEncryption,
@@ -221,6 +273,7 @@ impl Purpose {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::DeviceAuthority => "device-authority",
+            Self::PackagerAuthority => "packager-authority",
             Self::ServerAuthority => "server-authority",
             Self::LicenseServer => "license-server",
             Self::RequestEncryption => "request-encryption",

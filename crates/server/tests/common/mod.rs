@@ -16,7 +16,7 @@ use keyward_license::{
     certificate::{Claims, SealingKey, certificate_digest, device_id},
     codec::{Bytes, Wire},
     discovery::Discovery,
-    enrolment::{EnrolmentRequest, EnrolmentResponse, SHARE_CONTEXT, open_chain},
+    enrolment::{EnrolmentRequest, EnrolmentResponse, EnrolmentRole, SHARE_CONTEXT, open_chain},
     envelope::{SealedRequest, SealedResponse, binding},
     error_code::Problem,
     ids::{DeviceId, Digest, EpochId, Kid, Nonce},
@@ -160,6 +160,24 @@ impl World {
         device.enrol(self, &token).await.unwrap();
         device
     }
+
+    pub(crate) async fn packager_token(&self) -> String {
+        let role = EnrolmentRole::Packager;
+        self.token_for(TokenRequest {
+            role,
+            ..TokenRequest::new("packaging")
+        })
+        .await
+    }
+
+    /// A packager with keys of these suites, enrolled.
+    pub(crate) async fn packager(&self, seed: u8, suites: &[Suite]) -> Device {
+        let mut packager = Device::new(seed, suites);
+        packager.role = EnrolmentRole::Packager;
+        let token = self.packager_token().await;
+        packager.enrol(self, &token).await.unwrap();
+        packager
+    }
 }
 
 /// A server's request-encryption certificate.
@@ -215,6 +233,7 @@ pub(crate) struct Device {
     pub(crate) sealing: Vec<KeyPair>,
     pub(crate) chain: Vec<Vec<u8>>,
     pub(crate) store: StoreState,
+    pub(crate) role: EnrolmentRole,
 }
 
 impl Device {
@@ -231,6 +250,7 @@ impl Device {
                 epoch: EpochId::new([seed; 16]),
                 generation: 1,
             },
+            role: EnrolmentRole::Device,
             rng,
         }
     }
@@ -261,6 +281,7 @@ impl Device {
             sealing_keys: self.sealing_keys(),
             token: token.to_owned(),
             client: client_info(),
+            role: self.role,
         }
     }
 
@@ -307,7 +328,7 @@ impl Device {
         self.chain = open_chain(&response.chain, &shares, &digest).unwrap();
         let leaf = world
             .anchor()
-            .verify(&self.chain, Role::Device, response.server_time.0)
+            .verify(&self.chain, self.role.role(), response.server_time.0)
             .unwrap();
         assert_eq!(leaf.public_key(), self.signing.public_key());
         assert_eq!(
@@ -447,7 +468,7 @@ pub(crate) fn denial(result: &KeyResult) -> u64 {
     result.denial.as_ref().unwrap().code
 }
 
-fn client_info() -> ClientInfo {
+pub(crate) fn client_info() -> ClientInfo {
     ClientInfo {
         name: "hand-made".into(),
         version: "1".into(),

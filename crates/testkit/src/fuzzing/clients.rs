@@ -20,6 +20,7 @@ use keyward_license::{
     enrolment::EnrolmentResponse,
     ids::EpochId,
     license::{LicenseBody, PreparedLicense},
+    party::PartyKeys,
     response::LicenseResponse,
     signed::SignedBody,
 };

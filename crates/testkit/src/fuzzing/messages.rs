@@ -17,6 +17,7 @@ use keyward_license::{
     ids::Kid,
     license::{License, LicenseBody, LicenseKeys, Right, SealedKey},
     operator_profile::OperatorProfile,
+    packaging::{PackagingKeys, PackagingRequest, PackagingResponse},
     request::LicenseRequest,
     response::{LicenseResponse, Outcome},
     signed::{SignedBody, Unverified, Verified},
@@ -51,6 +52,9 @@ pub fn codec(bytes: &[u8]) -> bool {
         read::<EnrolmentRequest>(bytes).is_some(),
         read::<EnrolmentResponse>(bytes).is_some(),
         read::<Discovery>(bytes).is_some(),
+        read::<PackagingRequest>(bytes).is_some(),
+        read::<PackagingResponse>(bytes).is_some(),
+        read::<PackagingKeys>(bytes).is_some(),
         read::<Claims>(bytes).is_some(),
         read::<OperatorProfile>(bytes).is_some(),
         read::<Vec<SealedShare>>(bytes).is_some(),
@@ -76,6 +80,8 @@ pub fn cose_sign1(bytes: &[u8]) -> bool {
         Unverified::<EnrolmentRequest>::parse(bytes).is_ok(),
         Unverified::<EnrolmentResponse>::parse(bytes).is_ok(),
         Unverified::<Discovery>::parse(bytes).is_ok(),
+        Unverified::<PackagingRequest>::parse(bytes).is_ok(),
+        Unverified::<PackagingResponse>::parse(bytes).is_ok(),
     ];
     assert!(types.into_iter().filter(|is_one| *is_one).count() <= 1);
     let key = WORLD.license_server.leaf();
@@ -369,14 +375,14 @@ fn message<T: SignedBody>(bytes: &[u8], signer: &Identity, chain: &[Vec<u8>]) ->
     keyward_license::signed::sign::<T>(rest, &[], chain, &signer.key).ok()
 }
 
-fn verified<T: SignedBody>(bytes: &[u8], signer: &Identity, role: Role) -> Option<Verified<T>> {
+pub(super) fn verified<T: SignedBody>(bytes: &[u8], signer: &Identity, role: Role) -> Option<Verified<T>> {
     let message = message::<T>(bytes, signer, &signer.chain)?;
     let parsed = Unverified::<T>::parse(&message).ok()?;
     parsed.verify(&WORLD.anchor, role, |_| vec![NOW]).ok()
 }
 
 /// A message that the target did not sign itself is the one that the world signed.
-fn assert_genuine<T>(bytes: &[u8], verified: &Verified<T>, genuine: &[u8]) {
+pub(super) fn assert_genuine<T>(bytes: &[u8], verified: &Verified<T>, genuine: &[u8]) {
     assert!(bytes.first() == Some(&BODY) || verified.body_bytes() == genuine);
 }
 

@@ -2,6 +2,8 @@
 
 mod clients;
 mod contents;
+mod media;
+mod packaging;
 
 use keyward_client::device::SoftwareKeys;
 use keyward_crypto::x509::Role;
@@ -45,8 +47,10 @@ pub fn seeds() -> Vec<Seed> {
     seeds.envelopes();
     seeds.licenses();
     seeds.exchanges();
+    seeds.packagings();
     seeds.content_headers();
     seeds.files();
+    seeds.media();
     seeds.installations();
     seeds.enrolments();
     seeds.disks();

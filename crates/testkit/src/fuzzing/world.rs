@@ -1,5 +1,7 @@
 //! One operator with one license server and one device, made once a process.
 
+pub(super) mod packaging;
+
 use std::sync::LazyLock;
 
 use keyward_client::{
@@ -26,6 +28,7 @@ use keyward_license::{
         Binding, KeyDescription, KeyType, LicenseBody, LicenseKeys, LicenseKind, PreparedLicense, Right,
     },
     operator_profile::OperatorProfile,
+    party::PartyKeys,
     request::{ClientInfo, LicenseRequest},
     response::{KeyResult, LicenseResponse},
     signed::{self, SignedBody, Unverified, Verified},
@@ -69,6 +72,7 @@ pub(super) struct World {
     pub(super) license_server: Identity,
     pub(super) request_encryption: Recipient,
     pub(super) device: Device,
+    pub(super) packager: Recipient,
     /// What a client asks that enrols with [`draws`] of 1 into an empty store.
     pub(super) enrolment: Asked,
     /// A store whose client is enrolled and waits for the answer to `request`.
@@ -90,6 +94,7 @@ impl World {
             license_server: operator.server(Role::LicenseServer),
             request_encryption: operator.recipient(Role::RequestEncryption),
             device: operator.device(),
+            packager: operator.recipient(Role::Packager),
             enrolment: Asked::nothing(),
             store: MemoryStore::default(),
             request: Asked::nothing(),
@@ -162,6 +167,7 @@ impl World {
             enrolment_path: "/enrol".into(),
             issued: NOW,
             expires: NOW.plus(DAY),
+            packaging_path: Some("/packaging".into()),
         }
     }
 
@@ -367,7 +373,7 @@ impl DeviceKeys<'_> {
     pub(super) const STORE_KEY: Secret<32> = Secret::new([0x5e; 32]);
 }
 
-impl KeyStore for DeviceKeys<'_> {
+impl PartyKeys for DeviceKeys<'_> {
     fn signer(&self) -> &dyn Signer {
         &self.0.identity.key
     }
@@ -389,7 +395,9 @@ impl KeyStore for DeviceKeys<'_> {
     ) -> Result<SecretBytes, CryptoError> {
         self.0.sealing_key(suite).open(info, encapsulated, ciphertext)
     }
+}
 
+impl KeyStore for DeviceKeys<'_> {
     fn store_key(&self) -> Result<Secret<32>, CryptoError> {
         Ok(Self::STORE_KEY)
     }

@@ -9,7 +9,7 @@ use keyward_crypto::hpke::Suite;
 use keyward_license::{codec::Wire, envelope::binding, ids::Digest, license::KEY_CONTEXT};
 use minicbor::data::Type;
 
-use super::{World, documents, enrolments, licenses, requests, responses};
+use super::{World, documents, enrolments, licenses, packaging, requests, responses};
 
 /// The examples by name: CBOR bytes made from the fixed seeds.
 #[must_use]
@@ -27,6 +27,8 @@ pub fn examples() -> Vec<(&'static str, Vec<u8>)> {
         ("license-response", responses::example(&world)),
         ("enrolment-request", enrolments::example(&world)),
         ("discovery-document", documents::example(&world)),
+        ("packaging-request", packaging::example_request(&world)),
+        ("packaging-response", packaging::example_response(&world)),
         ("operator-profile", world.operator.profile().encode()),
         (
             "certificate-claims",

@@ -44,6 +44,7 @@ fn discovery(world: &World) -> Discovery {
         enrolment_path: "/v1/enrolment".into(),
         issued: NOW.minus(60),
         expires: NOW.plus(DAY),
+        packaging_path: Some("/v1/packaging".into()),
     }
 }
 
@@ -121,14 +122,14 @@ fn discoveries(world: &World, all: &mut Vec<Vector>) {
     let name = ("discovery-valid-greased", "an unknown optional key is skipped");
     push_discovery(world, all, name, None, &greased, |_| ());
     let unknown =
-        "the message is malformed: discovery document holds critical key 8, which this version does not know";
+        "the message is malformed: discovery document holds critical key 9, which this version does not know";
     let name = ("discovery-unknown-critical", "an unknown critical key");
     push_discovery(
         world,
         all,
         name,
         Some(("V-001", unknown)),
-        &with_entry(&body, 8, &uint(0)),
+        &with_entry(&body, 9, &uint(0)),
         |_| (),
     );
     let name = (
@@ -189,6 +190,7 @@ fn push_discovery(
     let learns = [
         ("license-path", "/v1/license".to_owned()),
         ("enrolment-path", "/v1/enrolment".to_owned()),
+        ("packaging-path", "/v1/packaging".to_owned()),
         (
             "certificate-digest",
             world.request_encryption.identity.digest().to_string(),

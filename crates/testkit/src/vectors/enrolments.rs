@@ -9,7 +9,7 @@ use keyward_crypto::{
 use keyward_license::{
     certificate::{SECURITY_LEVEL_SOFTWARE, SealingKey},
     codec::{Bytes, Wire},
-    enrolment::{EnrolmentRequest, EnrolmentResponse, seal_chain},
+    enrolment::{EnrolmentRequest, EnrolmentResponse, EnrolmentRole, seal_chain},
     envelope::{SealedRequest, SealedResponse},
     ids::{Digest, Nonce},
     signed::SignedBody,
@@ -18,7 +18,7 @@ use rand_chacha::ChaCha20Rng;
 
 use super::{
     Expect, MessageType, Vector, World,
-    build::{Cose, bytes, uint, with_entry},
+    build::{Cose, bytes, uint, with_entry, with_value},
     draws, inputs, requests, sealing_inputs, vector,
 };
 use crate::pki::{Leaf, NOW, TestKey, claims};
@@ -143,6 +143,7 @@ impl Request {
             sealing_keys: sealing.iter().map(sealing_key).collect(),
             token: "one-time-token".into(),
             client: requests::client_info(),
+            role: EnrolmentRole::Device,
         };
         Self {
             key,
@@ -263,14 +264,29 @@ fn requests(world: &World, all: &mut Vec<Vector>) {
     for (name, proves, refused, edit) in cases {
         request(world, all, (name, proves), refused, edit);
     }
+    let name = (
+        "enrolment-request-valid-packager",
+        "a packager asks for the certificate of its role",
+    );
+    request(world, all, name, None, |request, _, _| {
+        request.body.role = EnrolmentRole::Packager;
+    });
+    let role = "the message is malformed: enrolment role 2 is not known to this version";
+    let name = (
+        "enrolment-request-server-role",
+        "nobody enrols as a license server",
+    );
+    request(world, all, name, Some(("V-001", role)), |request, _, _| {
+        request.raw_body = Some(with_value(&request.body.encode(), 9, &uint(2)));
+    });
     let unknown =
-        "the message is malformed: enrolment request holds critical key 9, which this version does not know";
+        "the message is malformed: enrolment request holds critical key 10, which this version does not know";
     let name = (
         "enrolment-request-unknown-critical",
         "an unknown critical key in the body",
     );
     request(world, all, name, Some(("V-001", unknown)), |request, _, _| {
-        request.raw_body = Some(with_entry(&request.body.encode(), 9, &uint(0)));
+        request.raw_body = Some(with_entry(&request.body.encode(), 10, &uint(0)));
     });
 }
 
@@ -288,6 +304,7 @@ fn request(
     let learns = [
         ("public-key", hex::encode(&draft.body.public_key.0)),
         ("token", draft.body.token.clone()),
+        ("role", draft.body.role.number().to_string()),
         (
             "suites",
             draft

@@ -5,12 +5,13 @@ use keyward_license::{error_code::ErrorCode, ids::DeviceId};
 use serde::Serialize;
 
 use super::{json::Segment, problem::AdminProblem};
-use crate::Server;
+use crate::{Server, admin::role_name};
 
 #[derive(Serialize)]
 pub(super) struct Listed {
     id: String,
     account: String,
+    role: &'static str,
     security_level: u64,
     maker: String,
     model: String,
@@ -22,6 +23,7 @@ pub(super) async fn list(State(server): State<Server>) -> Result<axum::Json<Vec<
     let devices = server.devices().await?.into_iter().map(|device| Listed {
         id: device.id.to_string(),
         account: device.account,
+        role: role_name(device.role),
         security_level: device.security_level,
         maker: device.maker,
         model: device.model,

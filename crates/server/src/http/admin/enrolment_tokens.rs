@@ -1,15 +1,20 @@
-//! `POST /enrolment-tokens`: a single-use token for a device of an account.
+//! `POST /enrolment-tokens`: a single-use token for a device of an account, or for a packager.
 
 use axum::{extract::State, http::StatusCode};
+use keyward_license::{enrolment::EnrolmentRole, error_code::ErrorCode};
 use serde::{Deserialize, Serialize};
 
 use super::{json::Json, problem::AdminProblem};
-use crate::{Server, admin::TokenRequest};
+use crate::{
+    Server,
+    admin::{TokenRequest, role_from_name},
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Create {
     account: String,
+    role: Option<String>,
     security_level: Option<u64>,
     #[serde(default)]
     maker: String,
@@ -31,6 +36,7 @@ pub(super) async fn create(
     let default = TokenRequest::new(asked.account);
     let request = TokenRequest {
         security_level: asked.security_level.unwrap_or(default.security_level),
+        role: asked.role.as_deref().map_or(Ok(default.role), role)?,
         maker: asked.maker,
         model: asked.model,
         expires_in: asked.expires_in_seconds.unwrap_or(default.expires_in),
@@ -45,4 +51,9 @@ pub(super) async fn create(
             expires_in_seconds,
         }),
     ))
+}
+
+fn role(name: &str) -> Result<EnrolmentRole, AdminProblem> {
+    role_from_name(name)
+        .ok_or_else(|| AdminProblem::new(ErrorCode::Malformed, "`role` is `device` or `packager`"))
 }

@@ -1,7 +1,7 @@
 //! The administration interface: JSON on a listener of its own, every request with an admin token.
 //!
 //! ```text
-//!  POST   /enrolment-tokens                      a single-use token for a device of an account
+//!  POST   /enrolment-tokens                      a single-use token for a device or a packager
 //!  POST   /entitlements                          entitle an account to a key id, or to all
 //!  DELETE /entitlements/{id}                     end an entitlement
 //!  GET    /accounts/{account}/entitlements
@@ -25,7 +25,7 @@ mod problem;
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request, State},
-    http::{Method, header},
+    http::Method,
     middleware::{self, Next},
     response::Response,
     routing::{delete, get, post},
@@ -67,14 +67,8 @@ async fn authenticate(
     next: Next,
 ) -> Result<Response, AdminProblem> {
     let unauthorized = |detail| AdminProblem::new(ErrorCode::Unauthorized, detail);
-    let presented = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| token.trim())
-        .ok_or_else(|| unauthorized("there is no admin token"))?;
+    let presented =
+        super::bearer(request.headers()).ok_or_else(|| unauthorized("there is no admin token"))?;
     let administrator = server
         .authenticate_admin(presented)
         .await?

@@ -1,6 +1,7 @@
 //! Administration: tokens, accounts, policies, entitlements, devices.
 
 use keyward_license::{
+    enrolment::EnrolmentRole,
     ids::{DeviceId, Digest, Kid},
     time::Timestamp,
 };
@@ -9,6 +10,7 @@ use sqlx::SqliteConnection;
 use super::{Store, founding::record_event, id, issuance::policy, milliseconds, signed, timestamp, unsigned};
 use crate::{
     Error,
+    admin::{role_from_name, role_name},
     policy::{Policy, PolicyTerms},
     store::DeviceProfile,
 };
@@ -26,6 +28,7 @@ pub(crate) struct AdminTokenRow {
 pub(crate) struct NewToken {
     pub(crate) hash: Digest,
     pub(crate) account: String,
+    pub(crate) role: EnrolmentRole,
     pub(crate) profile: DeviceProfile,
     pub(crate) expires: Timestamp,
 }
@@ -45,6 +48,7 @@ pub(crate) struct EntitlementRow {
 pub(crate) struct DeviceListing {
     pub(crate) id: DeviceId,
     pub(crate) account: String,
+    pub(crate) role: EnrolmentRole,
     pub(crate) profile: DeviceProfile,
     pub(crate) enrolled: Timestamp,
     pub(crate) revoked: Option<Timestamp>,
@@ -115,8 +119,8 @@ impl Store {
                     let account = account(db, &token.account, now).await?;
                     sqlx::query(
                         "INSERT INTO enrolment_tokens
-                         (hash, account, security_level, maker, model, created_at, expires_at)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                         (hash, account, security_level, maker, model, created_at, expires_at, role)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                     )
                     .bind(&token.hash.as_bytes()[..])
                     .bind(account)
@@ -125,9 +129,11 @@ impl Store {
                     .bind(&token.profile.model)
                     .bind(milliseconds(now))
                     .bind(milliseconds(token.expires))
+                    .bind(role_name(token.role))
                     .execute(&mut *db)
                     .await?;
-                    record_event(db, now, "enrolment-token-made", &token.account, "").await
+                    let role = role_name(token.role);
+                    record_event(db, now, "enrolment-token-made", &token.account, role).await
                 })
             })
             .await
@@ -226,29 +232,32 @@ impl Store {
 
     /// Every enrolled device, newest first.
     pub(crate) async fn devices(&self) -> Result<Vec<DeviceListing>, Error> {
-        type Row = (Vec<u8>, String, i64, String, String, i64, Option<i64>);
+        type Row = (Vec<u8>, String, String, i64, String, String, i64, Option<i64>);
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT d.id, a.name, d.security_level, d.maker, d.model, d.enrolled_at, d.revoked_at
+            "SELECT d.id, a.name, d.role, d.security_level, d.maker, d.model, d.enrolled_at, d.revoked_at
              FROM devices d JOIN accounts a ON a.id = d.account ORDER BY d.enrolled_at DESC, d.id",
         )
         .fetch_all(&self.readers)
         .await?;
         rows.into_iter()
-            .map(|(device, account, level, maker, model, enrolled, revoked)| {
-                let profile = DeviceProfile {
-                    security_level: unsigned(level)?,
-                    maker,
-                    model,
-                };
-                let (enrolled, revoked) = (timestamp(enrolled), revoked.map(timestamp));
-                Ok(DeviceListing {
-                    id: id(&device)?,
-                    account,
-                    profile,
-                    enrolled,
-                    revoked,
-                })
-            })
+            .map(
+                |(device, account, role, level, maker, model, enrolled, revoked)| {
+                    let profile = DeviceProfile {
+                        security_level: unsigned(level)?,
+                        maker,
+                        model,
+                    };
+                    let (enrolled, revoked) = (timestamp(enrolled), revoked.map(timestamp));
+                    Ok(DeviceListing {
+                        id: id(&device)?,
+                        account,
+                        role: role_from_name(&role).ok_or(Error::Damaged("a device has no role"))?,
+                        profile,
+                        enrolled,
+                        revoked,
+                    })
+                },
+            )
             .collect()
     }
 

@@ -3,6 +3,7 @@
 use keyward_license::{
     certificate::Claims,
     codec::Wire,
+    enrolment::EnrolmentRole,
     ids::{DeviceId, Digest},
     time::Timestamp,
 };
@@ -11,6 +12,7 @@ use sqlx::SqliteConnection;
 use super::{Store, founding::record_event, milliseconds, timestamp, unsigned};
 use crate::{
     Error, Refusal,
+    admin::{role_from_name, role_name},
     refusal::TokenFault,
     store::{DeviceProfile, EnrolmentRecord, PreparedCertificate, Recorded, TokenRow},
 };
@@ -65,13 +67,14 @@ impl Store {
 type UsedBy = Option<Vec<u8>>;
 
 async fn read_token(db: &mut SqliteConnection, hash: &Digest) -> Result<Option<(TokenRow, UsedBy)>, Error> {
-    let row: Option<(i64, i64, String, String, i64, UsedBy)> = sqlx::query_as(
-        "SELECT account, security_level, maker, model, expires_at, used_by FROM enrolment_tokens WHERE hash = ?1",
+    let row: Option<(i64, String, i64, String, String, i64, UsedBy)> = sqlx::query_as(
+        "SELECT account, role, security_level, maker, model, expires_at, used_by
+         FROM enrolment_tokens WHERE hash = ?1",
     )
     .bind(&hash.as_bytes()[..])
     .fetch_optional(db)
     .await?;
-    row.map(|(account, level, maker, model, expires, used_by)| {
+    row.map(|(account, role, level, maker, model, expires, used_by)| {
         let profile = DeviceProfile {
             security_level: unsigned(level)?,
             maker,
@@ -80,6 +83,7 @@ async fn read_token(db: &mut SqliteConnection, hash: &Digest) -> Result<Option<(
         Ok((
             TokenRow {
                 account,
+                role: role_from_name(&role).ok_or(Error::Damaged("a token has no role"))?,
                 profile,
                 expires: timestamp(expires),
             },
@@ -100,9 +104,18 @@ async fn record_enrolment(
     if token.expires <= now {
         return Err(TokenFault::Expired.into());
     }
-    // V-042
-    if is_revoked(db, &certificate.device).await? {
-        return Err(Refusal::DeviceRevoked);
+    // V-054
+    if token.role != certificate.role {
+        return Err(TokenFault::OtherRole.into());
+    }
+    if let Some((role, revoked_at)) = read_enrolled(db, &certificate.device).await? {
+        if role != certificate.role {
+            return Err(Refusal::KeyOfOtherRole);
+        }
+        // V-042, V-071
+        if revoked_at.is_some() {
+            return Err(Refusal::DeviceRevoked);
+        }
     }
     match used_by {
         Some(device) if device != certificate.device.as_bytes() => {
@@ -115,12 +128,21 @@ async fn record_enrolment(
     Ok(EnrolmentRecord::ToSign(Recorded(certificate)))
 }
 
-async fn is_revoked(db: &mut SqliteConnection, device: &DeviceId) -> Result<bool, Error> {
-    let revoked: Option<Option<i64>> = sqlx::query_scalar("SELECT revoked_at FROM devices WHERE id = ?1")
-        .bind(&device.as_bytes()[..])
-        .fetch_optional(db)
-        .await?;
-    Ok(revoked.flatten().is_some())
+/// The role that a key is enrolled in, and when it was revoked.
+async fn read_enrolled(
+    db: &mut SqliteConnection,
+    device: &DeviceId,
+) -> Result<Option<(EnrolmentRole, Option<i64>)>, Error> {
+    let row: Option<(String, Option<i64>)> =
+        sqlx::query_as("SELECT role, revoked_at FROM devices WHERE id = ?1")
+            .bind(&device.as_bytes()[..])
+            .fetch_optional(db)
+            .await?;
+    row.map(|(role, revoked_at)| {
+        let role = role_from_name(&role).ok_or(Error::Damaged("a device has no role"))?;
+        Ok((role, revoked_at))
+    })
+    .transpose()
 }
 
 async fn insert_enrolment(
@@ -133,8 +155,8 @@ async fn insert_enrolment(
     let device = &certificate.device.as_bytes()[..];
     let level = super::signed("a security level", token.profile.security_level)?;
     sqlx::query(
-        "INSERT INTO devices (id, account, security_level, maker, model, enrolled_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        "INSERT INTO devices (id, account, security_level, maker, model, enrolled_at, role)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          ON CONFLICT DO UPDATE SET account = excluded.account, security_level = excluded.security_level,
              maker = excluded.maker, model = excluded.model, enrolled_at = excluded.enrolled_at",
     )
@@ -144,6 +166,7 @@ async fn insert_enrolment(
     .bind(&token.profile.maker)
     .bind(&token.profile.model)
     .bind(milliseconds(now))
+    .bind(role_name(token.role))
     .execute(&mut *db)
     .await?;
     sqlx::query("UPDATE enrolment_tokens SET used_by = ?2, used_at = ?3 WHERE hash = ?1")
@@ -165,7 +188,8 @@ async fn insert_enrolment(
     .bind(milliseconds(now))
     .execute(&mut *db)
     .await?;
-    record_event(db, now, "device-enrolled", &certificate.device.to_string(), "").await
+    let (device, role) = (certificate.device.to_string(), role_name(token.role));
+    record_event(db, now, "device-enrolled", &device, role).await
 }
 
 /// What the device got, or was to get, for this token. Other sealing keys than then are refused: a
@@ -191,6 +215,7 @@ async fn read_certificate(
         Some(der) => EnrolmentRecord::Issued(der),
         None => EnrolmentRecord::ToSign(Recorded(PreparedCertificate {
             device: asked.device,
+            role: asked.role,
             serial: serial[..]
                 .try_into()
                 .map_err(|_| Error::Damaged("a serial number has the wrong length"))?,

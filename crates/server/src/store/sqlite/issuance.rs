@@ -191,7 +191,7 @@ async fn read_device(
          FROM devices d
          LEFT JOIN store_epochs s ON s.device = d.id AND s.epoch = ?3
          LEFT JOIN answers a ON a.device = d.id AND a.nonce = ?2
-         WHERE d.id = ?1",
+         WHERE d.id = ?1 AND d.role = 'device'",
     )
     .bind(&device.as_bytes()[..])
     .bind(&nonce.as_bytes()[..])

@@ -93,7 +93,7 @@ async fn read_key(db: &mut SqliteConnection, kid: &Kid) -> Result<Option<(KeyRow
         .transpose()
 }
 
-async fn register(
+pub(super) async fn register(
     db: &mut SqliteConnection,
     key: KeyRow,
     fingerprint: [u8; 32],

@@ -5,6 +5,8 @@ mod enrolment;
 mod founding;
 mod issuance;
 mod keys;
+mod packaging;
+mod services;
 pub(crate) mod writer;
 
 use std::path::Path;

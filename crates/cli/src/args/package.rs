@@ -1,0 +1,120 @@
+//! What `keyward package` takes.
+
+use std::{path::PathBuf, str::FromStr};
+
+use clap::{Args, ValueEnum};
+use keyward_content::cenc::Scheme;
+use keyward_license::{ids::Kid, license::KeyType};
+use keyward_packager::TrackKind;
+
+use super::{OperatorDir, packager::ExchangeArgs};
+
+#[derive(Args)]
+pub(crate) struct PackageArgs {
+    /// The file to protect; `-` reads standard input
+    pub(crate) file: PathBuf,
+    /// The protected file; `-` is standard output, for files that are not protected as media
+    /// [default: FILE with `.kw` added, and `.protected` before the extension for media]
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// How to protect: common encryption of an MP4's samples, or a file of any kind as a whole
+    /// [default: `cenc` for an MP4 with video or audio, else `file`]
+    #[arg(long, value_enum)]
+    pub(crate) scheme: Option<Protection>,
+    #[command(flatten)]
+    pub(crate) operator: OperatorDir,
+    #[command(flatten)]
+    pub(crate) exchange: ExchangeArgs,
+    /// Derive the key from this seed file instead of asking the operator's folder
+    #[arg(long, value_name = "FILE", conflicts_with = "key")]
+    pub(crate) seed_file: Option<PathBuf>,
+    /// Use this content key, 32 hexadecimal digits read from a file. The license server must know it too
+    #[arg(long = "key-file", value_name = "FILE", requires = "kid")]
+    pub(crate) key: Option<PathBuf>,
+    /// Key id [default: a fresh random one]
+    #[arg(long)]
+    pub(crate) kid: Option<Kid>,
+    /// A key of its own for the video and one for the audio, with fresh key ids
+    #[arg(long, conflicts_with_all = ["kid", "track_key"])]
+    pub(crate) key_per_kind: bool,
+    /// The key id of the video or audio tracks, and the file of their content key if it is not to come
+    /// from where the others come from; once for each kind
+    #[arg(long, value_name = "video|audio=KID[:FILE]", conflicts_with_all = ["kid"])]
+    pub(crate) track_key: Vec<TrackKey>,
+    /// Draw a random key into the operator's vault instead of deriving it from the seed
+    #[arg(long, conflicts_with_all = ["seed_file", "key"])]
+    pub(crate) vault_key: bool,
+    /// License server URL for the content header [default: the operator's]
+    #[arg(long, value_name = "URL")]
+    pub(crate) license_url: Option<String>,
+    /// Media type to write into the header of a file that is not protected as media
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) media_type: Option<String>,
+    /// Write the content header under the PlayReady system id as well. PlayReady devices will call the
+    /// license server URL, which is none of theirs
+    #[arg(long)]
+    pub(crate) playready_pssh: bool,
+    /// Replace an existing protected file
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// How something is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Protection {
+    /// MP4 with AES-CTR (ISO/IEC 23001-7)
+    Cenc,
+    /// MP4 with patterns of AES-CBC (ISO/IEC 23001-7)
+    Cbcs,
+    /// A file of any kind, authenticated
+    File,
+}
+
+impl Protection {
+    /// The protection scheme, for media.
+    pub(crate) const fn scheme(self) -> Option<Scheme> {
+        match self {
+            Self::Cenc => Some(Scheme::Cenc),
+            Self::Cbcs => Some(Scheme::Cbcs),
+            Self::File => None,
+        }
+    }
+
+    /// What its keys are registered for.
+    pub(crate) fn key_type(self) -> KeyType {
+        self.scheme().map_or(KeyType::File, Scheme::key_type)
+    }
+}
+
+/// The key of one kind of track.
+#[derive(Debug, Clone)]
+pub(crate) struct TrackKey {
+    /// Video or audio.
+    pub(crate) kind: TrackKind,
+    /// Its key id.
+    pub(crate) kid: Kid,
+    /// Where its content key is, if it is given.
+    pub(crate) key_file: Option<PathBuf>,
+}
+
+impl FromStr for TrackKey {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: &str = "expected `video=KID`, `audio=KID` or either with `:FILE` added";
+        let (kind, rest) = text.split_once('=').ok_or(EXPECTED)?;
+        let (kid, key_file) = match rest.split_once(':') {
+            Some((kid, file)) => (kid, Some(PathBuf::from(file))),
+            None => (rest, None),
+        };
+        let kind = match kind {
+            "video" => TrackKind::Video,
+            "audio" => TrackKind::Audio,
+            _ => return Err(EXPECTED),
+        };
+        let kid = kid
+            .parse()
+            .map_err(|_| "the key id is not 32 hexadecimal digits")?;
+        Ok(Self { kind, kid, key_file })
+    }
+}

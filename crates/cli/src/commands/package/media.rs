@@ -1,0 +1,124 @@
+//! An MP4, protected sample by sample.
+
+use std::{fs::File, path::PathBuf};
+
+use getrandom::SysRng;
+use keyward_content::cenc::Scheme;
+use keyward_packager::{MediaOptions, ProtectedMedia, TrackKey, TrackKind, TrackSelector, protect_media};
+use rand_core::UnwrapErr;
+use serde_json::json;
+
+use super::{beside, keys::Keys, warn_of_url};
+use crate::{
+    args::PackageArgs,
+    failure::{Failure, file_error},
+    output::{FileSink, differs},
+    report::Report,
+};
+
+pub(super) fn run(args: &PackageArgs, input: File, scheme: Scheme, report: Report) -> Result<(), Failure> {
+    if args.media_type.is_some() {
+        return Err(Failure::new(
+            "an MP4 says itself what it is; there is no place for a media type",
+            "leave `--media-type` out, or protect it as a file with `--scheme file`",
+        ));
+    }
+    let output = match &args.output {
+        Some(output) => output.clone(),
+        None => PathBuf::from(beside(&args.file, ".protected", true)),
+    };
+    differs(&args.file, &output)?;
+    let labels: Vec<_> = selectors(args).map(|(label, _)| label).collect();
+    let keys = Keys::open(args, &labels, scheme.key_type())?;
+    warn_of_url(args.license_url.as_deref(), keys.license_url().as_deref(), report);
+    let options = MediaOptions {
+        license_url: args.license_url.clone().or_else(|| keys.license_url()),
+        playready_pssh: args.playready_pssh,
+        ..MediaOptions::new(scheme, track_keys(args, &keys, scheme)?)
+    };
+
+    let total = input.metadata().map_err(file_error("read", &args.file))?.len();
+    let bar = report.progress(Some(total));
+    let sink = FileSink::create(&output, args.force)?;
+    let made = protect_media(input, sink, &options, &mut UnwrapErr(SysRng), &mut |done| {
+        bar.set_position(done)
+    })
+    .map_err(|error| Failure::from(error).context(format!("cannot protect {}", args.file.display())))?;
+    bar.finish_and_clear();
+
+    for key in &options.keys {
+        if let Some(note) = keys.to_register(key.kid, scheme.as_str()) {
+            report.note(&note);
+        }
+    }
+    tell(&made, scheme, &options, report)
+}
+
+/// Which track has which key.
+fn track_keys(args: &PackageArgs, keys: &Keys, scheme: Scheme) -> Result<Vec<TrackKey>, Failure> {
+    let key_type = scheme.key_type();
+    if !args.track_key.is_empty() {
+        let named = args.track_key.iter().map(|named| {
+            Ok(TrackKey {
+                tracks: TrackSelector::Kind(named.kind),
+                kid: named.kid,
+                key: keys.key(named.kid, key_type, named.key_file.as_deref())?,
+            })
+        });
+        return named.collect();
+    }
+    let fresh = selectors(args).map(|(label, tracks)| {
+        let (kid, key) = keys.fresh(args, label, key_type)?;
+        Ok(TrackKey { tracks, kid, key })
+    });
+    fresh.collect()
+}
+
+/// Which tracks share a key, and its name within the content.
+fn selectors(args: &PackageArgs) -> impl Iterator<Item = (&str, TrackSelector)> {
+    let kinds = [("video", TrackKind::Video), ("audio", TrackKind::Audio)]
+        .map(|(label, kind)| (label, TrackSelector::Kind(kind)));
+    let all = (
+        args.exchange.label.as_deref().unwrap_or("media"),
+        TrackSelector::All,
+    );
+    let per_kind = args.key_per_kind;
+    kinds
+        .into_iter()
+        .filter(move |_| per_kind)
+        .chain(Some(all).filter(|_| !per_kind))
+}
+
+fn tell(
+    made: &ProtectedMedia<PathBuf>,
+    scheme: Scheme,
+    options: &MediaOptions,
+    report: Report,
+) -> Result<(), Failure> {
+    let mut words = format!("{} protected with {scheme}:", made.output.display());
+    let mut tracks = Vec::new();
+    for track in &made.tracks {
+        words += &format!(
+            "\n  track {} ({}, {}): {} samples under key {}",
+            track.id, track.kind, track.codec, track.samples, track.kid
+        );
+        tracks.push(json!({
+            "id": track.id,
+            "kind": track.kind.to_string(),
+            "codec": track.codec.to_string(),
+            "kid": track.kid.to_string(),
+            "samples": track.samples,
+        }));
+    }
+    report.result(
+        &words,
+        &json!({
+            "output": made.output.display().to_string(),
+            "scheme": scheme.as_str(),
+            "tracks": tracks,
+            "clear_bytes": made.clear_len,
+            "protected_bytes": made.protected_len,
+            "license_url": options.license_url,
+        }),
+    )
+}

@@ -1,0 +1,149 @@
+//! The packager's folder: its keys and certificate, in a sealed file.
+//!
+//! ```text
+//!  packager.keys    the packager's private keys and its certificate, sealed
+//!  packager.secret  what they are sealed under
+//! ```
+
+use std::path::Path;
+
+use getrandom::SysRng;
+use keyward_client_native::{Transport, client_info, sealed_file::SealedFile};
+use keyward_license::{
+    carrier::{Answer, Outgoing},
+    operator_profile::OperatorProfile,
+    packaging::WantedTrack,
+    request::ClientInfo,
+    time::Timestamp,
+};
+use keyward_packager::{
+    exchange::{Enrolled, ExchangeError, Host, PackagingData, Wanted},
+    identity::Identity,
+};
+use keyward_server::clock::{Clock, SystemClock};
+use rand_core::UnwrapErr;
+
+use crate::{
+    failure::{Exit, Failure},
+    transport::Http,
+};
+
+/// A packager whose folder is open.
+pub(crate) struct PackagerDir {
+    file: SealedFile,
+    identity: Identity,
+}
+
+impl PackagerDir {
+    /// Opens the packager in a folder.
+    pub(crate) fn open(folder: &Path) -> Result<Self, Failure> {
+        Self::read(folder)?.ok_or_else(|| {
+            Failure::new(
+                format!("there is no packager in {}", folder.display()),
+                "run `keyward packager enrol` with a token that the operator made for a packager",
+            )
+        })
+    }
+
+    /// Opens the packager in a folder, or makes it there.
+    pub(crate) fn open_or_make(folder: &Path) -> Result<Self, Failure> {
+        if let Some(found) = Self::read(folder)? {
+            return Ok(found);
+        }
+        let made = Self {
+            file: sealed_file(folder),
+            identity: Identity::generate(&mut UnwrapErr(SysRng)),
+        };
+        made.store()?;
+        Ok(made)
+    }
+
+    /// Enrols with an operator, in the place of the one before.
+    pub(crate) fn enrol(&mut self, profile: OperatorProfile, token: String) -> Result<Enrolled, Failure> {
+        let rng = &mut UnwrapErr(SysRng);
+        let enrolled = self.identity.enrol(profile, token, &mut Network::new(), rng)?;
+        self.store()?;
+        Ok(enrolled)
+    }
+
+    /// Asks the license server for key ids, keys and content header of a piece of content. The same content id
+    /// and labels get the same again. The tracks have one key type.
+    pub(crate) fn packaging_data(
+        &self,
+        content_id: &str,
+        tracks: &[WantedTrack],
+    ) -> Result<PackagingData, Failure> {
+        let wanted = Wanted {
+            content_id: content_id.to_owned(),
+            tracks: tracks.to_vec(),
+            content_header: true,
+        };
+        let rng = &mut UnwrapErr(SysRng);
+        Ok(self.identity.packaging_data(&wanted, &mut Network::new(), rng)?)
+    }
+
+    fn read(folder: &Path) -> Result<Option<Self>, Failure> {
+        let file = sealed_file(folder);
+        let Some(bytes) = file.read()? else {
+            return Ok(None);
+        };
+        let identity = Identity::from_secret_bytes(&bytes).map_err(|error| {
+            Failure::new(
+                format!("{} cannot be read: {error}", file.path().display()),
+                "restore the folder from its backup, or remove it and enrol anew",
+            )
+        })?;
+        Ok(Some(Self { file, identity }))
+    }
+
+    fn store(&self) -> Result<(), Failure> {
+        let bytes = self.identity.to_secret_bytes();
+        Ok(self.file.write(&bytes, &mut UnwrapErr(SysRng))?)
+    }
+}
+
+fn sealed_file(folder: &Path) -> SealedFile {
+    SealedFile::new(
+        folder,
+        "packager.keys",
+        "packager.secret",
+        "keyward/1 packager-keys",
+    )
+}
+
+/// The network and the clock of this machine.
+struct Network(Http);
+
+impl Network {
+    fn new() -> Self {
+        Self(Http::new())
+    }
+}
+
+impl Host for Network {
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+
+    fn client_info(&self) -> ClientInfo {
+        client_info()
+    }
+
+    fn send(&mut self, outgoing: &Outgoing) -> Result<Answer, String> {
+        self.0.send(outgoing)
+    }
+}
+
+impl From<ExchangeError> for Failure {
+    fn from(error: ExchangeError) -> Self {
+        let exit = match &error {
+            ExchangeError::Transport(_) => Exit::Unreachable,
+            ExchangeError::ServerRefused(problem) if problem.status < 500 => Exit::NotPermitted,
+            _ => Exit::Failed,
+        };
+        Self {
+            exit,
+            ..Self::new(&error, error.hint())
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Protected content of either kind, told apart by its first bytes.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, Cursor, ErrorKind, Read, Seek, SeekFrom, Write},
+    path::Path,
+};
+
+use keyward_client::{acquire::Wanted, session::Opened};
+use keyward_content::{
+    file::LockedFile,
+    header::ContentHeader,
+    media::{LockedMedia, begins_like_mp4},
+};
+use keyward_license::ids::Kid;
+
+use crate::failure::{Failure, file_error};
+
+/// Protected content that was opened, and not yet unlocked.
+pub(crate) enum Protected {
+    /// A file of any kind, and where its chunks are read.
+    File(Box<LockedFile>, Source),
+    /// An MP4.
+    Media(Box<LockedMedia<File>>),
+}
+
+/// What a protected file is read from, behind its header.
+pub(crate) enum Source {
+    /// A file, which can be read from any place.
+    File(File),
+    /// Anything else.
+    Pipe(Box<dyn Read>),
+}
+
+/// On which side copying stopped.
+pub(crate) enum Stopped {
+    Reading(io::Error),
+    Writing(io::Error),
+}
+
+/// Copies all clear bytes, in the pieces in which they were decrypted.
+pub(crate) fn pour(clear: &mut dyn BufRead, out: &mut dyn Write) -> Result<(), Stopped> {
+    loop {
+        let piece = match clear.fill_buf() {
+            Ok([]) => return out.flush().map_err(Stopped::Writing),
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            piece => piece.map_err(Stopped::Reading)?,
+        };
+        out.write_all(piece).map_err(Stopped::Writing)?;
+        let len = piece.len();
+        clear.consume(len);
+    }
+}
+
+/// What content says of itself: the keys it needs, and its content header.
+pub(crate) struct Content {
+    pub(crate) kids: Vec<Kid>,
+    pub(crate) header: Option<Vec<u8>>,
+}
+
+/// Bytes that tell an MP4 from a protected file.
+const HEAD_LEN: u64 = 16;
+
+impl Protected {
+    /// Opens a file, or standard input for `-`.
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+        let failed = file_error("open", path);
+        if path == Path::new("-") {
+            return Self::of_pipe(Box::new(io::stdin()), path);
+        }
+        let mut file = File::open(path).map_err(&failed)?;
+        if !file.metadata().map_err(&failed)?.is_file() {
+            return Self::of_pipe(Box::new(file), path);
+        }
+        let head = beginning(&mut file).map_err(&failed)?;
+        file.rewind().map_err(&failed)?;
+        if begins_like_mp4(&head) {
+            return Self::of_media(file, path);
+        }
+        let locked = LockedFile::read_from(&mut file).map_err(&failed)?;
+        Ok(Self::File(locked, Source::File(file)))
+    }
+
+    fn of_media(file: File, path: &Path) -> Result<Self, Failure> {
+        let media = LockedMedia::open(file)
+            .map_err(|error| Failure::from(&error).context(format!("cannot open {}", path.display())))?;
+        if !media.is_protected() {
+            return Err(Failure::new(
+                format!("cannot open {}: none of its tracks is protected", path.display()),
+                "play it as it is, or name its protected form",
+            ));
+        }
+        Ok(Self::Media(Box::new(media)))
+    }
+
+    fn of_pipe(mut pipe: Box<dyn Read>, path: &Path) -> Result<Self, Failure> {
+        let failed = file_error("open", path);
+        let head = beginning(&mut pipe).map_err(&failed)?;
+        if begins_like_mp4(&head) {
+            return Err(Failure::new(
+                "an MP4 cannot be read from a pipe: its parts are read out of order",
+                "name the file",
+            ));
+        }
+        let mut source = Cursor::new(head).chain(pipe);
+        let locked = LockedFile::read_from(&mut source).map_err(&failed)?;
+        Ok(Self::File(locked, Source::Pipe(Box::new(source))))
+    }
+
+    /// What it says of itself. Of media, all fragments are asked for their keys: those that change come into
+    /// one license request.
+    pub(crate) fn content(&mut self) -> Content {
+        match self {
+            Self::File(locked, _) => Content {
+                kids: vec![locked.kid()],
+                header: Some(locked.unverified_header().content_header.clone()),
+            },
+            // A fragment that cannot be read is an error where it is played, not here.
+            Self::Media(media) => Content {
+                kids: media.all_kids().unwrap_or_else(|_| media.required_kids()),
+                header: media.content_header().map(<[u8]>::to_vec),
+            },
+        }
+    }
+
+    /// The clear bytes from `start` on, under the licenses that were opened.
+    pub(crate) fn unlock(self, opened: Opened, start: u64) -> io::Result<Box<dyn BufRead>> {
+        match self {
+            Self::Media(media) => from(media.clear_view(opened), start),
+            Self::File(locked, source) => {
+                let opener = opened.unlock(*locked)?;
+                match source {
+                    Source::File(file) if start > 0 => from(opener.seekable(file)?, start),
+                    Source::File(file) => Ok(Box::new(opener.stream(file))),
+                    Source::Pipe(pipe) => {
+                        let mut reader = opener.stream(pipe);
+                        io::copy(&mut reader.by_ref().take(start), &mut io::sink())?;
+                        Ok(Box::new(reader))
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn from(mut reader: impl BufRead + Seek + 'static, start: u64) -> io::Result<Box<dyn BufRead>> {
+    reader.seek(SeekFrom::Start(start))?;
+    Ok(Box::new(reader))
+}
+
+impl Content {
+    /// Adds it to what is asked of the license server: its content header, and the keys that this does not
+    /// name. A header that cannot be read is a hint the less.
+    pub(crate) fn ask_for(self, wanted: &mut Wanted) {
+        let header = self.header.and_then(|object| {
+            let read = ContentHeader::read_object(&object).ok()?;
+            Some((object, read))
+        });
+        match header {
+            Some((object, header)) => {
+                let unnamed = self.kids.into_iter().filter(|kid| header.key(*kid).is_none());
+                wanted.kids.extend(unnamed);
+                wanted.content_headers.push(object);
+            }
+            None => wanted.kids.extend(self.kids),
+        }
+    }
+}
+
+/// The bytes that tell what something is.
+pub(crate) fn beginning(source: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    source.take(HEAD_LEN).read_to_end(&mut head)?;
+    Ok(head)
+}

@@ -1,0 +1,16 @@
+//! Between the parties: the loop through `keyward proxy`, and what becomes of a client whose messages are
+//! carried badly.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panic"
+)]
+
+mod carrier;
+mod carriers;
+mod processes;
+#[path = "../the_loop/world.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
+mod world;

@@ -1,0 +1,145 @@
+//! Why media cannot be protected.
+
+use keyward_content::{
+    cenc::CencError,
+    codec::CodecError,
+    isobmff::{BoxError, FourCc},
+    pssh::PsshError,
+};
+use keyward_license::ids::Kid;
+
+use super::TrackKind;
+
+/// Why an MP4 cannot be protected sample by sample.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MediaError {
+    /// The output cannot be gone back in.
+    #[error("the output is a pipe or a device, and its index is filled in when everything else is written")]
+    NoOverwrite,
+    /// The input has no `moov` box.
+    #[error("the input is not an MP4 file: it has no movie box")]
+    NoMovie,
+    /// A box is malformed or asks for what is not built.
+    #[error(transparent)]
+    Box(#[from] BoxError),
+    /// A box at the top level stands where it has no meaning, or is there twice.
+    #[error("the box {kind} at byte {offset} {why}")]
+    Misplaced {
+        /// The box.
+        kind: FourCc,
+        /// Where it begins in the file.
+        offset: u64,
+        /// What is wrong about its place.
+        why: &'static str,
+    },
+    /// Some samples are described by the movie box, others by fragments.
+    #[error("the first samples are in the movie box and others in fragments")]
+    PartlyFragmented,
+    /// Neither a video nor an audio track.
+    #[error("there is neither video nor audio to protect")]
+    NothingToProtect,
+    /// The file describes media but holds none.
+    #[error("the file has no samples")]
+    NoSamples,
+    /// A track that is protected already.
+    #[error("track {0} is protected already")]
+    AlreadyProtected(u32),
+    /// A track whose samples are in another file.
+    #[error("the samples of track {0} are in another file")]
+    OtherFile(u32),
+    /// A codec that has no defined protection here.
+    #[error("track {track} holds `{format}`, which cannot be protected sample by sample")]
+    Format {
+        /// The track.
+        track: u32,
+        /// The format of its sample entry.
+        format: FourCc,
+    },
+    /// A decoder configuration that cannot be read.
+    #[error("track {track}: {source}")]
+    Configuration {
+        /// The track.
+        track: u32,
+        /// What is wrong with it.
+        source: CodecError,
+    },
+    /// A sample that is none of its codec.
+    #[error("sample {sample} of track {track}: {source}")]
+    Sample {
+        /// The track.
+        track: u32,
+        /// The sample, from 0.
+        sample: u64,
+        /// What is wrong with it.
+        source: CodecError,
+    },
+    /// A sample of a sample entry that its track does not have.
+    #[error("sample {sample} of track {track} has a sample entry that is not there")]
+    SampleEntry {
+        /// The track.
+        track: u32,
+        /// The sample, from 0.
+        sample: u64,
+    },
+    /// Two samples share bytes.
+    #[error("two samples share bytes")]
+    Overlap,
+    /// A track that no key is selected for.
+    #[error("no key is given for track {track} ({kind})")]
+    NoKey {
+        /// The track.
+        track: u32,
+        /// What it holds.
+        kind: TrackKind,
+    },
+    /// One key id that stands for two keys.
+    #[error("key id {0} is given twice, with different keys")]
+    KeyConflict(Kid),
+    /// Sample data that is not in an `mdat` box between its fragment and the next.
+    #[error("the fragment at byte {0} describes data that is not in a media data box behind it")]
+    DataElsewhere(u64),
+    /// More than a field of the output can say.
+    #[error("{0} is larger than players can read")]
+    TooLarge(&'static str),
+    /// A sample that goes on where its fragment has ended.
+    #[error("a sample goes on behind the data of its fragment")]
+    Unfinished,
+    /// A protection system's header cannot be written.
+    #[error(transparent)]
+    Pssh(#[from] PsshError),
+    /// The cipher refuses its parameters.
+    #[error(transparent)]
+    Cenc(#[from] CencError),
+}
+
+impl MediaError {
+    /// What the person who met the error can do next.
+    #[must_use]
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::NoOverwrite => "name a file as the output",
+            Self::NoMovie | Self::Format { .. } | Self::NothingToProtect => {
+                "protect it as a file of any kind, with `--scheme file`"
+            }
+            Self::Box(error) => error.hint(),
+            Self::PartlyFragmented => {
+                "write it anew in one form: progressive, or in fragments alone (ffmpeg: `-movflags +empty_moov`)"
+            }
+            Self::NoSamples => "package the whole file, not its initialisation segment alone",
+            Self::AlreadyProtected(_) => "package the clear original",
+            Self::OtherFile(_) => "make one file of it first, for example with ffmpeg `-c copy`",
+            Self::Configuration { source, .. } | Self::Sample { source, .. } => source.hint(),
+            Self::NoKey { .. } => "give a key for every kind of track that the file has",
+            Self::KeyConflict(_) => "give each key a key id of its own",
+            Self::TooLarge(_) => "encode it with shorter samples, and sync samples at shorter distances",
+            Self::Cenc(error) => error.hint(),
+            Self::Pssh(error) => error.hint(),
+            Self::Misplaced { .. }
+            | Self::DataElsewhere(_)
+            | Self::SampleEntry { .. }
+            | Self::Overlap
+            | Self::Unfinished => "write the file anew, for example with ffmpeg `-c copy`",
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The worker: reads the input in order and makes the whole output, fragment by fragment.
+
+mod edited;
+mod made;
+
+use core::time::Duration;
+use std::io::{Read, Seek};
+
+use keyward_content::isobmff::{BoxError, BoxKind, FourCc, Movie, SizeForm, TopBoxes, TrackFragment, kind};
+
+use super::{
+    encrypt::TrackProtector, index::IndexBuilder, outlet::Outlet, source::Source, tracks::TrackPlan,
+};
+use crate::{MediaError, PackagerError};
+
+/// What the worker works from.
+#[derive(Debug)]
+pub(super) struct Job<'m> {
+    pub(super) movie: &'m Movie<'m>,
+    pub(super) plans: &'m [TrackPlan<'m>],
+    /// The `ftyp` box of the output.
+    pub(super) brands: Vec<u8>,
+    /// The `moov` box of the output.
+    pub(super) movie_box: Vec<u8>,
+    pub(super) index: IndexBuilder,
+    pub(super) form: Form,
+}
+
+/// How the input holds its samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Described by the movie box; to be cut into fragments of at least this length.
+    Progressive(Duration),
+    /// In fragments; with its own `ftyp` box or without.
+    Fragmented {
+        /// Whether there is a `ftyp` box.
+        branded: bool,
+    },
+}
+
+/// What the worker made.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// Samples of each track that were protected.
+    pub(super) samples: Vec<u64>,
+    /// Where the segment index is, and its bytes.
+    pub(super) index_at: u64,
+    pub(super) index: Vec<u8>,
+    /// Bytes of the output.
+    pub(super) len: u64,
+}
+
+/// Makes the whole output.
+pub(super) fn run<R: Read + Seek>(
+    job: Job<'_>,
+    mut source: Source<R>,
+    outlet: Outlet,
+) -> Result<Made, PackagerError> {
+    let mut worker = Worker {
+        movie: job.movie,
+        tracks: job.plans.iter().map(TrackState::new).collect::<Result<_, _>>()?,
+        outlet,
+        index: job.index,
+        index_at: 0,
+        index_is_whole: false,
+    };
+    match job.form {
+        Form::Progressive(target) => {
+            worker.outlet.write(&job.brands)?;
+            worker.copy_others(&mut source)?;
+            worker.write_head(&job.movie_box)?;
+            made::fragments(&mut worker, &mut source, target)?;
+        }
+        Form::Fragmented { branded } => {
+            if !branded {
+                worker.outlet.write(&job.brands)?;
+            }
+            edited::file(&mut worker, &mut source, &job.brands, &job.movie_box)?;
+        }
+    }
+    worker.finish()
+}
+
+/// What both forms of input are worked on with.
+struct Worker<'m> {
+    movie: &'m Movie<'m>,
+    /// By track of the movie.
+    tracks: Vec<TrackState<'m>>,
+    outlet: Outlet,
+    index: IndexBuilder,
+    index_at: u64,
+    /// Whether what comes is behind the last fragment and all that belongs to it.
+    index_is_whole: bool,
+}
+
+/// A track on its way through the fragments.
+struct TrackState<'m> {
+    /// Nothing for a track that stays clear.
+    protector: Option<TrackProtector<'m>>,
+    /// Where the fragment that comes next begins, if it does not say so.
+    decode_time: u64,
+}
+
+impl<'m> TrackState<'m> {
+    fn new(plan: &'m TrackPlan<'_>) -> Result<Self, MediaError> {
+        Ok(Self {
+            protector: TrackProtector::new(plan)?,
+            decode_time: 0,
+        })
+    }
+}
+
+impl<'m> Worker<'m> {
+    /// The track of a track fragment.
+    fn track_mut(&mut self, traf: &TrackFragment<'_>) -> Result<&mut TrackState<'m>, BoxError> {
+        let mut tracks = self.movie.tracks.iter().zip(&mut self.tracks);
+        let found = tracks.find(|(track, _)| track.id == traf.track_id);
+        found.map(|(_, state)| state).ok_or(BoxError::UnknownTrack {
+            path: traf.span.path(),
+            id: traf.track_id,
+        })
+    }
+
+    /// Writes the movie box and leaves room for the segment index.
+    fn write_head(&mut self, movie_box: &[u8]) -> Result<(), PackagerError> {
+        self.outlet.write(movie_box)?;
+        self.index_at = self.outlet.position();
+        let len = usize::try_from(self.index.encoded_len()).unwrap_or_default();
+        self.outlet.write(&vec![0; len])
+    }
+
+    /// Copies the boxes of a progressive file that are neither written anew nor about places of samples.
+    fn copy_others<R: Read + Seek>(&mut self, source: &mut Source<R>) -> Result<(), PackagerError> {
+        let mut boxes = TopBoxes::new(source).map_err(PackagerError::Read)?;
+        while let Some(found) = boxes.next().transpose()? {
+            if is_replaced(found.kind()) {
+                continue;
+            }
+            let mut copied = 0;
+            if found.header.form == SizeForm::ToEnd {
+                // It reaches to the end of the input, and stands in front of the movie box here.
+                let len = u32::try_from(found.header.len).map_err(|_| MediaError::TooLarge("a box"))?;
+                self.outlet.write(&len.to_be_bytes())?;
+                copied = 4;
+            }
+            let rest = found.header.len.saturating_sub(copied);
+            self.outlet
+                .copy(boxes.reader(), found.offset.saturating_add(copied), rest)?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Made, PackagerError> {
+        let anchor = self.index_at.saturating_add(self.index.encoded_len());
+        if !self.index_is_whole {
+            // Whatever is behind the last fragment belongs to it: players take an index that ends before
+            // the file does for one that says not all.
+            self.index.end_at(self.outlet.position());
+        }
+        let protectors = self.tracks.iter().map(|track| track.protector.as_ref());
+        Ok(Made {
+            samples: protectors
+                .map(|track| track.map_or(0, TrackProtector::samples))
+                .collect(),
+            index_at: self.index_at,
+            index: self.index.to_box(anchor)?,
+            len: self.outlet.finish()?,
+        })
+    }
+}
+
+/// Boxes of a progressive file that the output has no use for: those it has its own of, media data, and free
+/// space.
+fn is_replaced(found: BoxKind) -> bool {
+    const REPLACED: [FourCc; 8] = [
+        kind::FTYP,
+        kind::MOOV,
+        kind::MDAT,
+        kind::SIDX,
+        kind::MFRA,
+        kind::FREE,
+        FourCc(*b"skip"),
+        FourCc(*b"wide"),
+    ];
+    REPLACED.iter().any(|kind| found == *kind)
+}

@@ -1,0 +1,276 @@
+//! Fragmented input: every box goes through as it is, except those that say where things are or how they
+//! are protected.
+
+use std::io::{Read, Seek};
+
+use keyward_content::{
+    isobmff::{
+        BoxKind, BoxSpan, Fragment, Node, TopBox, TopBoxes, TrackFragment, edit, kind, move_fragments,
+    },
+    media::MAX_FRAGMENT_LEN,
+};
+
+use super::Worker;
+use crate::{
+    MediaError, PackagerError,
+    media::{
+        encrypt::{FragmentCipher, FragmentMap, Run},
+        index::Times,
+        source::Source,
+    },
+};
+
+/// Most bytes of a `mfra` box.
+const MAX_TABLE_LEN: u64 = 64 << 20;
+
+/// Goes through the boxes of a fragmented file.
+pub(super) fn file<'m, R: Read + Seek>(
+    worker: &mut Worker<'m>,
+    source: &mut Source<R>,
+    brands: &[u8],
+    movie_box: &[u8],
+) -> Result<(), PackagerError> {
+    let mut moved = Moved::default();
+    let mut boxes = TopBoxes::new(source).map_err(PackagerError::Read)?;
+    let mut next = boxes.next().transpose()?;
+    while let Some(found) = next {
+        next = match found.kind().fourcc() {
+            kind::MOOF => {
+                moved.0.push((found.offset, worker.outlet.position()));
+                fragment(worker, &mut boxes, &found)?
+            }
+            other => {
+                match other {
+                    kind::FTYP => worker.outlet.write(brands)?,
+                    kind::MOOV => worker.write_head(movie_box)?,
+                    kind::SIDX => {}
+                    kind::MFRA => random_access(worker, boxes.reader(), &found, &moved)?,
+                    _ => worker
+                        .outlet
+                        .copy(boxes.reader(), found.offset, found.header.len)?,
+                }
+                boxes.next().transpose()?
+            }
+        };
+    }
+    Ok(())
+}
+
+/// Old and new places of `moof` boxes, ascending.
+#[derive(Debug, Default)]
+struct Moved(Vec<(u64, u64)>);
+
+impl Moved {
+    fn place(&self, old: u64) -> Option<u64> {
+        let at = self.0.binary_search_by_key(&old, |(old, _)| *old).ok()?;
+        self.0.get(at).map(|(_, new)| *new)
+    }
+}
+
+/// Writes the random access table with the new places. The index ends before it.
+fn random_access<R: Read + Seek>(
+    worker: &mut Worker<'_>,
+    source: &mut Source<R>,
+    found: &TopBox,
+    moved: &Moved,
+) -> Result<(), PackagerError> {
+    let bytes = found.read(source, MAX_TABLE_LEN)?;
+    let mut mfra = Node::from_span(&BoxSpan::parse(&bytes, found.offset)?);
+    move_fragments(&mut mfra, |old| moved.place(old))?;
+    worker.index.end_at(worker.outlet.position());
+    worker.index_is_whole = true;
+    worker.outlet.write(&mfra.to_vec())
+}
+
+/// Writes a fragment and the boxes behind it, up to the next fragment or the random access table, which is
+/// the answer.
+fn fragment<'m, R: Read + Seek>(
+    worker: &mut Worker<'m>,
+    boxes: &mut TopBoxes<&mut Source<R>>,
+    found: &TopBox,
+) -> Result<Option<TopBox>, PackagerError> {
+    let bytes = found.read(boxes.reader(), MAX_FRAGMENT_LEN)?;
+    let span = BoxSpan::parse(&bytes, found.offset)?;
+    let fragment = Fragment::parse(&span, &worker.movie.defaults)?;
+    let mapped = Mapped::of(worker, boxes.reader(), &fragment, found)?;
+    worker.index.push(mapped.times);
+    let moof = edited(&fragment, &mapped.maps)?;
+    worker.outlet.write(&moof)?;
+    write_data(worker, boxes, found, mapped)
+}
+
+/// The `moof` box with auxiliary information and data offsets that fit.
+fn edited(fragment: &Fragment<'_>, maps: &[Option<FragmentMap<'_>>]) -> Result<Vec<u8>, MediaError> {
+    let mut moof = Node::from_span(&fragment.span);
+    let old_len = moof.encoded_len();
+    edit::make_moof_relative(&mut moof, fragment)?;
+    for (index, map) in maps.iter().enumerate() {
+        if let Some(map) = map {
+            edit::append_auxiliary(&mut moof, index, &map.auxiliary)?;
+        }
+    }
+    let new_len = moof.encoded_len();
+    if new_len > MAX_FRAGMENT_LEN {
+        return Err(MediaError::TooLarge("the description of a fragment"));
+    }
+    let growth = new_len.saturating_sub(old_len);
+    edit::shift_data_offsets(&mut moof, old_len, i64::try_from(growth).unwrap_or(i64::MAX))?;
+    edit::point_auxiliary(&mut moof)?;
+    Ok(moof.to_vec())
+}
+
+/// A fragment whose samples are mapped. Places are counted from the end of the `moof` box in the input.
+#[derive(Default)]
+struct Mapped<'m> {
+    /// By track fragment.
+    maps: Vec<Option<FragmentMap<'m>>>,
+    runs: Vec<(usize, Run)>,
+    times: Option<Times>,
+    /// Behind the last sample.
+    end: u64,
+}
+
+impl<'m> Mapped<'m> {
+    fn of<R: Read + Seek>(
+        worker: &mut Worker<'m>,
+        source: &mut Source<R>,
+        fragment: &Fragment<'_>,
+        found: &TopBox,
+    ) -> Result<Self, PackagerError> {
+        let mut mapped = Self::default();
+        for traf in &fragment.tracks {
+            mapped.take_ends(traf, found, source.len())?;
+        }
+        source
+            .hold(found.end(), mapped.end)
+            .map_err(PackagerError::Read)?;
+        for traf in &fragment.tracks {
+            let map = mapped.map(worker, source, traf, found.end())?;
+            mapped.maps.push(map);
+        }
+        Ok(mapped)
+    }
+
+    /// All data of a fragment must be behind it: what lies before it is written already.
+    fn take_ends(
+        &mut self,
+        traf: &TrackFragment<'_>,
+        found: &TopBox,
+        file_len: u64,
+    ) -> Result<(), MediaError> {
+        for run in traf.runs.iter().filter(|run| run.end > run.start) {
+            if run.start < found.end() || run.end > file_len {
+                return Err(MediaError::DataElsewhere(found.offset));
+            }
+            self.end = self.end.max(run.end.saturating_sub(found.end()));
+        }
+        Ok(())
+    }
+
+    /// Maps the samples of a track fragment; nothing if its track stays clear.
+    fn map<R: Read + Seek>(
+        &mut self,
+        worker: &mut Worker<'m>,
+        source: &mut Source<R>,
+        traf: &TrackFragment<'_>,
+        data: u64,
+    ) -> Result<Option<FragmentMap<'m>>, PackagerError> {
+        let index_track = worker.index.track_id();
+        let track = worker.track_mut(traf)?;
+        let Some(protector) = track.protector.as_mut().filter(|_| traf.sample_count() > 0) else {
+            return Ok(None);
+        };
+        check_clear(traf)?;
+        let mut time = traf.decode_time.unwrap_or(track.decode_time);
+        let mut map = protector.begin();
+        let mut samples = traf.samples(time).inspect(|sample| {
+            if let Ok(sample) = sample {
+                time = sample.decode_time.saturating_add(sample.duration.into());
+                if traf.track_id == index_track {
+                    Times::include(&mut self.times, sample);
+                }
+            }
+        });
+        for run in &traf.runs {
+            let part = samples
+                .by_ref()
+                .take(usize::try_from(run.count).unwrap_or(usize::MAX));
+            let mapped = protector.map(part, run.start.saturating_sub(data), source, &mut map)?;
+            if run.end > run.start {
+                self.runs.push((self.maps.len(), mapped));
+            }
+        }
+        drop(samples);
+        track.decode_time = time;
+        Ok(Some(map))
+    }
+}
+
+/// Refuses a fragment of a clear track that says something of its protection.
+fn check_clear(traf: &TrackFragment<'_>) -> Result<(), MediaError> {
+    let mut protected = !traf.groups.descriptions().is_empty();
+    for child in traf.span.children() {
+        let child = child?;
+        protected |= child.kind() == kind::SENC || child.kind() == BoxKind::Uuid(kind::PIFF_SENC);
+        if child.kind() == kind::SAIZ || child.kind() == kind::SAIO {
+            // Without a type the information is that of the protection scheme.
+            protected |= child.fields().version_and_flags()?.1 & 1 == 0;
+        }
+    }
+    if protected {
+        return Err(MediaError::AlreadyProtected(traf.track_id));
+    }
+    Ok(())
+}
+
+/// Streams the boxes behind a fragment, up to the next fragment or the random access table, which is the
+/// answer.
+fn write_data<R: Read + Seek>(
+    worker: &mut Worker<'_>,
+    boxes: &mut TopBoxes<&mut Source<R>>,
+    fragment: &TopBox,
+    mapped: Mapped<'_>,
+) -> Result<Option<TopBox>, PackagerError> {
+    let elsewhere = MediaError::DataElsewhere(fragment.offset);
+    let mut cipher = FragmentCipher::new(&mapped.maps, mapped.runs);
+    let mut reached = fragment.end();
+    worker.index.end_at(worker.outlet.position());
+    let next = loop {
+        let next = boxes.next().transpose()?;
+        let Some(found) = next.filter(|found| found.kind() != kind::MOOF && found.kind() != kind::MFRA)
+        else {
+            break next;
+        };
+        if found.kind() == kind::SIDX {
+            if reached < fragment.end().saturating_add(mapped.end) {
+                return Err(elsewhere.into());
+            }
+            continue;
+        }
+        let is_data = found.kind() == kind::MDAT;
+        let clear = if is_data {
+            found.header.header_len.into()
+        } else {
+            found.header.len
+        };
+        if !cipher.is_clear(clear)? {
+            return Err(elsewhere.into());
+        }
+        worker
+            .outlet
+            .encrypt(boxes.reader(), found.offset, found.header.len, &mut cipher)?;
+        if cipher.is_in_sample() {
+            return Err(elsewhere.into());
+        }
+        reached = found.end();
+        worker.outlet.set_input_done(reached);
+        if is_data {
+            worker.index.end_at(worker.outlet.position());
+        }
+    };
+    cipher.finish()?;
+    if reached < fragment.end().saturating_add(mapped.end) {
+        return Err(elsewhere.into());
+    }
+    Ok(next)
+}

@@ -1,0 +1,242 @@
+//! Which track is protected with which key, and its IVs.
+
+use core::fmt;
+
+use keyward_content::{
+    cenc::{Iv, Pattern, SampleCipher, Scheme},
+    codec::SampleMapper,
+    isobmff::{EntryProtection, FourCc, Handler, Movie, SampleEntry, Track, TrackEncryption},
+};
+use keyward_crypto::ContentKey;
+use keyward_license::ids::Kid;
+use rand_core::CryptoRng;
+
+use crate::{KeySource, MediaError};
+
+/// What a track holds that can be protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TrackKind {
+    /// Pictures.
+    Video,
+    /// Sound.
+    Audio,
+}
+
+impl TrackKind {
+    /// The kind of a track; nothing for one that stays clear.
+    #[must_use]
+    pub const fn of(handler: Handler) -> Option<Self> {
+        match handler {
+            Handler::Video => Some(Self::Video),
+            Handler::Audio => Some(Self::Audio),
+            Handler::Other(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for TrackKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Video => "video",
+            Self::Audio => "audio",
+        })
+    }
+}
+
+/// The key of some tracks.
+#[derive(Debug)]
+pub struct TrackKey {
+    /// Which tracks. Of several that match, the first in the list counts.
+    pub tracks: TrackSelector,
+    /// The key id.
+    pub kid: Kid,
+    /// Where the content key comes from.
+    pub key: KeySource,
+}
+
+/// Some tracks of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TrackSelector {
+    /// Every track.
+    All,
+    /// Those of a kind.
+    Kind(TrackKind),
+    /// The one with this track id.
+    Id(u32),
+}
+
+impl TrackSelector {
+    fn matches(self, id: u32, kind: TrackKind) -> bool {
+        match self {
+            Self::All => true,
+            Self::Kind(selected) => selected == kind,
+            Self::Id(selected) => selected == id,
+        }
+    }
+}
+
+/// A track of the movie, and its protection unless it stays clear.
+#[derive(Debug)]
+pub(super) struct TrackPlan<'m> {
+    pub(super) track: &'m Track<'m>,
+    pub(super) protection: Option<Protection>,
+}
+
+/// How a track is protected.
+#[derive(Debug)]
+pub(super) struct Protection {
+    pub(super) kind: TrackKind,
+    /// The format of its first sample entry.
+    pub(super) format: FourCc,
+    pub(super) kid: Kid,
+    pub(super) key: ContentKey,
+    pub(super) cipher: SampleCipher,
+    pub(super) encryption: TrackEncryption,
+    /// Of the first sample.
+    pub(super) first_iv: Iv,
+}
+
+impl Protection {
+    /// What a sample entry is to say of it.
+    pub(super) fn of_entry(&self, entry: &SampleEntry<'_>) -> EntryProtection {
+        let scheme = self.cipher.scheme();
+        EntryProtection {
+            original_format: entry.format,
+            scheme_type: FourCc(scheme.fourcc()),
+            scheme_version: SCHEME_VERSION,
+            scheme: Some(scheme),
+            default: Some(self.encryption),
+        }
+    }
+}
+
+/// ISO/IEC 23001-7, 4.1.
+const SCHEME_VERSION: u32 = 0x1_0000;
+
+/// Gives every video and audio track its key and IVs. The other tracks stay clear.
+///
+/// IVs are disjoint between all tracks, whether they share a key or not.
+pub(super) fn plan<'m>(
+    movie: &'m Movie<'m>,
+    scheme: Scheme,
+    keys: &[TrackKey],
+    rng: &mut impl CryptoRng,
+) -> Result<Vec<TrackPlan<'m>>, MediaError> {
+    let mut seed = [0; 16];
+    rng.fill_bytes(&mut seed);
+    let mut plans: Vec<TrackPlan<'_>> = Vec::new();
+    for (number, track) in (0..).zip(&movie.tracks) {
+        let protection = match TrackKind::of(track.handler) {
+            Some(kind) => Some(protect(track, kind, scheme, keys, iv(scheme, seed, number)?)?),
+            None => None,
+        };
+        plans.push(TrackPlan { track, protection });
+    }
+    check_keys(&plans)?;
+    Ok(plans)
+}
+
+fn protect(
+    track: &Track<'_>,
+    kind: TrackKind,
+    scheme: Scheme,
+    keys: &[TrackKey],
+    first_iv: Iv,
+) -> Result<Protection, MediaError> {
+    let chosen = keys
+        .iter()
+        .find(|key| key.tracks.matches(track.id, kind))
+        .ok_or(MediaError::NoKey {
+            track: track.id,
+            kind,
+        })?;
+    let key = chosen.key.content_key(chosen.kid);
+    let pattern = match kind {
+        TrackKind::Video if scheme.has_pattern() => Pattern::VIDEO,
+        _ => Pattern::NONE,
+    };
+    let constant_iv = (scheme == Scheme::Cbcs).then_some(first_iv);
+    Ok(Protection {
+        kind,
+        format: track.entries.first().map_or(FourCc([0; 4]), |entry| entry.format),
+        kid: chosen.kid,
+        cipher: SampleCipher::new(&key, scheme, pattern)?,
+        key,
+        encryption: TrackEncryption {
+            protected: true,
+            pattern,
+            iv_size: match (scheme, constant_iv) {
+                (_, Some(_)) => 0,
+                (Scheme::Cbc1, None) => 16,
+                (_, None) => 8,
+            },
+            kid: chosen.kid,
+            constant_iv,
+        },
+        first_iv,
+    })
+}
+
+/// Where the IVs of the `number`-th track begin, from a seed that is random for each packaging. Each track
+/// has room for 2^48 samples of 8-byte IVs; of a 16-byte IV, 2^64 blocks.
+fn iv(scheme: Scheme, seed: [u8; 16], number: u16) -> Result<Iv, MediaError> {
+    let seed = u128::from_be_bytes(seed);
+    let number = u128::from(number);
+    Ok(match scheme {
+        Scheme::Cenc | Scheme::Cens => {
+            let first = (seed >> 64).wrapping_add(number << 48) & u128::from(u64::MAX);
+            Iv::from_u64(u64::try_from(first).unwrap_or_default())
+        }
+        Scheme::Cbc1 | Scheme::Cbcs => Iv::new(&seed.wrapping_add(number << 64).to_be_bytes())?,
+    })
+}
+
+/// One key id names one key.
+fn check_keys(plans: &[TrackPlan<'_>]) -> Result<(), MediaError> {
+    let used: Vec<_> = plans.iter().filter_map(|plan| plan.protection.as_ref()).collect();
+    for (at, later) in used.iter().enumerate() {
+        let mut before = used.iter().take(at);
+        if before.any(|earlier| earlier.kid == later.kid && earlier.key != later.key) {
+            return Err(MediaError::KeyConflict(later.kid));
+        }
+    }
+    Ok(())
+}
+
+/// The mappers of a track, one for each sample entry.
+///
+/// # Errors
+/// [`MediaError`] for a codec that cannot be protected sample by sample.
+pub(super) fn mappers(track: &Track<'_>, kind: TrackKind) -> Result<Vec<SampleMapper>, MediaError> {
+    track
+        .entries
+        .iter()
+        .map(|entry| mapper(track.id, entry, kind))
+        .collect()
+}
+
+/// Formats of compressed audio whose samples are long enough to be protected as a whole. Samples of PCM are
+/// shorter than a block, and so block ciphers would leave them clear.
+const AUDIO: [&[u8; 4]; 19] = [
+    b"mp4a", b".mp3", b"ac-3", b"ec-3", b"ac-4", b"mlpa", b"Opus", b"fLaC", b"alac", b"mha1", b"mha2",
+    b"mhm1", b"mhm2", b"dtsc", b"dtsh", b"dtsl", b"dtse", b"samr", b"sawb",
+];
+
+fn mapper(track: u32, entry: &SampleEntry<'_>, kind: TrackKind) -> Result<SampleMapper, MediaError> {
+    let unsupported = MediaError::Format {
+        track,
+        format: entry.format,
+    };
+    match kind {
+        TrackKind::Audio if AUDIO.contains(&&entry.format.0) => Ok(SampleMapper::audio()),
+        TrackKind::Audio => Err(unsupported),
+        TrackKind::Video => {
+            use keyward_content::codec::CodecError;
+            let configuration = entry.configuration()?.map_or(&[][..], |(_, record)| record);
+            SampleMapper::video(entry.format.0, configuration).map_err(|source| match source {
+                CodecError::Format(_) => unsupported,
+                source => MediaError::Configuration { track, source },
+            })
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! MP4 files protected sample by sample: everything a reader can see of the result.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests: a failure is a failed test"
+)]
+
+mod build;
+mod flow;
+mod fragmented;
+mod progressive;
+mod read;
+mod refusals;

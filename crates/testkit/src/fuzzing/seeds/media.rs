@@ -1,0 +1,264 @@
+//! Seeds of media.
+
+use keyward_content::{cenc::Scheme, pssh::Pssh};
+use keyward_license::ids::Kid;
+
+use super::{Seeds, part};
+use crate::fuzzing::{
+    film::{AVC_RECORD, AVC_SAMPLES, Film, HEVC_RECORD, HEVC_SAMPLES, be, boxed, full, hex},
+    media::CBCS,
+    world::KID,
+};
+
+/// A film for each way that samples can be protected and stored.
+fn films() -> [(&'static str, Film); 7] {
+    let grouped = Film {
+        grouped: true,
+        ..Film::new(Some(Scheme::Cenc), true)
+    };
+    [
+        ("clear-progressive", Film::new(None, false)),
+        ("clear-fragmented", Film::new(None, true)),
+        ("cenc-progressive", Film::new(Some(Scheme::Cenc), false)),
+        ("cenc-fragmented", Film::new(Some(Scheme::Cenc), true)),
+        ("cbcs-progressive", Film::new(Some(Scheme::Cbcs), false)),
+        ("cbcs-fragmented", Film::new(Some(Scheme::Cbcs), true)),
+        ("cenc-grouped", grouped),
+    ]
+}
+
+impl Seeds {
+    pub(super) fn media(&mut self) {
+        self.boxes();
+        self.movies();
+        self.codecs();
+        self.system_headers();
+        self.films();
+        self.packaging();
+    }
+
+    fn system_headers(&mut self) {
+        let object = Pssh::keyward(b"an object".to_vec()).to_bytes().unwrap();
+        let common = Pssh::common(vec![KID, Kid::new([9; 16])]).to_bytes().unwrap();
+        self.valid("pssh", "object", &object[..]);
+        self.valid("pssh", "key-ids", &common[..]);
+        self.accepted("pssh", "two", [&object[..], &common].concat());
+        self.invalid("pssh", "count-lies", renamed(&common, b"pssh", 27, 3));
+        self.invalid("pssh", "length-lies", renamed(&object, b"pssh", 27, 8));
+        self.invalid("pssh", "other-version", renamed(&common, b"pssh", 4, 2));
+    }
+
+    fn films(&mut self) {
+        for (name, film) in films() {
+            self.accepted("clear_view", name, film.file());
+        }
+        let protected = Film::new(Some(Scheme::Cenc), true).file();
+        let clear = Film::new(None, true).file();
+        let half = protected.get(..protected.len() - 60).unwrap();
+        self.invalid("clear_view", "cut-off", half);
+        self.invalid("clear_view", "no-movie", renamed(&clear, b"moov", 0, b'x'));
+        let without_sizes = renamed(&protected, b"saiz", 0, b'x');
+        self.invalid(
+            "clear_view",
+            "no-information",
+            renamed(&without_sizes, b"senc", 0, b'x'),
+        );
+        let faults: [(&str, &[u8], usize, u8); 3] = [
+            ("subsamples-lie", b"senc\0\0\0\x02\0\0\0\x03", 23, 1),
+            ("samples-behind-the-data", b"trun\0\0\x02\x01\0\0\0\x03", 14, 9),
+            ("other-scheme", b"schm\0\0\0\0cenc", 8, b'x'),
+        ];
+        for (name, from, at, to) in faults {
+            self.invalid("clear_view", name, renamed(&protected, from, at, to));
+        }
+    }
+
+    fn boxes(&mut self) {
+        let target = "box_tree";
+        let moov = Film::new(Some(Scheme::Cenc), true).moov(0);
+        self.accepted(target, "movie", &moov[..]);
+        self.invalid(target, "movie-cut-off", moov.get(..moov.len() / 2).unwrap());
+        self.invalid(target, "movie-trailing-byte", [&moov[..], &[0]].concat());
+        self.accepted(target, "fragment", Film::new(Some(Scheme::Cbcs), true).moof());
+        self.accepted(target, "to-the-end", b"\0\0\0\0moov\0\0\0\0free".to_vec());
+        self.accepted(
+            target,
+            "large",
+            b"\0\0\0\x01moov\0\0\0\0\0\0\0\x18\0\0\0\x08free".to_vec(),
+        );
+        self.accepted(target, "own-type", [&be(24)[..], b"uuid", &[7; 16]].concat());
+        self.accepted(
+            target,
+            "padding",
+            boxed(b"moov", &[&boxed(b"free", &[]), &[0; 4]]),
+        );
+        self.invalid(target, "size-lies", boxed(b"moov", &[&be(100), b"free"]));
+        self.invalid(target, "size-below-header", boxed(b"moov", &[&be(7), b"free"]));
+        self.invalid(
+            target,
+            "large-lies",
+            boxed(b"moov", &[&be(1), b"free", &[0xff; 8]]),
+        );
+        let deep = (0..40).fold(Vec::new(), |inner, _| boxed(b"moov", &[&inner]));
+        self.invalid(target, "deep", deep);
+    }
+
+    fn movies(&mut self) {
+        for (name, film) in films() {
+            let moov = film.moov(5000);
+            self.accepted("movie", name, &moov[..]);
+            if film.fragmented {
+                let fragment = [part(&moov), film.moof()].concat();
+                self.accepted("movie_fragment", name, &fragment[..]);
+                let half = fragment.get(..fragment.len() - 20).unwrap();
+                self.invalid("movie_fragment", &format!("{name}-cut-off"), half);
+            }
+        }
+        let moov = Film::new(None, false).moov(5000);
+        self.invalid("movie", "cut-off", moov.get(..moov.len() / 2).unwrap());
+        self.invalid(
+            "movie",
+            "data-behind-the-file",
+            Film::new(None, false).moov(70_000),
+        );
+        self.invalid(
+            "movie",
+            "two-tracks-of-one-id",
+            renamed(&moov, b"\0\0\0\x02\0\0\0\0\0\0\0\x78", 3, 1),
+        );
+        self.invalid(
+            "movie",
+            "count-lies",
+            renamed(&moov, b"stsz\0\0\0\0\0\0\0\0\0\0\0\x03", 12, 0xff),
+        );
+        self.invalid(
+            "movie",
+            "too-few-times",
+            renamed(&moov, b"stts\0\0\0\0\0\0\0\x01\0\0\0\x03", 15, 2),
+        );
+        self.invalid(
+            "movie",
+            "chunk-zero",
+            renamed(&moov, b"stsc\0\0\0\0\0\0\0\x01\0\0\0\x01", 15, 0),
+        );
+        let protected = Film::new(Some(Scheme::Cenc), false).moov(5000);
+        self.invalid("movie", "iv-size", renamed(&protected, b"\0\0\x01\x08KKKK", 3, 7));
+        let scheme = renamed(&protected, b"schm\0\0\0\0cenc", 8, b'x');
+        self.invalid("movie", "other-scheme", scheme);
+
+        let film = Film::new(Some(Scheme::Cenc), true);
+        let fragment = |moof: Vec<u8>| [part(&film.moov(0)), moof].concat();
+        let moof = film.moof();
+        let faults: [(&str, &[u8], usize, u8); 3] = [
+            ("other-track", b"tfhd\0\x02\0\0\0\0\0\x01", 11, 9),
+            ("samples-lie", b"trun\0\0\x02\x01\0\0\0\x03", 8, 0x7f),
+            ("subsamples-lie", b"senc\0\0\0\x02\0\0\0\x03", 23, 1),
+        ];
+        for (name, from, at, to) in faults {
+            self.invalid("movie_fragment", name, fragment(renamed(&moof, from, at, to)));
+        }
+        // Without the box that holds it, the auxiliary information is where the offset says.
+        let located = renamed(&moof, b"senc", 0, b'x');
+        self.accepted(
+            "movie_fragment",
+            "information-by-offset",
+            fragment(located.clone()),
+        );
+        let faults: [(&str, &[u8], usize, u8); 3] = [
+            (
+                "too-little-information",
+                b"saiz\0\0\0\x01cenc\0\0\0\0\0\0\0\0\x03",
+                20,
+                2,
+            ),
+            ("other-size-of-information", b"saiz\0\0\0\x01cenc", 21, 9),
+            (
+                "other-place-of-information",
+                b"saio\0\0\0\x01cenc\0\0\0\0\0\0\0\x01",
+                23,
+                50,
+            ),
+        ];
+        for (name, from, at, to) in faults {
+            self.invalid("movie_fragment", name, fragment(renamed(&located, from, at, to)));
+        }
+        // A run of as many samples as there can be, none of which has a byte in the file.
+        let run = full(b"trun", 0, 0, &[&be(u32::MAX)]);
+        let traf = [full(b"tfhd", 0, 0x02_0000, &[&be(1)]), run].concat();
+        let many = [full(b"mfhd", 0, 0, &[&be(1)]), boxed(b"traf", &[&traf])].concat();
+        self.invalid(
+            "movie_fragment",
+            "samples-without-bytes",
+            fragment(boxed(b"moof", &[&many])),
+        );
+    }
+
+    fn packaging(&mut self) {
+        let target = "media_packager";
+        for (name, film) in films() {
+            for (scheme, byte) in [("cenc", 0), ("cbcs", CBCS)] {
+                let input = [&[byte], &film.file()[..]].concat();
+                if film.scheme.is_none() {
+                    self.accepted(target, &format!("{name}-{scheme}"), input);
+                } else {
+                    self.invalid(target, &format!("{name}-{scheme}"), input);
+                }
+            }
+        }
+        let fragmented = [&[0], &Film::new(None, true).file()[..]].concat();
+        let faults: [(&str, &[u8], usize, u8); 4] = [
+            ("other-codec", b"avc1\0\0\0\0\0\0\0\x01", 3, b'x'),
+            ("no-track-of-the-fragment", b"tfhd\0\x02\0\0\0\0\0\x01", 11, 9),
+            ("sample-behind-the-data", b"trun\0\0\x02\x01\0\0\0\x03", 22, 0xff),
+            ("unit-longer-than-its-sample", b"mdat\0\0\0\x38", 7, 0x39),
+        ];
+        for (name, from, at, to) in faults {
+            self.invalid(target, name, renamed(&fragmented, from, at, to));
+        }
+    }
+
+    fn codecs(&mut self) {
+        for (target, record, samples) in [
+            ("avc_samples", hex(AVC_RECORD), AVC_SAMPLES.map(hex)),
+            ("hevc_samples", hex(HEVC_RECORD), HEVC_SAMPLES.map(hex)),
+        ] {
+            let with = |samples: &[Vec<u8>]| {
+                let samples: Vec<u8> = samples.iter().flat_map(|sample| part(sample)).collect();
+                [part(&record), samples].concat()
+            };
+            let [first, second, _] = samples.clone();
+            self.accepted(target, "film", with(&samples));
+            self.accepted(
+                target,
+                "two-units",
+                with(&[[first.clone(), second.clone()].concat()]),
+            );
+            self.invalid(target, "record-cut-off", part(record.get(..30).unwrap()));
+            self.invalid(
+                target,
+                "length-lies",
+                with(&[[&[0, 0, 1], first.get(3..).unwrap()].concat()]),
+            );
+            self.invalid(target, "empty-unit", with(&[[&first[..], &[0; 4]].concat()]));
+            self.invalid(
+                target,
+                "header-cut-off",
+                with(&[[&be(3), second.get(4..7).unwrap()].concat()]),
+            );
+            let mut forbidden = first;
+            *forbidden.get_mut(4).unwrap() |= 0x80;
+            self.invalid(target, "forbidden-bit", with(&[forbidden]));
+        }
+    }
+}
+
+/// Puts another byte at a place behind where a sequence is found, which must be somewhere.
+fn renamed(bytes: &[u8], found: &[u8], at: usize, byte: u8) -> Vec<u8> {
+    let start = bytes
+        .windows(found.len())
+        .position(|window| window == found)
+        .unwrap();
+    let mut bytes = bytes.to_vec();
+    *bytes.get_mut(start + at).unwrap() = byte;
+    bytes
+}
