@@ -18,7 +18,7 @@ use keyward_crypto::{
     ContentKey,
     seed::{self, CHECKSUM_LEN},
 };
-use keyward_license::ids::Kid;
+use keyward_license::{ids::Kid, license::KeyType};
 
 pub use object::Object;
 
@@ -170,6 +170,16 @@ impl Algorithm {
             Self::Cocktail => "COCKTAIL",
         }
     }
+
+    /// The ALGID of keys of this type; none for keys that encrypt no samples.
+    #[must_use]
+    pub const fn of_key_type(key_type: KeyType) -> Option<Self> {
+        match key_type {
+            KeyType::CencCtr => Some(Self::AesCtr),
+            KeyType::CencCbc => Some(Self::AesCbc),
+            _ => None,
+        }
+    }
 }
 
 /// One key that the content needs.
@@ -296,6 +306,20 @@ mod tests {
         assert_eq!(reference.fits(&key), Some(true));
         assert_eq!(reference.fits(&ContentKey::new([1; 16])), Some(false));
         assert_eq!(KeyReference::new(kid).fits(&key), None);
+    }
+
+    #[test]
+    fn a_key_type_has_one_algorithm_or_none() {
+        let algorithms = [
+            (KeyType::CencCtr, Some("AESCTR")),
+            (KeyType::CencCbc, Some("AESCBC")),
+            (KeyType::File, None),
+            (KeyType::Root, None),
+            (KeyType::Exchange, None),
+        ];
+        for (key_type, name) in algorithms {
+            assert_eq!(Algorithm::of_key_type(key_type).map(Algorithm::as_str), name);
+        }
     }
 
     #[test]

@@ -75,13 +75,13 @@ use auxiliary::Auxiliary;
 pub use boxes::{BoxHeader, BoxSpan, Children, MAX_HEADER_LEN, SizeForm};
 pub use clear::{Overwrite, clear_fragment, clear_movie};
 pub use encryption::{EntryProtection, TrackEncryption};
-pub use entry::SampleEntry;
+pub use entry::{MAX_ENTRIES, SampleEntry};
 pub use error::{BoxError, BoxPath, MAX_DEPTH, Place};
 pub use fields::Fields;
 pub use fourcc::{BoxKind, FourCc, kind};
 pub use fragment::{
-    BaseForm, Fragment, FragmentSamples, MAX_FRAGMENT_SAMPLES, MAX_RUNS, MAX_TRACK_FRAGMENTS, TrackFragment,
-    TrackRun,
+    BaseForm, Fragment, FragmentSamples, MAX_EMPTY_SAMPLES, MAX_FRAGMENT_SAMPLES, MAX_RUNS,
+    MAX_TRACK_FRAGMENTS, TrackFragment, TrackRun,
 };
 pub use groups::{GroupSlices, Groups};
 pub use index::{SegmentIndex, SegmentReference, move_fragments};

@@ -6,14 +6,16 @@
 //!   header    content header: which keys, which license server      PlayReady Object and Header 4.0 to 4.3
 //!   isobmff   boxes of MP4 files: samples, protection, edits           ISO/IEC 14496-12
 //!   pssh      what a protected file says to protection systems    ISO/IEC 23001-7, 8.1
+//!   media     protected MP4 as it is read: its keys, its clear view
 //!   file      any-file container: a file of any kind, encrypted     STREAM over AES-128-GCM
 //! ```
 //!
-//! The normative text is `spec/content.md`.
+//! The normative text is `spec/content.md`, for media `spec/media.md`.
 //!
 //! What it refuses: headers and containers that bend a rule of the text, and every byte of a protected
-//! file that was not authenticated under its content key. What it does not do: decide who may have a
-//! key. A content header is a stranger's hint; only its key ids count, and they only say which license
+//! file that was not authenticated under its content key; of media, which common encryption does not
+//! authenticate, every protected sample that is not described completely. What it does not do: decide who
+//! may have a key. A content header is a stranger's hint; only its key ids count, and they only say which license
 //! to look for.
 //!
 //! No sockets, files, clock or threads. `std::io` traits are used where bytes flow; randomness is an

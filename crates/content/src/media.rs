@@ -121,8 +121,9 @@ pub enum MediaError {
         /// Why not.
         error: CencError,
     },
-    /// A protected sample that is not where the samples of its fragment (or of the movie box) can be.
-    #[error("a protected sample of track {track_id} at byte {offset} lies outside of its part of the file")]
+    /// A sample behind the end of the file, or a protected one that is not where the samples of its fragment
+    /// (or of the movie box) can be.
+    #[error("a sample of track {track_id} at byte {offset} lies outside of its part of the file")]
     OutOfPlace {
         /// The track.
         track_id: u32,

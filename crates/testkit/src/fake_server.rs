@@ -471,11 +471,7 @@ fn packaging_response(request: &PackagingRequest, digest: Digest, now: Timestamp
         })
         .collect();
     let references = tracks.iter().map(|track| KeyReference {
-        algorithm: match track.key_type {
-            KeyType::CencCtr => Some(Algorithm::AesCtr),
-            KeyType::CencCbc => Some(Algorithm::AesCbc),
-            _ => None,
-        },
+        algorithm: Algorithm::of_key_type(track.key_type),
         ..KeyReference::new(track.kid)
     });
     let header = ContentHeader {

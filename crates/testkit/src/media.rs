@@ -32,7 +32,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-pub use fixtures::{FIXTURES, Fixture, fixture};
+pub use fixtures::{BEYOND, FIXTURES, Fixture, fixture};
 pub use shaka::{shaka_decrypt, shaka_encrypt};
 
 /// What a track carries.

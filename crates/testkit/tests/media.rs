@@ -4,7 +4,7 @@ use std::fs;
 
 use keyward_testkit::{
     media::{
-        FIXTURES, Key, Keys, Kind, Scheme, assert_same_samples, assert_same_times, fixture, samples,
+        BEYOND, FIXTURES, Key, Keys, Kind, Scheme, assert_same_samples, assert_same_times, fixture, samples,
         shaka_decrypt, shaka_encrypt,
     },
     peers,
@@ -13,7 +13,7 @@ use keyward_testkit::{
 #[test]
 fn every_fixture_can_be_made_and_has_its_tracks() {
     let Some(peers) = peers::media() else { return };
-    for fixture in FIXTURES {
+    for fixture in FIXTURES.iter().chain(BEYOND) {
         let made = samples(&peers.ffmpeg, &fixture.file(&peers), Keys::None);
         let kinds: Vec<Kind> = made.tracks.iter().map(|track| track.kind).collect();
         assert_eq!(kinds, fixture.tracks, "{}", fixture.name);

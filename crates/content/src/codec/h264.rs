@@ -8,6 +8,7 @@ use cros_codecs::codec::h264::{
 };
 
 use super::{
+    bits::Bits,
     nal::{NalCodec, NalKind},
     sets::{SetParser, Sets, guarded},
 };
@@ -44,8 +45,8 @@ impl NalCodec for H264 {
         }
     }
 
-    fn header_len(&self, head: &[u8]) -> Option<usize> {
-        let parser = self.0.parser();
+    fn header_len(&mut self, head: &[u8]) -> Option<usize> {
+        let parser = self.0.parser_for(picture_set(head)?)?;
         guarded(|| {
             let slice = parser.parse_slice_header(nalu(head)?).ok()?.header;
             let bits = slice.header_bit_size;
@@ -57,6 +58,14 @@ impl NalCodec for H264 {
             (!cabac || ends_in_ones(last, bits)).then_some(len)
         })
     }
+}
+
+/// `pic_parameter_set_id` of a slice: behind `first_mb_in_slice` and `slice_type`, 7.3.3.
+fn picture_set(slice: &[u8]) -> Option<u8> {
+    let mut bits = Bits::new(slice.get(1..)?);
+    bits.skip_exp_golomb()?;
+    bits.skip_exp_golomb()?;
+    u8::try_from(bits.unsigned()?).ok()
 }
 
 /// `cabac_alignment_one_bit`, 7.3.4: the rest of the header's last byte is ones. Anything else shows that

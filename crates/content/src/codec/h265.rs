@@ -42,10 +42,11 @@ impl NalCodec for H265 {
         }
     }
 
-    fn header_len(&self, head: &[u8]) -> Option<usize> {
+    fn header_len(&mut self, head: &[u8]) -> Option<usize> {
         let (kind, _) = header(head)?;
         let payload = head.get(slice::NAL_HEADER..)?;
-        slice::header_len(kind, payload, |id| self.0.parser().get_pps(id))?.checked_add(slice::NAL_HEADER)
+        slice::header_len(kind, payload, |id| self.0.parser_for(id)?.get_pps(id))?
+            .checked_add(slice::NAL_HEADER)
     }
 }
 

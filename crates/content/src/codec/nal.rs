@@ -34,7 +34,7 @@ pub(super) trait NalCodec {
 
     /// Bytes of NAL header and slice header of the slice that begins with `head`; nothing if the header
     /// does not end in `head` or cannot be read.
-    fn header_len(&self, head: &[u8]) -> Option<usize>;
+    fn header_len(&mut self, head: &[u8]) -> Option<usize>;
 }
 
 #[derive(Debug)]
@@ -45,11 +45,16 @@ pub(super) struct NalMapper<C> {
 
 impl<C: NalCodec> NalMapper<C> {
     pub(super) fn new(record: &Record<'_>, mut codec: C) -> Result<Self, CodecError> {
+        let mut early = Vec::new();
         for nal in &record.nals {
-            match codec.kind(nal).ok_or(CodecError::ParameterSet)? {
-                NalKind::ParameterSet => codec.take_in(nal).ok_or(CodecError::ParameterSet)?,
-                _ => continue,
+            let kind = codec.kind(nal).ok_or(CodecError::ParameterSet)?;
+            // Of H.265 a picture parameter set may stand ahead of the sequence parameter set that it names.
+            if kind == NalKind::ParameterSet && codec.take_in(nal).is_none() {
+                early.push(nal);
             }
+        }
+        for nal in early {
+            codec.take_in(nal).ok_or(CodecError::ParameterSet)?;
         }
         let length_size = record.length_size;
         Ok(Self { length_size, codec })
@@ -116,7 +121,7 @@ impl<C: NalCodec> NalMapper<C> {
 
     /// Looks for the end of a slice header behind the first bytes of its NAL unit.
     fn long_header(
-        &self,
+        &mut self,
         sample: &mut impl SampleSource,
         start: u64,
         len: u64,

@@ -167,6 +167,19 @@ fn parameter_sets_in_samples_are_taken_in() {
     assert_eq!(map(&mut mapper, &alone, Scheme::Cbcs).unwrap(), [(clear, 50)]);
 }
 
+/// ISO/IEC 14496-15 recommends an order of the arrays of a record, and leaves it open.
+#[test]
+fn parameter_sets_of_a_record_come_in_any_order() {
+    let [sequence, picture] = streams::hevc_sets(true);
+    let slice = streams::hevc_slice(Some(3), 50);
+    let mut mapper = SampleMapper::hevc(&hevc_record(4, &[picture, sequence])).unwrap();
+    let clear = u16::try_from(4 + slice.header).unwrap();
+    assert_eq!(
+        map(&mut mapper, &nals(4, &[&slice.nal]), Scheme::Cbcs).unwrap(),
+        [(clear, 50)]
+    );
+}
+
 /// The picture parameter set stays, and what it refers to changes: `frame_num` has another length.
 #[test]
 fn a_replaced_sequence_parameter_set_is_in_force_at_once() {

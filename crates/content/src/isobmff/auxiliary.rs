@@ -1,6 +1,6 @@
 //! Sample auxiliary information of common encryption: `senc`, `saiz` and `saio`.
 
-use super::{AuxiliaryData, BoxError, BoxKind, BoxSpan, Fields, FourCc, Sample, TrackEncryption, kind};
+use super::{AuxiliaryData, BoxError, BoxKind, BoxPath, BoxSpan, Fields, Sample, TrackEncryption, kind};
 use crate::cenc::Scheme;
 
 /// Where the IVs and subsamples of the samples are (ISO/IEC 23001-7, clause 7).
@@ -33,9 +33,12 @@ struct Located<'p> {
     sizes: Sizes<'p>,
     offsets: Offsets<'p>,
     base: u64,
-    /// Where the information of the next sample is, if the sample is in the chunk of the one before it.
-    next: u64,
+    /// Where the information of the next sample is, if the sample is in the chunk of the one before it;
+    /// nothing if that chunk has no offset.
+    next: Option<u64>,
     chunk: Option<u32>,
+    /// The container of the boxes, for errors.
+    path: BoxPath,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +72,7 @@ impl<'p> Auxiliary<'p> {
     ) -> Result<Self, BoxError> {
         let senc = Senc::parse(tables)?;
         let source = match senc {
-            Some(senc) if senc.left == count => Source::Senc(senc),
+            Some(senc) if senc.left == count || senc.replaced.is_some() => Source::Senc(senc),
             senc => match Located::parse(tables, base)? {
                 Some(located) => Source::Located(located),
                 None => senc
@@ -98,7 +101,7 @@ impl<'p> Auxiliary<'p> {
             Source::None => Ok(AuxiliaryData::Here(&[])),
             Source::Senc(senc) => senc.next(sample, encryption).map(AuxiliaryData::Here),
             Source::Located(located) => {
-                let (offset, len) = located.next(sample, &self.home)?;
+                let (offset, len) = located.next(sample)?;
                 let here = offset
                     .checked_sub(self.home.offset())
                     .and_then(|start| usize::try_from(start).ok())
@@ -185,27 +188,30 @@ impl<'p> Located<'p> {
             sizes,
             offsets,
             base,
-            next: 0,
+            next: None,
             chunk: None,
+            path: tables.path(),
         }))
     }
 
-    /// Position in the file and length.
-    fn next(&mut self, sample: &Sample, home: &BoxSpan<'_>) -> Result<(u64, u8), BoxError> {
-        let no_entry = |table: FourCc| BoxError::NoEntry {
-            path: home.path().join(table.into()).unwrap_or(home.path()),
-            sample: sample.index.into(),
-        };
+    /// Position in the file and length. A sample without information needs no offset: with constant IVs and
+    /// no subsamples `saio` may be empty.
+    fn next(&mut self, sample: &Sample) -> Result<(u64, u8), BoxError> {
         let size = self.sizes.get(sample.index);
         if self.chunk != Some(sample.chunk) {
             let first = self.chunk.replace(sample.chunk).is_none();
             if let Some(start) = self.offsets.start(sample.chunk, first) {
-                let start = start.ok_or(no_entry(kind::SAIO))?;
-                self.next = self.base.checked_add(start).ok_or(no_entry(kind::SAIO))?;
+                self.next = start.and_then(|start| self.base.checked_add(start));
             }
         }
-        let offset = self.next;
-        self.next = offset.checked_add(size.into()).ok_or(no_entry(kind::SAIO))?;
+        if size == 0 {
+            return Ok((0, 0));
+        }
+        let offset = self.next.ok_or_else(|| BoxError::NoEntry {
+            path: self.path.join(kind::SAIO.into()).unwrap_or(self.path),
+            sample: sample.index.into(),
+        })?;
+        self.next = offset.checked_add(size.into());
         Ok((offset, size))
     }
 }

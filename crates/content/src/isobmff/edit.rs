@@ -330,40 +330,44 @@ pub fn append_auxiliary(moof: &mut Node<'_>, index: usize, boxes: &AuxiliaryBoxe
     Ok(())
 }
 
-/// Sets the offset of each `saio` box to the first byte of information in the `senc` box beside it. To be
-/// called when the fragment has its final form.
+/// Sets the offset of each `saio` box of common encryption to the first byte of information in the `senc` box
+/// beside it. To be called when the fragment has its final form.
 ///
 /// # Errors
 /// Those of reading boxes; [`BoxError::OutOfRange`] above 32 bits.
 pub fn point_auxiliary(moof: &mut Node<'_>) -> Result<(), BoxError> {
-    let path = moof.path();
-    for index in 0..moof.children_mut()?.len() {
-        let children = moof.children_mut()?;
-        let Some(traf) = children.get_mut(index).filter(|child| child.kind() == kind::TRAF) else {
-            continue;
-        };
-        let children = traf.children_mut()?;
-        let position = |kind: FourCc| children.iter().position(|child| child.kind() == kind);
-        let (Some(senc), Some(saio)) = (position(kind::SENC), position(kind::SAIO)) else {
-            continue;
-        };
-        // Behind the header of 8 bytes, version, flags and count.
-        let offset = moof
-            .offset_of(&[index, senc])
-            .and_then(|offset| u32::try_from(offset.checked_add(16)?).ok())
-            .ok_or(BoxError::OutOfRange {
-                path,
-                what: "the offset of auxiliary information",
-            })?;
-        let traf = moof.children_mut()?.get_mut(index);
-        if let Some(saio) = traf
-            .map(Node::children_mut)
-            .transpose()?
-            .and_then(|children| children.get_mut(saio))
-            .filter(|saio| matches!(is_ours(saio), Ok(true)))
-        {
-            saio.replace_u32(8, offset)?;
+    moof.children_mut()?;
+    let mut start = moof.offset_of(&[0]).unwrap_or_default();
+    for child in moof.children_mut()? {
+        if child.kind() == kind::TRAF {
+            point_saio(child, start)?;
         }
+        start = start.saturating_add(child.encoded_len());
     }
     Ok(())
+}
+
+/// In the `traf` box that begins `start` bytes behind the first of its `moof` box.
+fn point_saio(traf: &mut Node<'_>, start: u64) -> Result<(), BoxError> {
+    let out_of_range = BoxError::OutOfRange {
+        path: traf.path(),
+        what: "the offset of auxiliary information",
+    };
+    let children = traf.children_mut()?;
+    let senc = children.iter().position(|child| child.kind() == kind::SENC);
+    let saio = children
+        .iter()
+        .position(|child| child.kind() == kind::SAIO && matches!(is_ours(child), Ok(true)));
+    let (Some(senc), Some(saio)) = (senc, saio) else {
+        return Ok(());
+    };
+    // Behind the header of 8 bytes, version, flags and count.
+    let offset = traf
+        .offset_of(&[senc])
+        .and_then(|offset| u32::try_from(offset.checked_add(start)?.checked_add(16)?).ok())
+        .ok_or(out_of_range)?;
+    match traf.children_mut()?.get_mut(saio) {
+        Some(saio) => saio.replace_u32(8, offset),
+        None => Ok(()),
+    }
 }

@@ -15,6 +15,9 @@ pub struct SampleEntry<'a> {
     pub protection: Option<EntryProtection>,
 }
 
+/// Most sample entries of a track: a [`SampleEntry`] is larger than the smallest box.
+pub const MAX_ENTRIES: usize = 1 << 10;
+
 /// The boxes that configure decoders: H.264, H.265, H.266, AV1, VP8 and VP9, MPEG-4, Dolby, Opus, FLAC, ALAC.
 const CONFIGURATIONS: [FourCc; 13] = [
     FourCc(*b"avcC"),
@@ -38,10 +41,17 @@ impl<'a> SampleEntry<'a> {
         let (version, _) = fields.version_and_flags()?;
         let stated = fields.u32()?;
         let place = fields.place();
-        let entries = stsd
-            .children_behind(&fields)
-            .map(|entry| Self::parse(&entry?, handler, version))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut entries = Vec::new();
+        for entry in stsd.children_behind(&fields) {
+            if entries.len() >= MAX_ENTRIES {
+                return Err(BoxError::TooMany {
+                    path: stsd.path(),
+                    what: "sample entries",
+                    limit: wide(MAX_ENTRIES),
+                });
+            }
+            entries.push(Self::parse(&entry?, handler, version)?);
+        }
         if u32::try_from(entries.len()) != Ok(stated) {
             return Err(BoxError::Count {
                 place,

@@ -182,6 +182,14 @@ pub enum BoxError {
         /// Of what.
         what: &'static str,
     },
+    /// A cursor was asked for another sample than the next one: a program did that, not a file.
+    #[error("{path}: the samples are not asked for in order (sample {sample})")]
+    OutOfOrder {
+        /// The track or track fragment.
+        path: BoxPath,
+        /// The sample that was asked for, from 0.
+        sample: u64,
+    },
     /// A new box does not fit its place: a program asked for it, not a file.
     #[error("{path} cannot be edited: {why}")]
     Edit {
@@ -201,7 +209,7 @@ impl BoxError {
             Self::TooMany { .. } | Self::TooDeep(_) => {
                 "make the file again with fewer tracks, shorter fragments or fewer nested boxes"
             }
-            Self::Edit { .. } => "this is a fault of Keyward; please report it",
+            Self::Edit { .. } | Self::OutOfOrder { .. } => "this is a fault of Keyward; please report it",
             Self::OutOfRange { .. } | Self::Size { .. } | Self::CutOff(_) => {
                 "the file is damaged or not complete; get it again from its source"
             }

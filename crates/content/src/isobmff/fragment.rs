@@ -4,6 +4,8 @@ use super::{BoxError, BoxSpan, FragmentDefaults, Groups, Sample, SampleFlags, Tr
 
 /// Most samples of a fragment. A run may count samples without any bytes for each of them.
 pub const MAX_FRAGMENT_SAMPLES: u32 = 1 << 22;
+/// Most samples of a fragment that have no bytes at all, neither of data nor in their run.
+pub const MAX_EMPTY_SAMPLES: u32 = 1 << 8;
 /// Most track fragments of a fragment.
 pub const MAX_TRACK_FRAGMENTS: u32 = 1 << 12;
 /// Most runs of a fragment.
@@ -25,8 +27,8 @@ impl<'a> Fragment<'a> {
     ///
     /// # Errors
     /// Any [`BoxError`] about a box that it reads; [`BoxError::UnknownTrack`] for a track without `trex`;
-    /// [`BoxError::TooMany`] above [`MAX_FRAGMENT_SAMPLES`]; [`BoxError::OutOfRange`] for data positions
-    /// outside of 64 bits.
+    /// [`BoxError::TooMany`] above [`MAX_FRAGMENT_SAMPLES`] and the other limits; [`BoxError::OutOfRange`] for
+    /// data positions outside of 64 bits.
     pub fn parse(span: &BoxSpan<'a>, defaults: &FragmentDefaults) -> Result<Self, BoxError> {
         if span.kind() != kind::MOOF {
             return Err(span.invalid("the box is not a movie fragment"));
@@ -53,6 +55,17 @@ impl<'a> Fragment<'a> {
             tracks,
         })
     }
+
+    /// Bytes of all samples.
+    ///
+    /// A box of a hundred bytes can count millions of samples, but only of data that it claims to be there.
+    /// Whoever goes through the samples of a stranger's file holds this against the bytes there are first.
+    #[must_use]
+    pub fn data_len(&self) -> u64 {
+        let runs = self.tracks.iter().flat_map(|track| &track.runs);
+        runs.map(|run| run.end.saturating_sub(run.start))
+            .fold(0, u64::saturating_add)
+    }
 }
 
 /// What may still come in a fragment.
@@ -60,6 +73,7 @@ struct Budget {
     tracks: Allowance,
     runs: Allowance,
     samples: Allowance,
+    empty_samples: Allowance,
 }
 
 struct Allowance {
@@ -79,6 +93,7 @@ impl Default for Budget {
             tracks: of(MAX_TRACK_FRAGMENTS, "track fragments"),
             runs: of(MAX_RUNS, "runs"),
             samples: of(MAX_FRAGMENT_SAMPLES, "samples"),
+            empty_samples: of(MAX_EMPTY_SAMPLES, "empty samples"),
         }
     }
 }
@@ -192,6 +207,9 @@ impl<'a> TrackFragment<'a> {
             let run = TrackRun::parse(&child, self.base, start, &self.defaults)?;
             budget.runs.take(1, &child)?;
             budget.samples.take(run.count, &child)?;
+            if run.entries.is_empty() && run.start == run.end {
+                budget.empty_samples.take(run.count, &child)?;
+            }
             start = run.end;
             self.data_end = run.end;
             self.runs.push(run);

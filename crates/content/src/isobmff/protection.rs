@@ -39,16 +39,17 @@ impl TrackProtection {
         &self.entries
     }
 
-    /// The keys that the movie box names, with the schemes: those of sample entries and of sample groups.
-    /// Fragments may name others ([`TrackFragment::groups`]).
+    /// The keys that the movie box names, with the schemes: those of sample entries, and those of sample groups
+    /// once for each scheme of the track. Fragments may name others ([`TrackFragment::groups`]).
     pub fn keys(&self) -> impl Iterator<Item = (Kid, Scheme)> {
-        let schemes = self.entries.iter().flatten().filter_map(|entry| entry.scheme);
-        let defaults = self
-            .entries
-            .iter()
-            .flatten()
-            .filter_map(|entry| Some((entry.default?, entry.scheme?)));
-        let groups = schemes.flat_map(|scheme| self.descriptions.iter().map(move |group| (*group, scheme)));
+        let entries = self.entries.iter().flatten();
+        let used = |scheme: &Scheme| entries.clone().any(|entry| entry.scheme == Some(*scheme));
+        // Not once for each entry: there may be thousands of both.
+        let schemes: Vec<_> = Scheme::ALL.into_iter().filter(used).collect();
+        let defaults = entries.filter_map(|entry| Some((entry.default?, entry.scheme?)));
+        let groups = schemes
+            .into_iter()
+            .flat_map(|scheme| self.descriptions.iter().map(move |group| (*group, scheme)));
         defaults
             .chain(groups)
             .filter(|(encryption, _)| encryption.protected)
@@ -74,6 +75,8 @@ pub struct ProtectionCursor<'p> {
     auxiliary: Auxiliary<'p>,
     /// The track or track fragment, for errors.
     home: BoxSpan<'p>,
+    /// The index of the sample that is to be asked for; nothing after an error.
+    expected: Option<u32>,
 }
 
 impl<'p> ProtectionCursor<'p> {
@@ -93,6 +96,7 @@ impl<'p> ProtectionCursor<'p> {
             map: track.groups.map(),
             auxiliary,
             home: track.stbl,
+            expected: Some(0),
         })
     }
 
@@ -116,6 +120,7 @@ impl<'p> ProtectionCursor<'p> {
             map: traf.groups.map(),
             auxiliary,
             home: traf.span,
+            expected: Some(0),
         })
     }
 
@@ -124,8 +129,21 @@ impl<'p> ProtectionCursor<'p> {
     ///
     /// # Errors
     /// [`BoxError::NoEntry`] if a table does not cover the sample, [`BoxError::Unsupported`] for protection
-    /// that is not common encryption. Do not go on after an error.
+    /// that is not common encryption, [`BoxError::OutOfOrder`] for another sample than the next one. After an
+    /// error there is no next one.
     pub fn next(&mut self, sample: &Sample) -> Result<SampleProtection<'p>, BoxError> {
+        if self.expected.take() != Some(sample.index) {
+            return Err(BoxError::OutOfOrder {
+                path: self.home.path(),
+                sample: sample.index.into(),
+            });
+        }
+        let protection = self.find(sample)?;
+        self.expected = sample.index.checked_add(1);
+        Ok(protection)
+    }
+
+    fn find(&mut self, sample: &Sample) -> Result<SampleProtection<'p>, BoxError> {
         let group = self.map.as_mut().map(Iterator::next);
         let entry = usize::try_from(sample.description_index)
             .ok()
@@ -133,8 +151,8 @@ impl<'p> ProtectionCursor<'p> {
             .ok_or_else(|| self.no_entry(kind::STSD, sample))?;
         let encryption = match (entry, self.auxiliary.replaced()) {
             (None, _) => None,
-            (Some(_), Some(replaced)) => Some(replaced),
-            (Some(entry), None) => Some(self.encryption(entry, group.flatten(), sample)?),
+            (Some(entry), Some(replaced)) if entry.scheme.is_some() => Some(replaced),
+            (Some(entry), _) => Some(self.encryption(entry, group.flatten(), sample)?),
         };
         let data = self
             .auxiliary

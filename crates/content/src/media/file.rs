@@ -65,6 +65,11 @@ impl<'r, R: Read + Seek> Fetch<'r, R> {
         }
     }
 
+    /// The source again.
+    pub(super) fn into_source(self) -> &'r mut R {
+        self.source
+    }
+
     /// The `len` bytes from `at` on.
     pub(super) fn bytes(&mut self, at: u64, len: u8) -> Result<&[u8], MediaError> {
         let held = |fetch: &Self| {

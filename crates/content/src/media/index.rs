@@ -15,7 +15,7 @@ use crate::isobmff::{BoxError, BoxPath, Place, TopBox, TopBoxes, kind};
 ///   ftyp moov (mdat) sidx │ moof moof mdat mdat │ styp moof mdat …
 /// ```
 ///
-/// A part begins with the first `moof` behind media data. Its samples lie in it.
+/// A part begins with the first `moof` behind media data. Its protected samples lie in its media data.
 #[derive(Debug)]
 pub(super) struct Index {
     pub(super) file_len: u64,

@@ -4,6 +4,7 @@ use core::fmt;
 use std::{
     collections::BTreeSet,
     io::{Read, Seek},
+    ops::Range,
 };
 
 use keyward_license::ids::Kid;
@@ -72,6 +73,8 @@ pub(super) struct Part {
 
 /// Most boxes of one part that describe protection.
 const MAX_OVERWRITES: usize = 1 << 20;
+/// Most boxes of media data in one part.
+const MAX_MEDIA_DATA: usize = 1 << 16;
 
 impl<R: Read + Seek> LockedMedia<R> {
     /// Reads the movie box, and finds the fragments by hopping from box to box.
@@ -234,7 +237,7 @@ impl<R: Read + Seek> LockedMedia<R> {
             }
             at = at.saturating_add(header.len);
         }
-        part.map.finish(&range)?;
+        part.map.finish(&media_data(&mut self.source, at..range.end)?)?;
         Ok(part)
     }
 
@@ -318,10 +321,32 @@ fn read_movie(
             (false, false) => {}
         }
     }
-    part.map.finish(&index.range(0))?;
+    part.map.finish(&media_data(file.into_source(), index.range(0))?)?;
     let protected = |track: &Track<'_>| TrackProtection::of(track).is_protected();
     part.overwrites = clear_movie(movie, protected)?;
     Ok(part)
+}
+
+/// Where in `range`, which begins and ends with boxes, media data is: the bodies of its `mdat` boxes, in file
+/// order.
+fn media_data(source: &mut (impl Read + Seek), range: Range<u64>) -> Result<Vec<Range<u64>>, MediaError> {
+    let mut data = Vec::new();
+    let mut at = range.start;
+    while at < range.end {
+        let header = header_at(source, at, range.end)?;
+        let end = at.saturating_add(header.len);
+        if header.kind == kind::MDAT {
+            if data.len() >= MAX_MEDIA_DATA {
+                return Err(MediaError::TooMany {
+                    what: "media data boxes",
+                    limit: MAX_MEDIA_DATA as u64,
+                });
+            }
+            data.push(at.saturating_add(header.header_len.into())..end);
+        }
+        at = end;
+    }
+    Ok(data)
 }
 
 /// The data of Keyward's `pssh` box, else of PlayReady's. It is a hint: a box that cannot be read is none.

@@ -145,10 +145,13 @@ impl SampleMap {
         u32::try_from(self.ways.len().saturating_sub(1)).map_err(|_| too_many("keys", u32::MAX as usize))
     }
 
-    /// Ends the map: protected samples lie in the part `place` of the file, and not over one another.
-    pub(super) fn finish(&mut self, place: &Range<u64>) -> Result<(), MediaError> {
+    /// Ends the map: protected samples lie in the media data `data` of the part, which is in file order, and
+    /// not over one another.
+    pub(super) fn finish(&mut self, data: &[Range<u64>]) -> Result<(), MediaError> {
         for run in self.runs.iter().filter(|run| run.is_protected()) {
-            if run.offset < place.start || run.end > place.end {
+            let behind = data.partition_point(|data| data.start <= run.offset);
+            let around = behind.checked_sub(1).and_then(|index| data.get(index));
+            if around.is_none_or(|data| run.end > data.end) {
                 return Err(MediaError::OutOfPlace {
                     track_id: run.track_id,
                     offset: run.offset,

@@ -89,9 +89,17 @@ impl<R: Read + Seek, K: KeyRing> ClearView<R, K> {
         };
         let len = usize::try_from(sample.size)
             .ok()
-            .filter(|_| sample.size <= MAX_SAMPLE_LEN);
+            .filter(|_| sample.size <= MAX_SAMPLE_LEN)
+            .ok_or(too_long)?;
+        // Before memory is taken by a size that nothing but the file states.
+        if sample.offset.saturating_add(sample.size.into()) > self.media.len() {
+            return Err(MediaError::OutOfPlace {
+                track_id: sample.track_id,
+                offset: sample.offset,
+            });
+        }
         out.clear();
-        out.resize(len.ok_or(too_long)?, 0);
+        out.resize(len, 0);
         self.position = sample.offset;
         self.read_exact(out).map_err(taken_out)
     }

@@ -187,6 +187,15 @@ pub const FIXTURES: &[Fixture] = &[
         "h265-aac",
         "-tag:v hvc1 -movflags +frag_keyframe+empty_moov+default_base_moof",
     ),
+    // Progressive, with what is left of its fragments inside the media data.
+    remuxed(
+        "h264-aac-was-fragmented",
+        AV,
+        "h264-aac",
+        "-movflags +hybrid_fragmented+frag_keyframe",
+    ),
+    encoded("opus", &[Kind::Audio], &[TONE], "-c:a libopus -b:a 48k"),
+    encoded("flac", &[Kind::Audio], &[TONE], "-c:a flac"),
     // `hev1`: parameter sets in the samples as well.
     remuxed(
         "h265-in-band",
@@ -196,13 +205,25 @@ pub const FIXTURES: &[Fixture] = &[
     ),
 ];
 
+/// Fixtures that no packager of ours protects sample by sample.
+pub const BEYOND: &[Fixture] = &[
+    // The first samples in the movie box, the others in fragments.
+    remuxed(
+        "h264-aac-half-fragmented",
+        AV,
+        "h264-aac",
+        "-movflags +frag_keyframe",
+    ),
+    encoded("mpeg4", &[Kind::Video], &[PICTURES], "-c:v mpeg4 -g 25"),
+];
+
 /// The fixture of this name.
 ///
 /// # Panics
 /// If there is none.
 #[must_use]
 pub fn fixture(name: &str) -> &'static Fixture {
-    let found = FIXTURES.iter().find(|fixture| fixture.name == name);
+    let found = FIXTURES.iter().chain(BEYOND).find(|fixture| fixture.name == name);
     found.unwrap_or_else(|| unreachable!("there is no fixture {name}"))
 }
 
@@ -288,7 +309,7 @@ impl Fixture {
         for track in &found.tracks {
             let least = match track.kind {
                 Kind::Video => 125,
-                Kind::Audio => 200,
+                Kind::Audio => 50,
                 Kind::Text => 2,
             };
             assert!(

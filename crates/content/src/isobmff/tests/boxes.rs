@@ -191,6 +191,7 @@ fn every_error_says_what_why_and_what_next() {
             path,
             what: "the data offset",
         },
+        BoxError::OutOfOrder { path, sample: 7 },
         BoxError::Edit {
             path,
             why: "it is fragmented already",

@@ -465,3 +465,29 @@ fn values_that_do_not_fit_a_fragment_are_refused() {
         Err(BoxError::OutOfRange { .. })
     ));
 }
+
+#[test]
+fn auxiliary_information_of_others_keeps_its_offset() {
+    let file = old_fragment();
+    let mut moof = Node::from_span(&BoxSpan::parse(&file, 1000).unwrap());
+    edit::append_auxiliary(&mut moof, 0, &auxiliary()).unwrap();
+    edit::append_auxiliary(&mut moof, 1, &auxiliary()).unwrap();
+    edit::point_auxiliary(&mut moof).unwrap();
+    let edited = moof.to_vec();
+    let root = BoxSpan::parse(&edited, 0).unwrap();
+    let mut ours = 0;
+    for traf in root.children().map(Result::unwrap) {
+        let boxes: Vec<_> = traf.children().map(Result::unwrap).collect();
+        let senc = boxes.iter().find(|child| child.kind() == kind::SENC);
+        for saio in boxes.iter().filter(|child| child.kind() == kind::SAIO) {
+            let offset = u32::from_be_bytes(*saio.body().last_chunk().unwrap());
+            if saio.body()[3] & 1 == 1 {
+                assert_eq!(offset, 300);
+            } else {
+                assert_eq!(u64::from(offset), senc.unwrap().body_offset() + 8);
+                ours += 1;
+            }
+        }
+    }
+    assert_eq!(ours, 2);
+}

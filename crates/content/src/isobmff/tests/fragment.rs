@@ -172,3 +172,32 @@ fn decode_times_do_not_wrap() {
     assert!(found[0].is_ok());
     assert!(matches!(found[1], Err(BoxError::OutOfRange { .. })));
 }
+
+#[test]
+fn samples_without_any_bytes_are_few() {
+    let empty = |count| trun(0, &[count]);
+    let header = tfhd(0x10, 1, &[0]);
+    let most = [header.clone(), empty(MAX_EMPTY_SAMPLES - 1), empty(1)];
+    let found = read(&[traf(&most)]);
+    assert_eq!(found[0].len(), MAX_EMPTY_SAMPLES as usize);
+    let above = traf(&[header.clone(), empty(MAX_EMPTY_SAMPLES), empty(1)]);
+    assert_eq!(
+        refused(&[above]).to_string(),
+        "moof/traf/trun has more than 256 empty samples"
+    );
+    // Those that the run says something of have bytes there.
+    let stated = [&[1000][..], &[0; 1000]].concat();
+    assert_eq!(read(&[traf(&[header, trun(0x200, &stated)])])[0].len(), 1000);
+}
+
+#[test]
+fn the_data_of_a_fragment_is_counted() {
+    let first = traf(&[tfhd(0, 1, &[]), trun(0x200, &[2, 10, 7]), trun(0, &[3])]);
+    let second = traf(&[tfhd(0, 2, &[]), trun(0, &[MAX_FRAGMENT_SAMPLES - 5])]);
+    let bytes = moof(&[first, second]);
+    let fragment = Fragment::parse(&span(&bytes), &defaults(&[1, 2])).unwrap();
+    assert_eq!(
+        fragment.data_len(),
+        17 + 15 + 5 * u64::from(MAX_FRAGMENT_SAMPLES - 5)
+    );
+}

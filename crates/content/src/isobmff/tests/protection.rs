@@ -531,7 +531,7 @@ fn no_sample_is_clear_for_want_of_information() {
                 full(b"saiz", 0, 0, &[&[8], &words(&[1])]),
                 full(b"saio", 0, 0, &[&words(&[0])]),
             ],
-            "moof/saio has no entry for sample 0",
+            "moof/traf/saio has no entry for sample 0",
         ),
         (
             vec![
@@ -595,4 +595,88 @@ fn the_keys_of_a_track_are_listed() {
     let file = progressive();
     let movie = span(&file);
     assert!(!TrackProtection::of(&Movie::parse(&movie).unwrap().tracks[0]).is_protected());
+}
+
+#[test]
+fn offsets_are_wanted_only_for_information() {
+    let saiz = full(b"saiz", 0, 0, &[&[0], &words(&[2]), &[0, 0]]);
+    let saio = full(b"saio", 0, 0, &[&words(&[0])]);
+    let said = protections(&cbcs(), &[], 1, &[10; 2], &[saiz, saio.clone()]);
+    assert!(
+        matches!(&said[..], [Said::Protected { iv, subsamples, .. }, Said::Protected { .. }]
+            if *iv == [7; 16] && subsamples.is_empty()),
+        "{said:?}"
+    );
+    let saiz = full(b"saiz", 0, 0, &[&[0], &words(&[2]), &[0, 8]]);
+    let said = protections(&cbcs(), &[], 1, &[10; 2], &[saiz, saio]);
+    assert_eq!(
+        said[1],
+        Said::Refused("moof/traf/saio has no entry for sample 1".into())
+    );
+}
+
+#[test]
+fn piff_replaces_nothing_in_other_schemes() {
+    let fields = [&[0, 0, 0, 0][..], &[0; 16], &words(&[1])].concat();
+    let uuid = bx(b"uuid", &[&kind::PIFF_SENC, &words(&[1]), &fields]);
+    let said = protections(&sinf(b"avc1", b"othr", &[]), &[], 1, &[10], &[uuid]);
+    assert!(
+        matches!(&said[..], [Said::Refused(why)] if why.contains("other than common encryption")),
+        "{said:?}"
+    );
+}
+
+/// The key that replaces the default is in the box; no other information is then taken.
+#[test]
+fn piff_that_replaces_the_default_covers_every_sample() {
+    let fields = [&[0, 0, 1, 8][..], &OTHER_KID, &words(&[1]), &[5; 8]].concat();
+    let uuid = bx(b"uuid", &[&kind::PIFF_SENC, &words(&[1]), &fields]);
+    let saiz = full(b"saiz", 0, 0, &[&[8], &words(&[2])]);
+    let saio = full(b"saio", 0, 0, &[&words(&[1, 0])]);
+    assert_eq!(
+        protections(&cenc(), &[], 1, &[10; 2], &[uuid, saiz, saio]),
+        [
+            Said::cenc(OTHER_KID, &[5; 8], &[]),
+            Said::Refused("moof/traf/uuid has no entry for sample 1".into()),
+        ]
+    );
+}
+
+#[test]
+fn samples_are_asked_for_in_order() {
+    let file = movie(&cbcs(), &five_samples());
+    let movie = Movie::parse(&span(&file)).unwrap();
+    let track = &movie.tracks[0];
+    let protection = TrackProtection::of(track);
+    let samples: Vec<_> = track.tables.samples(4000).unwrap().map(Result::unwrap).collect();
+    for order in [&[1][..], &[0, 0], &[0, 2], &[0, 1, 3, 2]] {
+        let mut cursor = ProtectionCursor::of_track(track, &protection).unwrap();
+        let (last, before) = order.split_last().unwrap();
+        let asked: Vec<_> = before
+            .iter()
+            .map(|at| cursor.next(&samples[*at]).is_ok())
+            .collect();
+        assert!(asked.iter().take(2).all(|found| *found));
+        let refused = cursor.next(&samples[*last]).unwrap_err();
+        assert!(matches!(refused, BoxError::OutOfOrder { .. }), "{order:?}");
+        assert!(cursor.next(&samples[*last]).is_err(), "nothing follows an error");
+    }
+}
+
+#[test]
+fn keys_are_named_once_for_each_scheme() {
+    let cenc = cenc();
+    let entries = [visual(b"encv", &[&cenc]), visual(b"encv", &[&cenc])];
+    let entries: Vec<_> = entries.iter().map(Vec::as_slice).collect();
+    let groups = sgpd(&[fields(0, 1, 8, OTHER_KID, &[]), fields(0, 0, 0, [0; 16], &[])]);
+    let file = moov(&[&trak(
+        1,
+        b"vide",
+        &entries,
+        &[no_samples(), vec![groups]].concat(),
+    )]);
+    let movie = Movie::parse(&span(&file)).unwrap();
+    let keys: Vec<_> = TrackProtection::of(&movie.tracks[0]).keys().collect();
+    let key = |kid| (Kid::new(kid), Scheme::Cenc);
+    assert_eq!(keys, [key(KID), key(KID), key(OTHER_KID)]);
 }

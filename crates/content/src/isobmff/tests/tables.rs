@@ -316,3 +316,19 @@ fn samples_in_other_files_are_seen() {
     let movie = span(&elsewhere);
     assert!(!Movie::parse(&movie).unwrap().tracks[0].self_contained);
 }
+
+#[test]
+fn sample_entries_are_bounded() {
+    let entry = bx(b"stpp", &[]);
+    let movie = |count| moov(&[&trak(1, b"subt", &vec![&entry[..]; count], &five_samples())]);
+    let most = movie(MAX_ENTRIES);
+    assert_eq!(
+        Movie::parse(&span(&most)).unwrap().tracks[0].entries.len(),
+        MAX_ENTRIES
+    );
+    let error = Movie::parse(&span(&movie(MAX_ENTRIES + 1))).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "moov/trak/mdia/minf/stbl/stsd has more than 1024 sample entries"
+    );
+}

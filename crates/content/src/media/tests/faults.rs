@@ -4,6 +4,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use super::{
     super::{ClearView, MAX_SAMPLE_LEN, MediaError, danger::RawKeys},
+    all_samples,
     build::{Info, Layout, Made, Spec, TrackSpec, bx, full, keys, words},
     read_all,
 };
@@ -102,6 +103,27 @@ fn protected_samples_in_another_fragment() {
 }
 
 #[test]
+fn protected_samples_over_boxes() {
+    let made = Spec::plain().build();
+    let place = find(&made.protected, b"trun") + 8;
+    // In their own movie fragment box, and over the header of the media data.
+    for place_in_fragment in [8_i32, i32::try_from(moof_len(&made.protected)).unwrap()] {
+        let file = with(&made.protected, place, &place_in_fragment.to_be_bytes());
+        let error = fault(&made, &file);
+        assert!(
+            matches!(error, MediaError::OutOfPlace { track_id: 1, .. }),
+            "{error}"
+        );
+    }
+}
+
+/// Length of the first movie fragment box.
+fn moof_len(file: &[u8]) -> u32 {
+    let at = find(file, b"moof") - 8;
+    u32::from_be_bytes(file[at..at + 4].try_into().unwrap())
+}
+
+#[test]
 fn a_movie_box_that_is_missing_there_twice_or_late() {
     let made = Spec::plain().build();
     let at = find(&made.protected, b"moov") - 4;
@@ -155,6 +177,26 @@ fn samples_of_a_protected_track_in_another_file() {
     file.splice(at..at, dinf);
     let (read, error) = read_all(&file, RawKeys::new());
     assert!(matches!(error, Some(MediaError::OtherFile(1))) && read.is_empty());
+}
+
+#[test]
+fn a_clear_sample_behind_the_end_of_the_file() {
+    let spec = Spec::plain().with(|spec| {
+        spec.tracks = vec![TrackSpec {
+            key: None,
+            ..TrackSpec::of(1, &[&[16]])
+        }];
+    });
+    let made = spec.build();
+    let size = find(&made.protected, b"trun") + 12;
+    let file = with(&made.protected, size, &words(&[MAX_SAMPLE_LEN]));
+    // The view is what is there; the sample is not.
+    assert!(read_all(&file, keys()).1.is_none());
+    let error = all_samples(&file, keys()).unwrap_err();
+    assert!(
+        matches!(error, MediaError::OutOfPlace { track_id: 1, .. }),
+        "{error}"
+    );
 }
 
 #[test]

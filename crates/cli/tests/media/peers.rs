@@ -1,0 +1,323 @@
+//! What other programs make of our files, and we of theirs.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use keyward_testkit::{
+    media::{
+        BEYOND, FIXTURES, Fixture, Key, Keys, Kind, Samples, Scheme, assert_same_samples, assert_same_times,
+        fixture, samples, shaka_decrypt, shaka_encrypt,
+    },
+    peers::{self, MediaPeers},
+};
+
+use crate::workshop::{Keying, Workshop};
+
+/// Bytes of a sample above which something in it must be protected: every header ends before.
+const SURELY_PROTECTED: u64 = 256;
+
+/// One test for each fixture, so that they run side by side.
+macro_rules! round_trips {
+    ($($test:ident $name:literal)*) => {
+        $(
+            #[test]
+            fn $test() {
+                round_trip($name);
+            }
+        )*
+
+        #[test]
+        fn every_fixture_is_packaged_and_read_by_the_peers() {
+            let tested = BTreeSet::from([$($name),*]);
+            let made = FIXTURES.iter().map(|fixture| fixture.name).collect::<BTreeSet<_>>();
+            assert_eq!(tested, made);
+        }
+    };
+}
+
+round_trips! {
+    aac "aac"
+    aac_fragmented "aac-fragmented"
+    flac "flac"
+    h264 "h264"
+    h264_aac "h264-aac"
+    h264_aac_absolute_offsets "h264-aac-absolute-offsets"
+    h264_aac_chapters "h264-aac-chapters"
+    h264_aac_fragmented "h264-aac-fragmented"
+    h264_aac_indexed "h264-aac-indexed"
+    h264_aac_moov_first "h264-aac-moov-first"
+    h264_aac_sample_fragments "h264-aac-sample-fragments"
+    h264_aac_signed_offsets "h264-aac-signed-offsets"
+    h264_aac_text "h264-aac-text"
+    h264_aac_tracks_apart "h264-aac-tracks-apart"
+    h264_aac_unknown_boxes "h264-aac-unknown-boxes"
+    h264_aac_was_fragmented "h264-aac-was-fragmented"
+    h264_b_frames "h264-b-frames"
+    h264_fragmented "h264-fragmented"
+    h264_in_band "h264-in-band"
+    h264_interlaced "h264-interlaced"
+    h264_slices "h264-slices"
+    h264_two_aac "h264-two-aac"
+    h265_aac "h265-aac"
+    h265_aac_fragmented "h265-aac-fragmented"
+    h265_in_band "h265-in-band"
+    opus "opus"
+}
+
+#[test]
+fn what_cannot_be_protected_sample_by_sample_is_refused_and_leaves_nothing() {
+    let Some(peers) = peers::media() else { return };
+    let workshop = Workshop::new();
+    for fixture in BEYOND {
+        let clear = fixture.file(&peers).display().to_string();
+        for scheme in Scheme::ALL {
+            let args = [
+                "package",
+                "--scheme",
+                scheme.name(),
+                "-o",
+                "protected.mp4",
+                &clear,
+            ];
+            let output = workshop.run(&args);
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{}: {errors}", fixture.name);
+            assert!(
+                errors.contains("cannot protect") && errors.contains("hint: "),
+                "{errors}"
+            );
+            assert!(!workshop.path("protected.mp4").exists(), "{}", fixture.name);
+        }
+    }
+}
+
+#[test]
+fn what_shaka_packager_protects_is_decrypted() {
+    let Some(peers) = peers::media() else { return };
+    let workshop = Workshop::new();
+    for name in [
+        "h264-aac",
+        "h264-slices",
+        "h264-b-frames",
+        "h265-aac",
+        "h265-in-band",
+    ] {
+        let fixture = fixture(name);
+        let clear = fixture.file(&peers);
+        let wanted = samples(&peers.ffmpeg, &clear, Keys::None);
+        for (scheme, keying) in combinations() {
+            let keys = keying.keys(fixture, scheme);
+            let folder = workshop.path("shaka");
+            let files = shaka_encrypt(&peers.packager, &clear, scheme, &keys, &folder);
+            for ((kind, key), file) in keys.iter().zip(files) {
+                let what = format!("{name} in {} by Shaka Packager, decrypted", scheme.name());
+                decrypts_to(&workshop, &peers, &file, &[*key], &only(&wanted, *kind), &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_ffmpeg_protects_is_decrypted() {
+    let Some(peers) = peers::media() else { return };
+    let workshop = Workshop::new();
+    let key = Key::numbered(9);
+    for name in ["h264-aac", "h264-slices", "h265-aac", "aac"] {
+        let clear = fixture(name).file(&peers);
+        let wanted = samples(&peers.ffmpeg, &clear, Keys::None);
+        for ffmpeg in [&peers.ffmpeg, &peers.ffmpeg_old] {
+            let protected = ffmpeg_encrypt(ffmpeg, &clear, &key, &workshop.path("ffmpeg.mp4"));
+            let what = format!("{name} by {}, decrypted", ffmpeg.display());
+            decrypts_to(&workshop, &peers, &protected, &[key], &wanted, &what);
+        }
+    }
+}
+
+/// A fixture, protected in one way.
+struct Protected<'a> {
+    peers: &'a MediaPeers,
+    workshop: &'a Workshop,
+    fixture: &'a Fixture,
+    wanted: &'a Samples,
+    scheme: Scheme,
+    keying: Keying,
+    keys: Vec<(Kind, Key)>,
+    file: PathBuf,
+}
+
+/// Protects a fixture in all ways; every program must find the clear samples in what comes out.
+fn round_trip(name: &str) {
+    let Some(peers) = peers::media() else { return };
+    let workshop = Workshop::new();
+    let fixture = fixture(name);
+    let clear = fixture.file(&peers);
+    let wanted = samples(&peers.ffmpeg, &clear, Keys::None);
+    for (scheme, keying) in combinations() {
+        let keys = keying.keys(fixture, scheme);
+        let protected = Protected {
+            file: workshop.package(&clear, scheme, keying, &keys),
+            peers: &peers,
+            workshop: &workshop,
+            fixture,
+            wanted: &wanted,
+            scheme,
+            keying,
+            keys,
+        };
+        protected.tells_nothing_without_a_key();
+        protected.is_read_by_ffmpeg();
+        protected.is_read_by_the_old_ffmpeg();
+        protected.is_read_by_shaka_packager();
+        let what = protected.read_by("keyward danger decrypt");
+        decrypts_to(
+            &workshop,
+            &peers,
+            &protected.file,
+            &protected.all_keys(),
+            &wanted,
+            &what,
+        );
+    }
+}
+
+fn combinations() -> impl Iterator<Item = (Scheme, Keying)> {
+    let of = |scheme| Keying::ALL.map(|keying| (scheme, keying));
+    Scheme::ALL.into_iter().flat_map(of)
+}
+
+impl Protected<'_> {
+    /// Nothing comes out but samples of the same sizes and other bytes.
+    fn tells_nothing_without_a_key(&self) {
+        let what = self.read_by("nobody");
+        let found = samples(&self.peers.ffmpeg, &self.file, Keys::None);
+        for kind in [Kind::Video, Kind::Audio] {
+            let name = kind.name();
+            for (found, wanted) in found.of(kind).zip(self.wanted.of(kind)) {
+                assert_eq!(found.samples.len(), wanted.samples.len(), "{what}: {name}");
+                for (at, (found, wanted)) in found.samples.iter().zip(&wanted.samples).enumerate() {
+                    assert_eq!(found.size, wanted.size, "{what}: sample {at} of {name}");
+                    assert!(
+                        found.size < SURELY_PROTECTED || found.md5 != wanted.md5,
+                        "{what}: sample {at} of {name} is clear"
+                    );
+                }
+            }
+        }
+    }
+
+    fn is_read_by_ffmpeg(&self) {
+        let what = self.read_by("ffmpeg");
+        let found = samples(&self.peers.ffmpeg, &self.file, Keys::ByKid(&self.all_keys()));
+        assert_same_samples(&found, self.wanted, &what);
+        assert_same_times(&found, self.wanted, self.fixture.times, &what);
+        assert_eq!(found.complaints, "", "{what}");
+    }
+
+    /// It takes one key, so that it reads the tracks of one kind where each has its own.
+    fn is_read_by_the_old_ffmpeg(&self) {
+        let what = self.read_by("the old ffmpeg");
+        for (kind, key) in &self.keys {
+            let found = only(
+                &samples(&self.peers.ffmpeg_old, &self.file, Keys::One(*key)),
+                *kind,
+            );
+            let wanted = only(self.wanted, *kind);
+            assert_same_samples(&found, &wanted, &what);
+            assert_same_times(&found, &wanted, self.fixture.times, &what);
+        }
+    }
+
+    /// It reads the first track of a kind, and wants the keys of all.
+    fn is_read_by_shaka_packager(&self) {
+        let what = self.read_by("Shaka Packager");
+        for (kind, _) in &self.keys {
+            if self.is_beyond_shaka_packager(*kind) {
+                continue;
+            }
+            let output = self.workshop.path("shaka-clear.mp4");
+            shaka_decrypt(&self.peers.packager, &self.file, *kind, &self.all_keys(), &output)
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
+            let found = samples(&self.peers.ffmpeg, &output, Keys::None);
+            let mut wanted = only(self.wanted, *kind);
+            wanted.tracks.truncate(1);
+            assert_same_samples(&found, &wanted, &what);
+            std::fs::remove_file(&output).unwrap();
+        }
+    }
+
+    /// It keeps one decryptor for a key id, with the pattern of the track that it met first: video, in a
+    /// pattern, and audio, without one, cannot have the same key in one file. With a key for each it reads
+    /// both, and audio alone with either.
+    fn is_beyond_shaka_packager(&self, kind: Kind) -> bool {
+        let with_video = self.fixture.tracks.contains(&Kind::Video);
+        self.scheme == Scheme::Cbcs && self.keying == Keying::Shared && kind == Kind::Audio && with_video
+    }
+
+    fn all_keys(&self) -> Vec<Key> {
+        self.keys.iter().map(|(_, key)| *key).collect()
+    }
+
+    fn read_by(&self, program: &str) -> String {
+        let (name, scheme, keying) = (self.fixture.name, self.scheme.name(), self.keying);
+        format!("{name}, {scheme}, {keying:?}, by {program}")
+    }
+}
+
+/// Our own decryption, of the file and of its samples one by one.
+fn decrypts_to(
+    workshop: &Workshop,
+    peers: &MediaPeers,
+    protected: &Path,
+    keys: &[Key],
+    wanted: &Samples,
+    what: &str,
+) {
+    let clear = workshop.decrypt(protected, keys);
+    let found = samples(&peers.ffmpeg, &clear, Keys::None);
+    assert_same_samples(&found, wanted, what);
+    assert_eq!(found.complaints, "", "{what}");
+    for kind in [Kind::Video, Kind::Audio] {
+        let Some(first) = wanted.of(kind).next() else {
+            continue;
+        };
+        let listed = workshop.md5(&[protected.to_owned()], kind.name(), &workshop.listed(keys));
+        let wanted: Vec<&str> = first.samples.iter().map(|sample| sample.md5.as_str()).collect();
+        assert_eq!(listed.unwrap(), wanted, "{what}, samples of {}", kind.name());
+    }
+}
+
+/// Progressive, and `cenc` alone: that is what it does rightly.
+fn ffmpeg_encrypt(ffmpeg: &Path, clear: &Path, key: &Key, output: &Path) -> PathBuf {
+    let mut command = Command::new(ffmpeg);
+    command.args(["-nostdin", "-v", "error", "-y", "-i"]).arg(clear);
+    command.args([
+        "-map",
+        "0:v?",
+        "-map",
+        "0:a?",
+        "-c",
+        "copy",
+        "-encryption_scheme",
+        "cenc-aes-ctr",
+    ]);
+    command.args([
+        "-encryption_key",
+        &key.key_hex(),
+        "-encryption_kid",
+        &key.kid_hex(),
+    ]);
+    let made = command.arg(output).output().unwrap();
+    let errors = String::from_utf8_lossy(&made.stderr);
+    assert!(made.status.success(), "{}: {errors}", ffmpeg.display());
+    output.to_owned()
+}
+
+fn only(samples: &Samples, kind: Kind) -> Samples {
+    Samples {
+        tracks: samples.of(kind).cloned().collect(),
+        complaints: samples.complaints.clone(),
+    }
+}
