@@ -14,6 +14,10 @@
 //! or whose parameter sets are unknown, and kinds of NAL units that hold picture data but have no map
 //! here (data partitions, auxiliary pictures, layers and views): nothing is left clear by guess.
 //!
+//! The bitstream parser may panic on hostile parameter sets and slices. That is caught here and becomes an
+//! error; a program built with `panic = "abort"`, as WebAssembly is, ends instead. Only packaging maps samples:
+//! a client decrypts by the subsamples in the file and never calls in here.
+//!
 //! ```
 //! use keyward_content::{cenc::Scheme, codec::SampleMapper};
 //!

@@ -83,7 +83,7 @@ pub use fragment::{
     BaseForm, Fragment, FragmentSamples, MAX_EMPTY_SAMPLES, MAX_FRAGMENT_SAMPLES, MAX_RUNS,
     MAX_TRACK_FRAGMENTS, TrackFragment, TrackRun,
 };
-pub use groups::{GroupSlices, Groups};
+pub use groups::Groups;
 pub use index::{SegmentIndex, SegmentReference, move_fragments};
 pub use movie::{FragmentDefaults, Handler, MAX_TRACKS, Movie, Track, TrackDefaults};
 pub use protection::{

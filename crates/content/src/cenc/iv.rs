@@ -41,7 +41,8 @@ impl Iv {
         if self.short { half } else { &self.block }
     }
 
-    /// The first block: of an 8-byte IV its bytes and eight zeros, where the block counter of CTR begins.
+    /// The first block, in CTR and in CBC: of an 8-byte IV its bytes and eight zeros, where the block counter of
+    /// CTR begins.
     #[must_use]
     pub const fn block(&self) -> &[u8; 16] {
         &self.block

@@ -19,6 +19,10 @@ const PICTURE_SET: u8 = 34;
 /// Byte of a sequence parameter set, emulation prevention bytes left out: behind the NAL unit header, ids,
 /// profile and 80 bits of flags.
 const LEVEL_AT: usize = 14;
+/// Most temporal sub-layers but the first, 7.4.3.2.1.
+const MAX_LAYERS: u8 = 6;
+/// Bytes of the profile of a sub-layer, 7.3.3.
+const PROFILE_LEN: u32 = 11;
 
 #[derive(Debug, Default)]
 pub(super) struct H265(Sets<Parser>);
@@ -63,8 +67,8 @@ fn header(nal: &[u8]) -> Option<(u8, u8)> {
 
 impl SetParser for Parser {
     fn sequence(&mut self, nal: &[u8]) -> Option<u8> {
-        let known = with_known_level(nal)?;
-        guarded(|| Some(self.parse_sps(&nalu(&known)?).ok()?.seq_parameter_set_id))
+        let simple = simplified(nal)?;
+        guarded(|| Some(self.parse_sps(&nalu(&simple)?).ok()?.seq_parameter_set_id))
     }
 
     fn picture(&mut self, nal: &[u8]) -> Option<u8> {
@@ -72,19 +76,57 @@ impl SetParser for Parser {
     }
 }
 
-/// The parser refuses levels that it does not know, such as 8.5 of lossless video, and no slice header
-/// depends on the level: `general_level_idc` (7.3.3) is replaced by level 5.1.
-fn with_known_level(sequence_set: &[u8]) -> Option<Vec<u8>> {
-    let mut nal = sequence_set.to_vec();
-    let mut zeros = 0;
-    let mut payload = nal.iter_mut().filter(|byte| {
-        let emulation_prevention = zeros >= 2 && **byte == 3;
-        zeros = if **byte == 0 { zeros + 1 } else { 0 };
+/// A sequence parameter set with what no slice header depends on in a form that the parser reads
+/// (`profile_tier_level`, 7.3.3). It refuses levels that it does not know, such as 8.5 of lossless video:
+/// `general_level_idc` is replaced by level 5.1. And it takes the presence of a sub-layer's level for that of its
+/// profile: nothing of sub-layers is left.
+fn simplified(sequence_set: &[u8]) -> Option<Vec<u8>> {
+    let payload = unescaped(sequence_set);
+    let (head, rest) = payload.split_at_checked(LEVEL_AT)?;
+    let (level, mut rest) = rest.split_first()?;
+    let layers = head.get(slice::NAL_HEADER)? >> 1 & 7;
+    if *level == 0 || layers > MAX_LAYERS {
+        return None;
+    }
+    let mut simple = [head, &[153]].concat();
+    if layers > 0 {
+        let (flags, behind) = rest.split_first_chunk()?;
+        let flags = u16::from_be_bytes(*flags);
+        let known = flags >> (16 - 2 * u32::from(layers));
+        let levels = (known & 0x5555).count_ones();
+        let profiles = (known & 0xaaaa).count_ones();
+        let len = profiles.checked_mul(PROFILE_LEN)?.checked_add(levels)?;
+        rest = behind.get(usize::try_from(len).ok()?..)?;
+        simple.extend([0; 2]);
+    }
+    simple.extend(rest);
+    Some(escaped(&simple))
+}
+
+/// Without emulation prevention bytes, 7.3.1.1.
+fn unescaped(nal: &[u8]) -> Vec<u8> {
+    let mut zeros = 0_u8;
+    let payload = nal.iter().copied().filter(|byte| {
+        let emulation_prevention = zeros >= 2 && *byte == 3;
+        zeros = if *byte == 0 { zeros.saturating_add(1) } else { 0 };
         !emulation_prevention
     });
-    let level = payload.nth(LEVEL_AT).filter(|level| **level != 0)?;
-    *level = 153;
-    Some(nal)
+    payload.collect()
+}
+
+/// With emulation prevention bytes.
+fn escaped(payload: &[u8]) -> Vec<u8> {
+    let mut nal = Vec::with_capacity(payload.len());
+    let mut zeros = 0_u8;
+    for byte in payload {
+        if zeros >= 2 && *byte <= 3 {
+            nal.push(3);
+            zeros = 0;
+        }
+        zeros = if *byte == 0 { zeros.saturating_add(1) } else { 0 };
+        nal.push(*byte);
+    }
+    nal
 }
 
 fn nalu(bytes: &[u8]) -> Option<Nalu<'_>> {

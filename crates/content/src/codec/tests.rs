@@ -348,6 +348,37 @@ fn unknown_levels_do_not_matter() {
     }
 }
 
+#[test]
+fn temporal_layers_do_not_matter() {
+    let slice = streams::hevc_slice(Some(2), 30);
+    let clear = u16::try_from(4 + slice.header).unwrap();
+    for layers in [
+        vec![(false, false)],
+        vec![(false, true)],
+        vec![(true, false)],
+        vec![(true, true), (false, true)],
+        vec![
+            (true, true),
+            (false, false),
+            (true, false),
+            (false, true),
+            (false, true),
+            (true, true),
+        ],
+    ] {
+        let sets = streams::hevc_sets_of_layers(true, &layers);
+        let mut mapper = SampleMapper::hevc(&hevc_record(4, &sets)).unwrap();
+        let ranges = map(&mut mapper, &nals(4, &[&slice.nal]), Scheme::Cbcs).unwrap();
+        assert_eq!(ranges, [(clear, 30)], "{layers:?}");
+    }
+    let cut = streams::hevc_sets_of_layers(true, &[(true, true)])[0][..24].to_vec();
+    let [many, _] = streams::hevc_sets_of_layers(true, &[(false, false); 7]);
+    for set in [cut, many] {
+        let refused = SampleMapper::hevc(&hevc_record(4, &[set]));
+        assert!(matches!(refused, Err(CodecError::ParameterSet)));
+    }
+}
+
 /// A source that counts what it is asked for, or fails.
 struct Source<'a> {
     bytes: &'a [u8],

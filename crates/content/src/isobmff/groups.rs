@@ -1,6 +1,6 @@
-//! Sample groups: those of common encryption (`seig`), and all others for moving samples into fragments.
+//! Sample groups of common encryption (`seig`).
 
-use super::{BoxError, BoxSpan, Fields, Node, TrackEncryption, kind, tables::Runs};
+use super::{BoxError, BoxSpan, Fields, TrackEncryption, kind, tables::Runs};
 
 /// The `seig` sample groups in a `stbl` or `traf` box (ISO/IEC 14496-12, 8.9; ISO/IEC 23001-7, clause 6).
 #[derive(Debug, Clone, Default)]
@@ -119,59 +119,4 @@ fn parse_form(mut fields: Fields<'_>, version: u8, sized: bool) -> Result<Parsed
         });
     }
     Ok(((descriptions, default), fields.rest().len()))
-}
-
-/// The `sbgp` boxes of a progressive track, cut into those of its fragments. Their numbers go on to mean the
-/// descriptions in the movie box (ISO/IEC 14496-12, 8.9.4).
-///
-/// Groups in the compact form (`csgp`) are not cut.
-#[derive(Debug, Clone)]
-pub struct GroupSlices<'a> {
-    /// Body up to the count, and the numbers that are left.
-    maps: Vec<(&'a [u8], Runs<'a>)>,
-}
-
-impl<'a> GroupSlices<'a> {
-    /// Of a `stbl` box.
-    ///
-    /// # Errors
-    /// Those of reading boxes.
-    pub fn of(stbl: &BoxSpan<'a>) -> Result<Self, BoxError> {
-        let mut maps = Vec::new();
-        for child in stbl.children() {
-            let child = child?;
-            if child.kind() == kind::SBGP {
-                let mut fields = child.fields();
-                let (version, _) = fields.version_and_flags()?;
-                // Version, flags and grouping type, and from version 1 on its parameter.
-                let fields = child.fields().bytes(if version == 0 { 8 } else { 12 })?;
-                maps.push((fields, Runs::new(parse_map(&child)?)));
-            }
-        }
-        Ok(Self { maps })
-    }
-
-    /// The boxes for the next `count` samples; samples behind the end of a box are in no group.
-    pub fn take(&mut self, count: u32) -> Vec<Node<'static>> {
-        self.maps
-            .iter_mut()
-            .map(|(fields, numbers)| {
-                let mut runs: Vec<(u32, u32)> = Vec::new();
-                for _ in 0..count {
-                    let Some(number) = numbers.next() else { break };
-                    match runs.last_mut() {
-                        Some((length, last)) if *last == number => *length = length.saturating_add(1),
-                        _ => runs.push((1, number)),
-                    }
-                }
-                let entries = runs.iter().flat_map(|(length, number)| [*length, *number]);
-                let count = u32::try_from(runs.len()).unwrap_or(u32::MAX);
-                let words: Vec<_> = core::iter::once(count)
-                    .chain(entries)
-                    .map(u32::to_be_bytes)
-                    .collect();
-                Node::new(kind::SBGP, [*fields, words.as_flattened()].concat())
-            })
-            .collect()
-    }
 }

@@ -280,7 +280,7 @@ impl ProtectedSample<'_> {
         let total = subsamples
             .iter()
             .fold(0, |sum: u64, part| sum.saturating_add(part.len()));
-        if !subsamples.is_empty() && total != self.size.into() {
+        if !subsamples.is_empty() && total != u64::from(self.size) {
             return Err(invalid(
                 "the subsamples of a sample are not as long as the sample",
             ));

@@ -3,6 +3,7 @@
 mod boxes;
 mod clear;
 mod edits;
+mod encryption;
 mod fragment;
 mod index;
 mod protection;

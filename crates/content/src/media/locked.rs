@@ -321,7 +321,8 @@ fn read_movie(
             (false, false) => {}
         }
     }
-    part.map.finish(&media_data(file.into_source(), index.range(0))?)?;
+    part.map
+        .finish(&media_data(file.into_source(), index.range(0))?)?;
     let protected = |track: &Track<'_>| TrackProtection::of(track).is_protected();
     part.overwrites = clear_movie(movie, protected)?;
     Ok(part)

@@ -102,19 +102,38 @@ pub(super) fn avc_slice(log2: u32, frame_num: u64, data: usize) -> Slice {
 
 /// Sequence and picture parameter set of H.265: Main, 64x64, with wavefronts or not.
 pub(super) fn hevc_sets(wavefronts: bool) -> [Vec<u8>; 2] {
+    hevc_sets_of_layers(wavefronts, &[])
+}
+
+/// The same with more temporal sub-layers: of each, whether its profile and its level are stated.
+pub(super) fn hevc_sets_of_layers(wavefronts: bool, layers: &[(bool, bool)]) -> [Vec<u8>; 2] {
+    const PROFILE: [u8; 11] = [1, 0x60, 0, 0, 0, 0x90, 0, 0, 0, 0, 0];
     let mut sequence = Writer::default();
     sequence
         .bits(0, 4)
-        .bits(0, 3)
+        .bits(layers.len() as u64, 3)
         .flags(&[1])
-        .bytes(&[1, 0x60, 0, 0, 0, 0x90, 0, 0, 0, 0, 0, 30]);
-    // Ids, chroma, size; window; depths, order counts; one layer; block sizes and depths.
+        .bytes(&PROFILE)
+        .bytes(&[30]);
+    for (profile, level) in layers {
+        sequence.flags(&[(*profile).into(), (*level).into()]);
+    }
+    if !layers.is_empty() {
+        sequence.bits(0, 16 - 2 * u32::try_from(layers.len()).unwrap());
+    }
+    for (profile, level) in layers {
+        sequence.bytes(if *profile { &PROFILE } else { &[] });
+        sequence.bytes(if *level { &[29] } else { &[] });
+    }
+    // Ids, chroma, size; window; depths, order counts; layers; block sizes and depths.
     sequence
         .numbers(&[0, 1, 64, 64])
         .flags(&[0])
         .numbers(&[0, 0, 4])
-        .flags(&[1])
-        .numbers(&[4, 2, 0]);
+        .flags(&[1]);
+    for _ in 0..=layers.len() {
+        sequence.numbers(&[4, 2, 0]);
+    }
     sequence.numbers(&[0, 1, 0, 2, 0, 0]);
     // Lists, motion partitions, offsets, pulse code; reference sets; long-term, temporal, smoothing; rest.
     sequence

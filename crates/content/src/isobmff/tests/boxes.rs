@@ -202,6 +202,7 @@ fn every_error_says_what_why_and_what_next() {
         .map(|error| format!("{error}; {}", error.hint()))
         .collect();
     let damaged = "the file is damaged or not complete; get it again from its source";
+    let ours = "this is a fault of Keyward; please report it";
     let faulty = "the file was damaged or made by a faulty program; make it again, or remux it";
     let smaller = "make the file again with fewer tracks, shorter fragments or fewer nested boxes";
     assert_eq!(
@@ -222,8 +223,8 @@ fn every_error_says_what_why_and_what_next() {
             format!("moov: there is no track 5; {faulty}"),
             format!("moov has more than 6 tracks; {smaller}"),
             format!("moov: the data offset is past the end of the file or of its field; {damaged}"),
-            "moov cannot be edited: it is fragmented already; this is a fault of Keyward; please report it"
-                .into(),
+            format!("moov: the samples are not asked for in order (sample 7); {ours}"),
+            format!("moov cannot be edited: it is fragmented already; {ours}"),
         ]
     );
 }

@@ -159,25 +159,6 @@ fn a_progressive_movie_becomes_a_fragmented_one() {
     );
 }
 
-#[test]
-fn sample_groups_are_cut_for_fragments() {
-    let sbgp = full(b"sbgp", 1, 0, &[b"rap ", b"parm", &words(&[3, 2, 1, 3, 2, 1, 0])]);
-    let stbl = bx(b"stbl", &[&sbgp]);
-    let mut slices = GroupSlices::of(&span(&stbl)).unwrap();
-    let mut cut = |count| {
-        slices
-            .take(count)
-            .iter()
-            .flat_map(Node::to_vec)
-            .collect::<Vec<_>>()
-    };
-    let expected = |entries: &[u32]| full(b"sbgp", 1, 0, &[b"rap ", b"parm", &words(entries)]);
-    assert_eq!(cut(3), expected(&[2, 2, 1, 1, 2]));
-    assert_eq!(cut(2), expected(&[1, 2, 2]));
-    assert_eq!(cut(9), expected(&[1, 1, 0]));
-    assert_eq!(cut(1), expected(&[0]));
-}
-
 /// Two track fragments, the first with an explicit base, the second behind it; the data of the `moof` box at 1000
 /// begins at 1600.
 fn old_fragment() -> Vec<u8> {
