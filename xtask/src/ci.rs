@@ -5,16 +5,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::process::{self, cargo, command, root, say};
-use crate::{arrows, deny, fuzz, rules, test};
+use crate::{arrows, deny, fuzz, rules, test, wasm};
 
 type Step = fn() -> Result<()>;
 
 /// Quick checks first. All run, so that one run names all faults.
-const STEPS: [(&str, Step); 9] = [
+const STEPS: [(&str, Step); 10] = [
     ("formatting", formatting),
     ("arrows", arrows::check),
     ("rules", rules::check),
     ("lints", lints),
+    ("wasm", wasm::run),
     ("documentation", documentation),
     ("dependencies", deny::run),
     ("fuzz smoke", fuzz::run),
@@ -55,12 +56,14 @@ pub(crate) fn run() -> Result<()> {
 }
 
 fn formatting() -> Result<()> {
-    let workspace = process::run(cargo().args(["fmt", "--all", "--check"]));
-    if !root().join("fuzz/Cargo.toml").is_file() {
-        return workspace;
+    let mut outcome = process::run(cargo().args(["fmt", "--all", "--check"]));
+    for manifest in ["fuzz/Cargo.toml", "tests-wasm/Cargo.toml"] {
+        if root().join(manifest).is_file() {
+            let formatted = process::run(cargo().args(["fmt", "--manifest-path", manifest, "--check"]));
+            outcome = outcome.and(formatted);
+        }
     }
-    let fuzz = process::run(cargo().args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]));
-    workspace.and(fuzz)
+    outcome
 }
 
 fn lints() -> Result<()> {

@@ -8,6 +8,7 @@
 //! | `check-rules` | holds the rule ids of `spec/rules.md` against code and tests |
 //! | `deny` | holds the dependencies against `deny.toml` |
 //! | `fuzz` | runs every fuzz target for a few seconds |
+//! | `wasm` | compiles the client's crates for WebAssembly, and holds them against vectors and corpora in Node |
 //! | `ci` | all of the above with formatting, lints and documentation |
 //!
 //! It refuses arguments it does not know, and every check names each fault it found before it fails.
@@ -22,12 +23,14 @@ mod setup;
 mod sources;
 mod test;
 mod tools;
+mod wasm;
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-const USAGE: &str = "usage: cargo xtask <test | peers | check-arrows | check-rules | deny | fuzz | ci>";
+const USAGE: &str =
+    "usage: cargo xtask <test | peers | check-arrows | check-rules | deny | fuzz | wasm | ci>";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -51,6 +54,7 @@ fn dispatch(args: &[String]) -> Result<()> {
         "check-rules" => rules::check(),
         "deny" => deny::run(),
         "fuzz" => fuzz::run(),
+        "wasm" => wasm::run(),
         "ci" => ci::run(),
         unknown => bail!("there is no command `{unknown}`\n{USAGE}"),
     }

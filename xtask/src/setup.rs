@@ -6,6 +6,7 @@
 
 mod debian;
 mod python;
+mod wasm;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::process::{self, command, env, say};
+
+pub(crate) use wasm::WasmTools;
 
 /// Prints the paths of the two programs: the static builds, which run on any distribution.
 const PROGRAMS: &str =

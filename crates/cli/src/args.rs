@@ -2,6 +2,7 @@
 
 mod danger;
 mod inspect;
+mod operation;
 mod package;
 mod packager;
 mod proxy;
@@ -13,6 +14,9 @@ use keyward_license::ids::Kid;
 
 pub(crate) use danger::{DangerCommand, DecryptArgs, TrackChoice};
 pub(crate) use inspect::InspectArgs;
+pub(crate) use operation::{
+    BackupArgs, CompletionsArgs, DoctorArgs, LicenseArgs, LicensesCommand, ManArgs, RestoreArgs,
+};
 pub(crate) use package::{PackageArgs, Protection};
 pub(crate) use packager::{EnrolPackagerArgs, PackagerCommand, Role};
 pub(crate) use proxy::{ProxyArgs, ServiceTokenArgs, ServiceTokenCommand};
@@ -61,17 +65,26 @@ pub(crate) enum Command {
     Acquire(AcquireArgs),
     /// Open a protected file, acquiring a license if there is none, and hand out its clear bytes
     Play(PlayArgs),
+    /// The licenses in the store: list, show, delete
+    #[command(subcommand)]
+    Licenses(LicensesCommand),
     /// Make a license request to be carried by other means
     Request(RequestArgs),
     /// Answer a license request on the operator's side, without a network
     Answer(AnswerArgs),
     /// Install a license response that was carried by other means
     Install(InstallArgs),
+    /// Say what is wrong with an operator or a client, and what will go wrong
+    Doctor(DoctorArgs),
     /// Explain a file: protected content, a message, a license, a certificate; and what of it is verified
     Inspect(InspectArgs),
     /// Act without licenses: for tests, and for holding files against other programs
     #[command(subcommand)]
     Danger(DangerCommand),
+    /// Write a shell's completions to standard output
+    Completions(CompletionsArgs),
+    /// Write the manual pages
+    Man(ManArgs),
 }
 
 #[derive(Args)]
@@ -153,6 +166,10 @@ pub(crate) enum AdminCommand {
     ServiceToken(ServiceTokenCommand),
     /// Write the operator profile anew, after `public_url` or `proxy_urls` of operator.toml have changed
     Profile(OperatorDir),
+    /// Copy the operator to a new folder, while its server runs
+    Backup(BackupArgs),
+    /// Make an operator of a backup, in a new folder
+    Restore(RestoreArgs),
     /// Write the license key seed to a file, for a packager elsewhere. Whoever has it has every key
     ExportSeed(ExportSeedArgs),
 }

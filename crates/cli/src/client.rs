@@ -1,6 +1,9 @@
 //! Opening the client, and what a person names to it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use keyward_client::{
     acquire::Wanted,
@@ -14,23 +17,39 @@ use crate::{
     failure::{Exit, Failure},
     protected::{Content, Protected},
     report::Report,
-    transport::Http,
+    transport::{Http, request_id},
 };
 
 /// Opens the client in its folder.
 pub(crate) fn open(dir: ClientDir) -> Result<NativeClient, Failure> {
-    let folder = match dir.client_dir {
-        Some(folder) => folder,
-        None => default_folder()?,
-    };
+    open_folder(&folder(dir)?)
+}
+
+fn folder(dir: ClientDir) -> Result<PathBuf, Failure> {
+    dir.client_dir.map_or_else(default_folder, Ok)
+}
+
+fn open_folder(folder: &Path) -> Result<NativeClient, Failure> {
     // Another program has the store for a moment only: wait for it.
     for _ in 0..PATIENCE {
-        match NativeClient::open(&folder, Box::new(Http::new())) {
+        match NativeClient::open(folder, Box::new(Http::new())) {
             Err(NativeError::StoreInUse(_)) => std::thread::sleep(Duration::from_millis(50)),
             other => return Ok(other?),
         }
     }
-    Ok(NativeClient::open(&folder, Box::new(Http::new()))?)
+    Ok(NativeClient::open(folder, Box::new(Http::new()))?)
+}
+
+/// Opens a client that is there. One that is not would be made, of which there is nothing to tell.
+pub(crate) fn open_existing(dir: ClientDir) -> Result<NativeClient, Failure> {
+    let folder = folder(dir)?;
+    if !folder.join("device.keys").is_file() {
+        return Err(Failure::new(
+            format!("there is no client in {}", folder.display()),
+            "name the folder that `--client-dir` names in `keyward enrol`",
+        ));
+    }
+    open_folder(&folder)
 }
 
 /// How often to try before a store that is in use is reported: for five seconds.
@@ -96,6 +115,7 @@ pub(crate) fn report(report: Report, acquired: &Acquired) -> Result<(), Failure>
         None => Ok(()),
         Some((kid, denial)) => Err(Failure {
             exit: Exit::NotPermitted,
+            request: Some(request_id()),
             ..Failure::new(
                 format!(
                     "the license server denied a license for key {kid}: {}",
@@ -112,7 +132,7 @@ pub(crate) fn report(report: Report, acquired: &Acquired) -> Result<(), Failure>
 
 /// `keyward/client` in the user's data folder (XDG Base Directory Specification).
 #[expect(clippy::disallowed_methods, reason = "the environment belongs to this crate")]
-fn default_folder() -> Result<PathBuf, Failure> {
+pub(crate) fn default_folder() -> Result<PathBuf, Failure> {
     let data = std::env::var_os("XDG_DATA_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())

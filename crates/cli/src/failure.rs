@@ -5,7 +5,9 @@ use std::{fmt::Display, path::Path, process::ExitCode};
 use keyward_client::ClientError;
 use keyward_client_native::NativeError;
 use keyward_content::{file::FileError, media::MediaError};
-use keyward_license::error_code::ErrorCode;
+use keyward_license::error_code::{ErrorCode, Problem};
+
+use crate::transport::request_id;
 
 /// A failure as a person or a script meets it.
 #[derive(Debug)]
@@ -13,6 +15,8 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     pub(crate) hint: String,
     pub(crate) exit: Exit,
+    /// Names the request in the logs of the license server and of proxies, if it failed there.
+    pub(crate) request: Option<&'static str>,
 }
 
 /// Exit codes; documented in the help of the program.
@@ -26,12 +30,28 @@ pub(crate) enum Exit {
     Unreachable = 4,
 }
 
+impl Exit {
+    /// Of a problem that answered in the place of the license server's message.
+    pub(crate) fn of_problem(problem: &Problem) -> Self {
+        // A proxy says so in the license server's place.
+        let unreachable = [ErrorCode::UpstreamUnreachable, ErrorCode::UpstreamTimeout];
+        if unreachable.iter().any(|code| code.number() == problem.code) {
+            Self::Unreachable
+        } else if problem.status >= 500 {
+            Self::Failed
+        } else {
+            Self::NotPermitted
+        }
+    }
+}
+
 impl Failure {
     pub(crate) fn new(message: impl Display, hint: impl Display) -> Self {
         Self {
             message: message.to_string(),
             hint: hint.to_string(),
             exit: Exit::Failed,
+            request: None,
         }
     }
 
@@ -50,27 +70,25 @@ impl From<NativeError> for Failure {
     fn from(error: NativeError) -> Self {
         let exit = match &error {
             NativeError::Transport(_) => Exit::Unreachable,
-            // A proxy says so in its place.
-            NativeError::Client(ClientError::ServerRefused(problem))
-                if [ErrorCode::UpstreamUnreachable, ErrorCode::UpstreamTimeout]
-                    .iter()
-                    .any(|code| code.number() == problem.code) =>
-            {
-                Exit::Unreachable
-            }
-            NativeError::Client(ClientError::ServerRefused(problem)) if problem.status >= 500 => Exit::Failed,
+            NativeError::Client(ClientError::ServerRefused(problem)) => Exit::of_problem(problem),
             NativeError::Client(
-                ClientError::Denied { .. }
-                | ClientError::Refused { .. }
-                | ClientError::NoLicense { .. }
-                | ClientError::ServerRefused(_),
+                ClientError::Denied { .. } | ClientError::Refused { .. } | ClientError::NoLicense { .. },
             ) => Exit::NotPermitted,
             _ => Exit::Failed,
         };
+        let happened_there = matches!(
+            &error,
+            NativeError::Transport(_)
+                | NativeError::Client(
+                    ClientError::ServerRefused(_)
+                        | ClientError::NotAnAnswer { .. }
+                        | ClientError::Denied { .. }
+                )
+        );
         Self {
-            hint: error.hint().to_owned(),
-            message: error.to_string(),
             exit,
+            request: happened_there.then(request_id),
+            ..Self::new(&error, error.hint())
         }
     }
 }
@@ -121,4 +139,29 @@ pub(crate) fn file_error(action: &'static str, path: &Path) -> impl Fn(std::io::
 pub(crate) fn of_content(error: &std::io::Error) -> Option<Failure> {
     let of_file = FileError::within(error).map(Failure::from);
     of_file.or_else(|| MediaError::within(error).map(Failure::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use keyward_packager::exchange::ExchangeError;
+
+    use super::*;
+
+    #[test]
+    fn a_problem_has_one_exit_code_whoever_asked() {
+        for (code, exit) in [
+            (ErrorCode::DeviceRevoked, Exit::NotPermitted),
+            (ErrorCode::PackagingUnsupported, Exit::NotPermitted),
+            (ErrorCode::Busy, Exit::Failed),
+            (ErrorCode::UpstreamRefuses, Exit::Failed),
+            (ErrorCode::UpstreamTimeout, Exit::Unreachable),
+            (ErrorCode::UpstreamUnreachable, Exit::Unreachable),
+        ] {
+            let problem = Problem::new(code, "why".to_owned());
+            let client = NativeError::Client(ClientError::ServerRefused(problem.clone()));
+            assert_eq!(Failure::from(client).exit, exit, "{code:?}");
+            let packager = ExchangeError::ServerRefused(problem);
+            assert_eq!(Failure::from(packager).exit, exit, "{code:?}");
+        }
+    }
 }

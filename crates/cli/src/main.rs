@@ -53,9 +53,13 @@ fn run(command: Command, report: Report) -> Result<(), Failure> {
         Command::Check(args) => commands::check::run(args, report),
         Command::Acquire(args) => commands::acquire::run(args, report),
         Command::Play(args) => commands::play::run(&args, report),
+        Command::Licenses(command) => commands::licenses::run(command, report),
         Command::Request(args) => commands::carry::request(args, report),
         Command::Answer(args) => commands::carry::answer(&args, report),
         Command::Install(args) => commands::carry::install(args, report),
+        Command::Doctor(args) => commands::doctor::run(args, report),
+        Command::Completions(args) => commands::shell::completions(&args, report),
+        Command::Man(args) => commands::shell::man(&args, report),
         Command::Danger(command) => commands::danger::run(command, report),
         Command::Inspect(args) => commands::inspect::run(&args, report),
     }

@@ -168,3 +168,35 @@ fn folder_of(path: &Path) -> &Path {
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_written_to_a_file_is_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("words");
+        let mut sink = FileSink::create(&path, false).unwrap();
+        assert!(sink.can_overwrite());
+        sink.write_all(b"some words").unwrap();
+        sink.overwrite(5, b"W").unwrap();
+        for (offset, bytes) in [(9, &b"ab"[..]), (11, b""), (u64::MAX, b"a")] {
+            let refused = sink.overwrite(offset, bytes).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::InvalidInput, "{offset}");
+        }
+        sink.write_all(b"!").unwrap();
+        sink.commit().unwrap();
+        assert_eq!(std::fs::read(path).unwrap(), b"some Words!");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_cannot_be_gone_back_in() {
+        let mut sink = FileSink::create(Path::new("/dev/null"), false).unwrap();
+        assert!(!sink.can_overwrite());
+        sink.write_all(b"some words").unwrap();
+        let refused = sink.overwrite(0, b"S").unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unsupported);
+    }
+}

@@ -1,14 +1,18 @@
 //! The packager's folder: its keys and certificate, in a sealed file.
 //!
 //! ```text
-//!  packager.keys    the packager's private keys and its certificate, sealed
-//!  packager.secret  what they are sealed under
+//!  packager.keys       the packager's private keys and its certificate, sealed
+//!  packager.secret     what they are sealed under
+//!  packager.keys.lock  held by the process that enrols
 //! ```
 
 use std::path::Path;
 
 use getrandom::SysRng;
-use keyward_client_native::{Transport, client_info, sealed_file::SealedFile};
+use keyward_client_native::{
+    Transport, client_info,
+    sealed_file::{FolderLock, SealedFile},
+};
 use keyward_license::{
     carrier::{Answer, Outgoing},
     operator_profile::OperatorProfile,
@@ -25,13 +29,19 @@ use rand_core::UnwrapErr;
 
 use crate::{
     failure::{Exit, Failure},
-    transport::Http,
+    transport::{Http, request_id},
 };
 
 /// A packager whose folder is open.
 pub(crate) struct PackagerDir {
     file: SealedFile,
     identity: Identity,
+}
+
+/// A packager that no other process enrols meanwhile.
+pub(crate) struct LockedPackager {
+    dir: PackagerDir,
+    _lock: FolderLock,
 }
 
 impl PackagerDir {
@@ -43,27 +53,6 @@ impl PackagerDir {
                 "run `keyward packager enrol` with a token that the operator made for a packager",
             )
         })
-    }
-
-    /// Opens the packager in a folder, or makes it there.
-    pub(crate) fn open_or_make(folder: &Path) -> Result<Self, Failure> {
-        if let Some(found) = Self::read(folder)? {
-            return Ok(found);
-        }
-        let made = Self {
-            file: sealed_file(folder),
-            identity: Identity::generate(&mut UnwrapErr(SysRng)),
-        };
-        made.store()?;
-        Ok(made)
-    }
-
-    /// Enrols with an operator, in the place of the one before.
-    pub(crate) fn enrol(&mut self, profile: OperatorProfile, token: String) -> Result<Enrolled, Failure> {
-        let rng = &mut UnwrapErr(SysRng);
-        let enrolled = self.identity.enrol(profile, token, &mut Network::new(), rng)?;
-        self.store()?;
-        Ok(enrolled)
     }
 
     /// Asks the license server for key ids, keys and content header of a piece of content. The same content id
@@ -96,9 +85,41 @@ impl PackagerDir {
         Ok(Some(Self { file, identity }))
     }
 
+    fn make(folder: &Path) -> Result<Self, Failure> {
+        let made = Self {
+            file: sealed_file(folder),
+            identity: Identity::generate(&mut UnwrapErr(SysRng)),
+        };
+        made.store()?;
+        Ok(made)
+    }
+
     fn store(&self) -> Result<(), Failure> {
         let bytes = self.identity.to_secret_bytes();
         Ok(self.file.write(&bytes, &mut UnwrapErr(SysRng))?)
+    }
+}
+
+impl LockedPackager {
+    /// Opens the packager in a folder, or makes it there. Waits for another process that does the same.
+    pub(crate) fn open_or_make(folder: &Path) -> Result<Self, Failure> {
+        let lock = sealed_file(folder).lock()?;
+        let dir = match PackagerDir::read(folder)? {
+            Some(found) => found,
+            None => PackagerDir::make(folder)?,
+        };
+        Ok(Self { dir, _lock: lock })
+    }
+
+    /// Enrols with an operator, in the place of the one before.
+    pub(crate) fn enrol(&mut self, profile: OperatorProfile, token: String) -> Result<Enrolled, Failure> {
+        let rng = &mut UnwrapErr(SysRng);
+        let enrolled = self
+            .dir
+            .identity
+            .enrol(profile, token, &mut Network::new(), rng)?;
+        self.dir.store()?;
+        Ok(enrolled)
     }
 }
 
@@ -138,11 +159,16 @@ impl From<ExchangeError> for Failure {
     fn from(error: ExchangeError) -> Self {
         let exit = match &error {
             ExchangeError::Transport(_) => Exit::Unreachable,
-            ExchangeError::ServerRefused(problem) if problem.status < 500 => Exit::NotPermitted,
+            ExchangeError::ServerRefused(problem) => Exit::of_problem(problem),
             _ => Exit::Failed,
         };
+        let happened_there = matches!(
+            error,
+            ExchangeError::Transport(_) | ExchangeError::ServerRefused(_) | ExchangeError::NotAnAnswer { .. }
+        );
         Self {
             exit,
+            request: happened_there.then(request_id),
             ..Self::new(&error, error.hint())
         }
     }

@@ -51,10 +51,16 @@ impl Report {
     /// A failure.
     pub(crate) fn failure(self, failure: &Failure) {
         if self.json {
-            let json = serde_json::json!({ "error": failure.message, "hint": failure.hint });
+            let mut json = serde_json::json!({ "error": failure.message, "hint": failure.hint });
+            if let (Some(request), Some(fields)) = (failure.request, json.as_object_mut()) {
+                fields.insert("request_id".to_owned(), request.into());
+            }
             to_stderr(&json.to_string());
         } else {
             to_stderr(&format!("error: {}\nhint: {}", failure.message, failure.hint));
+            if let Some(request) = failure.request {
+                to_stderr(&format!("request: {request}, in the license server's log"));
+            }
         }
     }
 

@@ -1,9 +1,15 @@
 //! HTTP for the client component: no redirects, bounded answers, TLS with the platform's trust store.
 
-use std::{io::Read, sync::Arc, time::Duration};
+use std::{
+    io::Read,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
+use getrandom::SysRng;
 use keyward_client::flow::{Answer, MAX_ANSWER, Outgoing};
 use keyward_client_native::Transport;
+use rand_core::{Rng, UnwrapErr};
 use ureq::{
     Agent,
     tls::{RootCerts, TlsConfig, TlsProvider},
@@ -11,6 +17,15 @@ use ureq::{
 
 /// How long one exchange may take, connecting included.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Names a request to the license server and to proxies; they write it into their logs.
+const REQUEST_ID: &str = "x-request-id";
+
+/// One id for all requests of this process: it leads to everything that a command asked for.
+pub(crate) fn request_id() -> &'static str {
+    static ID: OnceLock<String> = OnceLock::new();
+    ID.get_or_init(|| format!("{:016x}", UnwrapErr(SysRng).next_u64()))
+}
 
 /// Sends over HTTP.
 pub(crate) struct Http(Agent);
@@ -40,8 +55,9 @@ impl Transport for Http {
                 .0
                 .post(&outgoing.url)
                 .content_type(content_type)
+                .header(REQUEST_ID, request_id())
                 .send(&outgoing.body[..]),
-            None => self.0.get(&outgoing.url).call(),
+            None => self.0.get(&outgoing.url).header(REQUEST_ID, request_id()).call(),
         };
         let mut response = sent.map_err(|error| format!("{}: {error}", outgoing.url))?;
         let status = response.status().as_u16();

@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, process::Command};
 
-const COMMANDS: [&[&str]; 36] = [
+const COMMANDS: [&[&str]; 45] = [
     &[],
     &["demo"],
     &["init"],
@@ -26,6 +26,8 @@ const COMMANDS: [&[&str]; 36] = [
     &["admin", "service-token", "revoke"],
     &["admin", "profile"],
     &["admin", "export-seed"],
+    &["admin", "backup"],
+    &["admin", "restore"],
     &["package"],
     &["packager"],
     &["packager", "enrol"],
@@ -33,12 +35,19 @@ const COMMANDS: [&[&str]; 36] = [
     &["check"],
     &["acquire"],
     &["play"],
+    &["licenses"],
+    &["licenses", "list"],
+    &["licenses", "show"],
+    &["licenses", "delete"],
     &["request"],
     &["answer"],
     &["install"],
+    &["doctor"],
     &["inspect"],
     &["danger"],
     &["danger", "decrypt"],
+    &["completions"],
+    &["man"],
     &["help"],
 ];
 

@@ -33,6 +33,17 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), NativeError> {
     sync_folder(folder)
 }
 
+/// Opens a file that its owner alone may, and waits until it is this process's.
+pub(crate) fn lock(path: &Path) -> Result<File, NativeError> {
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path).map_err(at("lock", path))?;
+    file.lock().map_err(at("lock", path))?;
+    Ok(file)
+}
+
 /// Removes what a crash left of files that were never finished. The caller holds the folder's lock.
 pub(crate) fn remove_unfinished(folder: &Path) -> Result<(), NativeError> {
     for entry in fs::read_dir(folder).map_err(at("read", folder))? {

@@ -7,8 +7,8 @@ use rand_core::CryptoRng;
 
 use crate::{NativeError, error::KeysFault, sealed_file::SealedFile};
 
-const KEYS: &str = "device.keys";
-const SECRET: &str = "device.secret";
+pub(crate) const KEYS: &str = "device.keys";
+pub(crate) const SECRET: &str = "device.secret";
 const CONTEXT: &str = "keyward/1 device-keys";
 
 /// Reads the device's keys, or makes them if there are none at all. Where there is a store already

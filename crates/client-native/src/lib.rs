@@ -18,7 +18,9 @@
 //! assert_eq!(client.operators().count(), 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//! What is wrong with such a directory, [`doctor`] says.
 
+pub mod doctor;
 mod error;
 mod files;
 mod keys;
@@ -38,11 +40,12 @@ use keyward_client::{
     enforce::Availability,
     enrol::Enrolled,
     flow::{Answer, Flow, Moment, Outgoing, Progress, Reply, Step},
+    held::{Enrolment, HeldLicense},
     install::Acquired,
     session::{Acquisition, Opened},
 };
 use keyward_license::{
-    ids::{DeviceId, Kid},
+    ids::{DeviceId, Kid, LicenseId},
     license::LicenseBody,
     operator_profile::OperatorProfile,
     request::ClientInfo,
@@ -237,12 +240,39 @@ impl NativeClient {
         self.host.drive(self.client.licenses())
     }
 
+    /// As [`Client::held_licenses`].
+    ///
+    /// # Errors
+    /// [`NativeError`].
+    pub fn held_licenses(&mut self) -> Result<Vec<HeldLicense>, NativeError> {
+        self.host.drive(self.client.held_licenses())
+    }
+
     /// As [`Client::remove_licenses`].
     ///
     /// # Errors
     /// [`NativeError`].
     pub fn remove_licenses(&mut self, kid: Kid) -> Result<usize, NativeError> {
         self.host.drive(self.client.remove_licenses(kid))
+    }
+
+    /// As [`Client::remove_license`].
+    ///
+    /// # Errors
+    /// [`NativeError`].
+    pub fn remove_license(&mut self, kid: Kid, license: LicenseId) -> Result<bool, NativeError> {
+        self.host.drive(self.client.remove_license(kid, license))
+    }
+
+    /// As [`Client::enrolments`].
+    pub fn enrolments(&self) -> impl Iterator<Item = Enrolment<'_>> {
+        self.client.enrolments()
+    }
+
+    /// As [`Client::clock_floor`].
+    #[must_use]
+    pub const fn clock_floor(&self) -> Timestamp {
+        self.client.clock_floor()
     }
 }
 

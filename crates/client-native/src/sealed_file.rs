@@ -4,7 +4,10 @@
 //! give a platform's key store a place: it replaces the key's file. Against somebody who reads the
 //! whole directory they offer nothing; see `docs/threat-model.md`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
 
 use keyward_crypto::{Secret, SecretBytes, aead};
 use rand_core::CryptoRng;
@@ -12,7 +15,7 @@ use rand_core::CryptoRng;
 use crate::{
     NativeError,
     error::KeysFault,
-    files::{make_private_dir, read_if_there, replace},
+    files::{lock, make_private_dir, read_if_there, remove_unfinished, replace},
 };
 
 /// The two files. Each can be read by its owner alone.
@@ -23,6 +26,10 @@ pub struct SealedFile {
     key_name: &'static str,
     context: &'static str,
 }
+
+/// Keeps other processes out of a folder until it is dropped, or the process ends.
+#[derive(Debug)]
+pub struct FolderLock(#[expect(dead_code, reason = "the open file is the lock")] File);
 
 impl SealedFile {
     /// Files `name` and `key_name` in `folder`. What is sealed for one `context` opens for no other.
@@ -40,6 +47,19 @@ impl SealedFile {
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.folder.join(self.name)
+    }
+
+    /// Waits until no other process holds the folder, makes it if it is not there, and removes what a crash
+    /// left unfinished. Who writes holds the lock from before it reads: two that make the secret at once would
+    /// each take the other's away. Reading alone needs none.
+    ///
+    /// # Errors
+    /// [`NativeError::File`].
+    pub fn lock(&self) -> Result<FolderLock, NativeError> {
+        make_private_dir(&self.folder)?;
+        let held = FolderLock(lock(&self.folder.join(format!("{}.lock", self.name)))?);
+        remove_unfinished(&self.folder)?;
+        Ok(held)
     }
 
     /// The secret, or none if it was never written.

@@ -15,8 +15,8 @@ use crate::{
 
 const RECORDS: TableDefinition<'_, &[u8; 33], &[u8]> = TableDefinition::new("records");
 
-const DATABASE: &str = "licenses.redb";
-const EPOCH: &str = "licenses.epoch";
+pub(crate) const DATABASE: &str = "licenses.redb";
+pub(crate) const EPOCH: &str = "licenses.epoch";
 
 /// The store's two files.
 #[derive(Debug)]

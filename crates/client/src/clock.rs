@@ -13,7 +13,7 @@ use crate::{flow::Moment, store::Clock};
 
 /// A local clock this many seconds behind the floor is taken to read the floor: network time steps
 /// clocks back by small amounts. Time does not run backwards for the rules even then.
-const TOLERANCE: u64 = 300;
+pub const TOLERANCE: u64 = 300;
 
 /// The floor is stored again when the time has advanced by this many seconds.
 const FLOOR_STEP: u64 = 60;

@@ -12,6 +12,7 @@
 //!   clock     the highest time already seen
 //!   store     sealed, authenticated records                  ── Get, Commit ──►  host: database
 //!   device    the device's keys, behind a trait
+//!   held      what there is, for people: licenses to list and remove, enrolments
 //! ```
 //!
 //! A [`Client`] starts [`Flow`]s; the host resumes them step by step (see [`flow`]). There
@@ -55,6 +56,7 @@ pub mod enforce;
 pub mod enrol;
 pub mod error;
 pub mod flow;
+pub mod held;
 pub mod install;
 mod operator;
 pub mod session;
@@ -63,13 +65,15 @@ pub mod store;
 use std::collections::BTreeMap;
 
 use keyward_license::{
-    ids::{DeviceId, Digest, Kid},
+    ids::{DeviceId, Digest, Kid, LicenseId},
     license::{License, LicenseBody},
     operator_profile::OperatorProfile,
     request::ClientInfo,
+    time::Timestamp,
 };
 use rand_core::CryptoRng;
 
+pub use clock::TOLERANCE as CLOCK_TOLERANCE;
 pub use error::{ClientError, LicenseFault};
 
 use acquire::Wanted;
@@ -78,10 +82,11 @@ use device::KeyStore;
 use enforce::Availability;
 use enrol::Enrolled;
 use flow::Flow;
+use held::{Enrolment, HeldLicense};
 use install::Acquired;
 use operator::Operator;
 use session::{Acquisition, Opened};
-use store::{Store, Tombstone, Write};
+use store::Store;
 
 /// The client component of one device.
 #[derive(Debug)]
@@ -186,42 +191,36 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     /// The terms of every license in the store and in memory, for listing.
     pub fn licenses(&self) -> Flow<'_, Vec<LicenseBody>> {
         Flow::new(|io| async move {
-            let stored = self.store.all_licenses(&io).await?;
-            let stored = stored.iter().map(|record| (&record.operator, &record.license.0));
-            let held = self.memory.iter().map(|held| (&held.operator, &held.license));
-            let verified = stored
-                .chain(held)
-                .filter_map(|(operator, license)| self.verified(operator, license));
-            Ok(verified.map(|license| license.body().clone()).collect())
+            let held = self.run_held(&io).await?;
+            Ok(held.into_iter().map(|held| held.body).collect())
         })
+    }
+
+    /// Every license in the store and in memory that still verifies, whole.
+    pub fn held_licenses(&self) -> Flow<'_, Vec<HeldLicense>> {
+        Flow::new(|io| async move { self.run_held(&io).await })
     }
 
     /// Removes the licenses of a key id. A tombstone stays for each until its end, so that an old
     /// response does not bring it back. Returns how many were removed.
     pub fn remove_licenses(&mut self, kid: Kid) -> Flow<'_, usize> {
-        Flow::new(move |io| async move { self.run_remove(&io, kid).await })
+        Flow::new(move |io| async move { self.run_remove(&io, kid, None).await })
     }
 
-    async fn run_remove(&mut self, io: &flow::Io, kid: Kid) -> Result<usize, ClientError> {
-        let licenses = self.store.licenses(io, &kid).await?;
-        let mut writes = Vec::new();
-        for (key, record) in &licenses {
-            writes.push(Write::Delete(*key));
-            if let Some(license) = self.verified(&record.operator, &record.license.0) {
-                let tombstone = Tombstone {
-                    id: license.body().id,
-                    end: license.body().end,
-                };
-                let bytes = keyward_license::codec::Wire::encode(&tombstone);
-                writes.push(Write::Put(self.store.tombstone_key(&tombstone.id)?, bytes));
-            }
-        }
-        let held = self.memory.len();
-        if !writes.is_empty() {
-            self.store.commit(io, &mut self.rng, writes, |_| ()).await?;
-        }
-        self.memory.retain(|held| held.kid != kid);
-        Ok(licenses.len() + held - self.memory.len())
+    /// Removes one license of a key id, as [`Client::remove_licenses`] does all. Returns whether it was there.
+    pub fn remove_license(&mut self, kid: Kid, license: LicenseId) -> Flow<'_, bool> {
+        Flow::new(move |io| async move { Ok(self.run_remove(&io, kid, Some(license)).await? > 0) })
+    }
+
+    /// The operators that this device is enrolled with, each with the device's certificate.
+    pub fn enrolments(&self) -> impl Iterator<Item = Enrolment<'_>> {
+        self.operators.values().map(Enrolment::of)
+    }
+
+    /// R-010: the time below which the host's clock is not believed.
+    #[must_use]
+    pub const fn clock_floor(&self) -> Timestamp {
+        self.store.head().clock.floor
     }
 
     /// The moment to read the clock with.

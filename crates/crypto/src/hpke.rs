@@ -3,17 +3,25 @@
 //! `aad` is always empty and `info` carries the binding, because stock libraries differ in their
 //! support for single-shot `aad`. Suite numbers are Keyward's own and stand in [`Suite`]; the drafts'
 //! KEM code points stand beside them.
+//!
+//! Native builds do suite 1's arithmetic with aws-lc-rs; WebAssembly, where that library does not build, uses
+//! the pure Rust `p256`. Both are compiled natively under test and checked against each other.
+
+#[cfg(not(target_family = "wasm"))]
+mod native;
 
 use hpke::{
-    Deserializable, Kem, OpModeR, OpModeS, Serializable,
-    aead::AesGcm256,
-    kdf::HkdfSha256,
-    kem::{DhP256HkdfSha256, XWing},
+    Deserializable, Kem, OpModeR, OpModeS, Serializable, aead::AesGcm256, kdf::HkdfSha256, kem::XWing,
     single_shot_open, single_shot_seal_with_rng,
 };
 use rand_core::CryptoRng;
 
 use crate::{CryptoError, SecretBytes};
+
+#[cfg(target_family = "wasm")]
+use hpke::kem::DhP256HkdfSha256 as DhP256;
+#[cfg(not(target_family = "wasm"))]
+use native::DhP256;
 
 /// A cipher suite for sealing to a receiver's public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,24 +93,36 @@ pub fn seal(
     rng: &mut impl CryptoRng,
 ) -> Result<Sealed, CryptoError> {
     match suite {
-        Suite::P256 => seal_with::<DhP256HkdfSha256>(public_key, info, plaintext, rng),
+        Suite::P256 => seal_with::<DhP256>(public_key, info, plaintext, rng),
         Suite::XWing => seal_with::<XWing>(public_key, info, plaintext, rng),
     }
 }
 
 /// A receiver's key pair of one suite.
 pub struct KeyPair {
-    suite: Suite,
     private: SecretBytes,
     public: Vec<u8>,
+    opener: Opener,
+}
+
+/// The private key as its KEM has it, read once: reading costs as much as opening.
+enum Opener {
+    P256(<DhP256 as Kem>::PrivateKey),
+    XWing(Box<<XWing as Kem>::PrivateKey>),
+}
+
+impl Opener {
+    fn x_wing(key: <XWing as Kem>::PrivateKey) -> Self {
+        Self::XWing(Box::new(key))
+    }
 }
 
 impl KeyPair {
     /// A fresh key pair.
     pub fn generate(suite: Suite, rng: &mut impl CryptoRng) -> Self {
         match suite {
-            Suite::P256 => Self::generate_with::<DhP256HkdfSha256>(suite, rng),
-            Suite::XWing => Self::generate_with::<XWing>(suite, rng),
+            Suite::P256 => Self::of::<DhP256>(DhP256::gen_keypair_with_rng(rng).0, Opener::P256),
+            Suite::XWing => Self::of::<XWing>(XWing::gen_keypair_with_rng(rng).0, Opener::x_wing),
         }
     }
 
@@ -110,22 +130,24 @@ impl KeyPair {
     ///
     /// # Errors
     /// [`CryptoError::MalformedKey`].
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a secret changes its owner, and is wiped with it"
+    )]
     pub fn from_private(suite: Suite, private: SecretBytes) -> Result<Self, CryptoError> {
-        let public = match suite {
-            Suite::P256 => public_of::<DhP256HkdfSha256>(&private)?,
-            Suite::XWing => public_of::<XWing>(&private)?,
-        };
-        Ok(Self {
-            suite,
-            private,
-            public,
+        Ok(match suite {
+            Suite::P256 => Self::of::<DhP256>(read_private::<DhP256>(&private)?, Opener::P256),
+            Suite::XWing => Self::of::<XWing>(read_private::<XWing>(&private)?, Opener::x_wing),
         })
     }
 
     /// The suite this key belongs to.
     #[must_use]
     pub const fn suite(&self) -> Suite {
-        self.suite
+        match self.opener {
+            Opener::P256(_) => Suite::P256,
+            Opener::XWing(_) => Suite::XWing,
+        }
     }
 
     /// The public key's encoding.
@@ -150,19 +172,17 @@ impl KeyPair {
         encapsulated: &[u8],
         ciphertext: &[u8],
     ) -> Result<SecretBytes, CryptoError> {
-        match self.suite {
-            Suite::P256 => open_with::<DhP256HkdfSha256>(&self.private, info, encapsulated, ciphertext),
-            Suite::XWing => open_with::<XWing>(&self.private, info, encapsulated, ciphertext),
+        match &self.opener {
+            Opener::P256(key) => open_with::<DhP256>(key, info, encapsulated, ciphertext),
+            Opener::XWing(key) => open_with::<XWing>(key, info, encapsulated, ciphertext),
         }
     }
 
-    fn generate_with<K: Kem>(suite: Suite, rng: &mut impl CryptoRng) -> Self {
-        let (private, public) = K::gen_keypair_with_rng(rng);
-        let private = SecretBytes::new(private.to_bytes().to_vec());
+    fn of<K: Kem>(key: K::PrivateKey, opener: fn(K::PrivateKey) -> Opener) -> Self {
         Self {
-            suite,
-            private,
-            public: public.to_bytes().to_vec(),
+            private: SecretBytes::new(key.to_bytes().to_vec()),
+            public: K::sk_to_pk(&key).to_bytes().to_vec(),
+            opener: opener(key),
         }
     }
 }
@@ -170,7 +190,7 @@ impl KeyPair {
 impl core::fmt::Debug for KeyPair {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("KeyPair")
-            .field("suite", &self.suite)
+            .field("suite", &self.suite())
             .finish_non_exhaustive()
     }
 }
@@ -199,17 +219,15 @@ fn seal_with<K: Kem>(
 }
 
 fn open_with<K: Kem>(
-    private: &SecretBytes,
+    private: &K::PrivateKey,
     info: &[u8],
     encapsulated: &[u8],
     ciphertext: &[u8],
 ) -> Result<SecretBytes, CryptoError> {
-    let private = K::PrivateKey::from_bytes(private.expose())
-        .map_err(|_| CryptoError::MalformedKey("HPKE private key"))?;
     let encapsulated = K::EncappedKey::from_bytes(encapsulated).map_err(|_| CryptoError::NotOpened)?;
     single_shot_open::<AesGcm256, HkdfSha256, K>(
         &OpModeR::Base,
-        &private,
+        private,
         &encapsulated,
         info,
         ciphertext,
@@ -219,10 +237,8 @@ fn open_with<K: Kem>(
     .map_err(|_| CryptoError::NotOpened)
 }
 
-fn public_of<K: Kem>(private: &SecretBytes) -> Result<Vec<u8>, CryptoError> {
-    let private = K::PrivateKey::from_bytes(private.expose())
-        .map_err(|_| CryptoError::MalformedKey("HPKE private key"))?;
-    Ok(K::sk_to_pk(&private).to_bytes().to_vec())
+fn read_private<K: Kem>(private: &SecretBytes) -> Result<K::PrivateKey, CryptoError> {
+    K::PrivateKey::from_bytes(private.expose()).map_err(|_| CryptoError::MalformedKey("HPKE private key"))
 }
 
 #[cfg(test)]

@@ -354,6 +354,16 @@ impl<const N: usize> Wire for keyward_crypto::Secret<N> {
     }
 }
 
+impl Wire for keyward_crypto::SecretBytes {
+    fn write(&self, writer: &mut Writer) {
+        writer.bytes(self.expose());
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.bytes().map(|bytes| Self::new(bytes.to_vec()))
+    }
+}
+
 impl<T: Wire> Wire for Vec<T> {
     fn write(&self, writer: &mut Writer) {
         writer.array(self.len());

@@ -16,6 +16,7 @@
 //!  usage_rules  evaluate(license, host, action): one pure function spec/rules.md
 //!  operator_profile  what a client is configured with to trust an operator
 //!  error_code   the numbered errors of the wire                    spec/errors.md
+//!  finding      what is found when a party examines its own files
 //! ```
 //!
 //! What it refuses: CBOR that is not deterministic, critical map keys that it does not know, messages
@@ -37,6 +38,7 @@ pub mod enrolment;
 pub mod envelope;
 pub mod error_code;
 pub mod exchange;
+pub mod finding;
 pub mod ids;
 pub mod license;
 pub mod operator_profile;

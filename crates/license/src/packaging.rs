@@ -270,7 +270,7 @@ impl PackagingKeys {
 }
 
 /// A packaging response that is complete but for its signature: it must be recorded first.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct PreparedPackaging {
     /// The encoded body.
     pub body: Vec<u8>,

@@ -6,7 +6,6 @@ use keyward_crypto::{
     hpke::{KeyPair, Suite},
 };
 use rand_core::CryptoRng;
-use zeroize::Zeroize;
 
 use crate::{
     cbor_map,
@@ -68,7 +67,7 @@ impl SoftwareParty {
     pub fn private_keys(&self) -> (Secret<32>, Vec<PrivateKey>) {
         let private = |pair: &KeyPair| PrivateKey {
             suite: pair.suite().number(),
-            private_key: Bytes(pair.private_key().expose().to_vec()),
+            private_key: SecretBytes::new(pair.private_key().expose().to_vec()),
         };
         (
             self.signing.scalar().duplicate(),
@@ -81,13 +80,12 @@ impl SoftwareParty {
     /// # Errors
     /// [`KeysError`].
     pub fn from_private_keys(signing: Secret<32>, sealing: Vec<PrivateKey>) -> Result<Self, KeysError> {
-        let pair = |mut key: PrivateKey| {
+        let pair = |key: PrivateKey| {
             let suite = Suite::from_number(key.suite).ok_or(DecodeError::UnknownNumber {
                 what: "suite",
                 number: key.suite,
             })?;
-            let private = SecretBytes::new(core::mem::take(&mut key.private_key.0));
-            Ok(KeyPair::from_private(suite, private)?)
+            Ok(KeyPair::from_private(suite, key.private_key)?)
         };
         Ok(Self {
             sealing: sealing.into_iter().map(pair).collect::<Result<_, KeysError>>()?,
@@ -135,23 +133,12 @@ impl core::fmt::Debug for SoftwareParty {
 
 cbor_map! {
     /// A private key of one suite.
+    #[derive(Debug)]
     pub struct PrivateKey = "private key" {
         /// Suite number.
         [1] suite: u64,
         /// The private key's encoding.
-        [2] private_key: Bytes,
-    }
-}
-
-impl core::fmt::Debug for PrivateKey {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "PrivateKey(suite {}, redacted)", self.suite)
-    }
-}
-
-impl Drop for PrivateKey {
-    fn drop(&mut self) {
-        self.private_key.0.zeroize();
+        [2] private_key: SecretBytes,
     }
 }
 
@@ -179,7 +166,7 @@ mod tests {
         let (signing, sealing) = party.private_keys();
         for (shown, hidden) in [
             (format!("{party:?}"), signing.expose().to_vec()),
-            (format!("{sealing:?}"), sealing[1].private_key.0.clone()),
+            (format!("{sealing:?}"), sealing[1].private_key.expose().to_vec()),
         ] {
             assert!(!shown.contains(&hex::encode(hidden)), "{shown}");
         }
@@ -195,8 +182,8 @@ mod tests {
         let mut rng = ChaCha20Rng::from_seed([4; 32]);
         for (suite, length) in [(3, 32), (1, 31), (1, 0)] {
             let (signing, mut sealing) = SoftwareParty::generate(&mut rng).private_keys();
-            sealing[0].suite = suite;
-            sealing[0].private_key.0.truncate(length);
+            let private_key = SecretBytes::new(sealing[0].private_key.expose()[..length].to_vec());
+            sealing[0] = PrivateKey { suite, private_key };
             assert!(
                 SoftwareParty::from_private_keys(signing, sealing).is_err(),
                 "{suite} {length}"

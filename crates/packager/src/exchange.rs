@@ -266,16 +266,13 @@ impl<'a> PendingPackaging<'a> {
         body.check_tracks(&self.wanted.tracks)
             .map_err(ExchangeError::Tracks)?;
         let refused = ExchangeError::Answer;
-        if self
-            .enrolment
+        self.enrolment
             .profile
             .permitted_origin(&body.license_url)
-            .is_err()
-        {
-            return Err(refused(
-                "its license server URL is not one of the operator's profile",
-            ));
-        }
+            .map_err(|why| ExchangeError::LicenseUrl {
+                url: body.license_url.clone(),
+                why,
+            })?;
         match (&body.content_header, self.wanted.content_header) {
             (Some(header), true) => check_header(&header.0, body),
             (None, false) => Ok(()),
@@ -320,21 +317,13 @@ fn check_header(object: &[u8], body: &PackagingResponse) -> Result<(), ExchangeE
     let tracks = body
         .tracks
         .iter()
-        .map(|track| (track.kid, algorithm(track.key_type)));
+        .map(|track| (track.kid, Algorithm::of_key_type(track.key_type)));
     if named.eq(tracks) && header.license_url.as_deref() == Some(&body.license_url[..]) {
         Ok(())
     } else {
         Err(ExchangeError::Answer(
             "its content header does not name its tracks and its license server",
         ))
-    }
-}
-
-const fn algorithm(key_type: KeyType) -> Option<Algorithm> {
-    match key_type {
-        KeyType::CencCtr => Some(Algorithm::AesCtr),
-        KeyType::CencCbc => Some(Algorithm::AesCbc),
-        _ => None,
     }
 }
 

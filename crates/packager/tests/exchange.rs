@@ -260,7 +260,7 @@ fn v_075_tracks_url_and_header_are_those_that_were_asked_for() {
             body.tracks[1].kid = body.tracks[0].kid
         }),
         (
-            "its license server URL is not one of the operator's profile",
+            "its license server URL https://evil.example: the operator's profile does not name this host",
             |body| body.license_url = "https://evil.example".into(),
         ),
         ("it has no content header", |body| body.content_header = None),
@@ -282,6 +282,11 @@ fn v_075_tracks_url_and_header_are_those_that_were_asked_for() {
             format!("the packaging response was refused: {why}")
         );
     }
+    // The operator moved: the packager's profile is of before.
+    let moved = refused(|world| {
+        world.server.bent.packaging = Some(Box::new(|body| body.license_url = "https://new.example".into()));
+    });
+    assert!(moved.hint().contains("enrol again"), "{}", moved.hint());
     let garbled = refused(|world| {
         world.server.bent.packaging = Some(Box::new(|body| body.content_header = Some(Bytes(vec![1, 2, 3]))));
     });

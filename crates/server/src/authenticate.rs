@@ -9,7 +9,7 @@ use keyward_license::{
     certificate::{Claims, device_id},
     codec::Wire,
     envelope::SealedRequest,
-    ids::{DeviceId, Digest},
+    ids::{DeviceId, Digest, Kid},
     packaging::PackagingRequest,
     request::{LicenseRequest, StoreState},
     signed::{ChainVerifier, MessageError, SignedBody, Unverified, Verified},
@@ -20,7 +20,7 @@ use moka::sync::Cache;
 use crate::{
     Refusal,
     operator::Identity,
-    store::{DeviceRow, Store},
+    store::{DeviceRow, Question, RightRow, Store},
 };
 
 /// An opened request and the certificate it was sealed to.
@@ -39,8 +39,10 @@ pub(crate) struct Authenticated {
     /// What the enrolment says.
     pub(crate) enrolled_level: u64,
     pub(crate) account: i64,
-    /// Set if the same request was answered before.
-    pub(crate) answered: Option<Vec<u8>>,
+    /// What the account may have of each key id.
+    pub(crate) rights: Vec<(Kid, RightRow)>,
+    /// Whether the same request was answered before.
+    pub(crate) answered: bool,
 }
 
 /// A packaging request whose packager is known and may ask.
@@ -107,20 +109,28 @@ pub(crate) fn verify(
 }
 
 /// V-042 to V-044: the device is enrolled, its nonce is fresh, its store has not gone back. The same is
-/// judged again when the answer is recorded; here it saves the work.
+/// judged again when the answer is recorded; here it saves the work. What the account may have of `kids` is
+/// asked on the same occasion.
 pub(crate) async fn authenticate(
     store: &Store,
     request: Verified<LicenseRequest>,
+    kids: Vec<Kid>,
+    now: Timestamp,
 ) -> Result<Authenticated, Refusal> {
     let signer = request.signer().ok_or(Refusal::DeviceUnknown)?;
     let claims = Claims::of(signer).map_err(Refusal::Claims)?;
     let device = device_id(signer.public_key()).map_err(Refusal::Certificate)?;
     let body = request.body();
+    let question = Question {
+        device,
+        nonce: body.nonce,
+        store: body.store.clone(),
+        kids: kids.clone(),
+        now,
+    };
+    let found = store.look_up(question).await?;
     // V-042
-    let row = store
-        .device(&device, &body.nonce, &body.store)
-        .await?
-        .ok_or(Refusal::DeviceUnknown)?;
+    let row = found.device.ok_or(Refusal::DeviceUnknown)?;
     if row.revoked {
         return Err(Refusal::DeviceRevoked);
     }
@@ -133,6 +143,7 @@ pub(crate) async fn authenticate(
         security_level,
         enrolled_level: row.security_level,
         account: row.account,
+        rights: kids.into_iter().zip(found.rights).collect(),
         answered,
     })
 }
@@ -190,17 +201,18 @@ pub(crate) async fn authenticate_packager(
     })
 }
 
-fn judge_replay(row: &DeviceRow, request: &Digest, store: &StoreState) -> Result<Option<Vec<u8>>, Refusal> {
+/// Whether the request was answered before.
+fn judge_replay(row: &DeviceRow, request: &Digest, store: &StoreState) -> Result<bool, Refusal> {
     // V-043
-    match &row.answered {
-        Some(answered) if answered.request == *request => return Ok(answered.answer.clone()),
+    match row.answered {
+        Some(answered) if answered == *request => return Ok(true),
         Some(_) => return Err(Refusal::NonceReused),
         None => {}
     }
     // V-044
     match row.generation {
         Some(seen) if store.generation < seen => Err(Refusal::StoreRolledBack),
-        _ => Ok(None),
+        _ => Ok(false),
     }
 }
 

@@ -6,12 +6,11 @@ use keyward_license::{
     ids::Kid,
     request::{LicenseRequest, MAX_KIDS},
     response::Denial,
-    time::Timestamp,
 };
 
 use crate::{
-    Error, Refusal,
-    store::{Grant, KeyRow, Store},
+    Refusal,
+    store::{Grant, KeyRow, RightRow},
 };
 
 /// A key id that the account is entitled to.
@@ -44,15 +43,9 @@ pub(crate) fn kids(request: &LicenseRequest) -> Result<Vec<Kid>, Refusal> {
     Ok(kids)
 }
 
-/// Whether the account may have the key id at `now`, and under which policy.
-pub(crate) async fn entitle(
-    store: &Store,
-    account: i64,
-    kid: &Kid,
-    now: Timestamp,
-) -> Result<Result<Entitled, Denial>, Error> {
-    let right = store.right(account, kid, now).await?;
-    Ok(match (right.key, right.grant) {
+/// Whether the account may have the key id, and under which policy.
+pub(crate) fn entitle(right: RightRow) -> Result<Entitled, Denial> {
+    match (right.key, right.grant) {
         (None, _) => Err(denial(
             ErrorCode::KidUnknown,
             "this operator does not know the key id",
@@ -62,7 +55,7 @@ pub(crate) async fn entitle(
             "the account is not entitled to this content",
         )),
         (Some(key), Some(grant)) => Ok(Entitled { key, grant }),
-    })
+    }
 }
 
 /// A denial with its number and sentence.

@@ -1,7 +1,7 @@
 //! What can go wrong in the server, for the person who runs it. What a device is told stands in
 //! [`refusal`](crate::refusal).
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use keyward_content::header::HeaderError;
 use keyward_crypto::CryptoError;
@@ -23,6 +23,23 @@ pub enum Error {
     /// There is no operator directory.
     #[error("`{0}` is not an operator directory: it has no operator.toml")]
     NoOperator(PathBuf),
+    /// There is something where a backup should be made.
+    #[error("cannot make the backup `{0}`: it exists already")]
+    BackupExists(PathBuf),
+    /// A directory is no backup.
+    #[error("`{0}` is not a backup: it has no manifest.json that can be read")]
+    NoBackup(PathBuf),
+    /// A backup is of a form that this version does not know.
+    #[error("the backup is of a form that this version does not know: {0}")]
+    BackupForm(u64),
+    /// A backup is not as its manifest says.
+    #[error("the backup is damaged: {name} {fault}")]
+    BackupDamaged {
+        /// The file in it.
+        name: String,
+        /// What is wrong with it.
+        fault: &'static str,
+    },
     /// A file could not be read or written.
     #[error("cannot {action} `{path}`: {source}")]
     File {
@@ -54,6 +71,9 @@ pub enum Error {
     /// A group of writes could not be committed; none of it happened.
     #[error("the database could not commit a write")]
     NotCommitted,
+    /// The database failed for several requests at once.
+    #[error(transparent)]
+    Together(Arc<Self>),
     /// A row holds what cannot be there.
     #[error("the database is damaged: {0}")]
     Damaged(&'static str),
@@ -143,12 +163,16 @@ impl Error {
                 "name a directory that does not exist, or use the operator that is there"
             }
             Self::NoOperator(_) => "run `keyward init` to make an operator, or name its directory",
+            Self::BackupExists(_) => "name a directory that does not exist",
+            Self::NoBackup(_) => "name a directory that `keyward admin backup` made",
+            Self::BackupForm(_) => "use the version of keyward that made the backup, or a later one",
+            Self::BackupDamaged { .. } => "use another backup, or another copy of this one",
             Self::File { .. } => "check the path and its permissions",
             Self::Config(error) => error.hint(),
             Self::KekMalformed => "supply the key-encryption key as `keyward init` wrote it",
             Self::KekExposed(_) => "run `chmod 600` on the file, and consider who has read it",
             Self::WrongKek => "supply the key-encryption key that belongs to this operator directory",
-            Self::Database(_) | Self::Migration(_) | Self::NotCommitted => {
+            Self::Database(_) | Self::Migration(_) | Self::NotCommitted | Self::Together(_) => {
                 "check the disk's free space and the permissions of keyward.db"
             }
             Self::Damaged(_) => "restore the operator directory from a backup",
@@ -175,6 +199,15 @@ impl Error {
             Self::AdminTokenUnknown(_) => "list the admin tokens to see their names",
             Self::ServiceTokenUnknown(_) => "list the service tokens to see their names",
             Self::OutOfRange { .. } => "correct the value and repeat",
+        }
+    }
+
+    /// What each request of a batch is told that failed as one.
+    pub(crate) fn of_batch(error: &Arc<Self>) -> Self {
+        match **error {
+            Self::Stopping => Self::Stopping,
+            Self::NotCommitted => Self::NotCommitted,
+            _ => Self::Together(Arc::clone(error)),
         }
     }
 

@@ -3,24 +3,24 @@
 //! ```text
 //!  1 decode        bytes -> opened request           sealed to us? does it open?
 //!  2 authenticate  whose signature, which device?    enrolled, not revoked, fresh nonce, store not rolled back
-//!  3 entitle       may the account have the key id?  a row, never a field of the request
+//!  3 entitle       may the account have the key id?  a row, found with the device; never a field of the request
 //!  4 decide        policy -> terms                   nothing that the device could not use
 //!  5 prepare       complete but for the signatures   keys sealed under the hash of the terms
 //!  6 record        committed to the database         checks 2 and 3 once more; may refuse
 //!  7 sign          what was recorded, by move        licenses, then the response
-//!  8 answer        sealed to the request             kept, so that a repeat gets the same bytes
+//!  8 answer        sealed to the request             kept for a while, in case the request comes again
 //! ```
 //! The types keep the order: signing takes a [`Recorded`], which only the database makes, out of what
 //! [`prepare`] returns. A crash after step 6 loses nothing: the same request is signed from what was
-//! recorded and gets the same licenses. Key ids fail one by one, with a denial each; everything else
-//! fails the request.
+//! recorded and gets the same licenses, now or in a year. Key ids fail one by one, with a denial each;
+//! everything else fails the request.
 
 use keyward_crypto::{Secret, hpke::Suite, kdf::hmac_sha256};
 use keyward_license::{
     codec::{Bytes, Wire, grease},
     envelope::SealedResponse,
     error_code::ErrorCode,
-    ids::{DeviceId, Digest, Kid, LicenseId, Nonce},
+    ids::{DeviceId, Digest, Kid, LicenseId},
     license::{Binding, KeyDescription, LicenseBody, LicenseKeys, LicenseKind, PreparedLicense, Right},
     request::{ClockKind, LicenseRequest},
     response::{Denial, KeyResult, LicenseResponse},
@@ -36,7 +36,7 @@ use crate::{
     entitle::{self, Entitled, denial},
     operator::Identity,
     server::Inner,
-    store::{AnswerRecord, Basis, Grant, KeyRow, PreparedAnswer, PreparedOutcome, PreparedResult, Recorded},
+    store::{Basis, Grant, KeyRow, PreparedAnswer, PreparedOutcome, PreparedResult, Recorded, Recording},
 };
 
 /// Answers a sealed license request with a sealed license response.
@@ -51,40 +51,62 @@ pub(crate) async fn issue(server: &Inner, bytes: &[u8]) -> Result<Vec<u8>, Refus
     let opened = authenticate::open::<LicenseRequest>(&identity, bytes, now)?;
 
     // 2. Authenticate: signature and chain, then the device's row. A request that was answered before
-    //    ends here, with the same bytes.
+    //    ends here, with the same answer.
     let request = authenticate::verify(&identity, &server.chains, &opened, now)?;
-    let mut asked = authenticate::authenticate(&server.store, request).await?;
-    if let Some(answer) = asked.answered.take() {
-        tracing::info!(device = %asked.device, "license request answered again");
-        return Ok(answer);
+    let kids = entitle::kids(request.body())?;
+    let mut asked = authenticate::authenticate(&server.store, request, kids, now).await?;
+    if asked.answered {
+        return answer_again(server, &identity, &asked).await;
     }
 
     // 3. Entitle: each key id by the account of the device's enrolment.
-    let rights = entitle_all(server, &asked, now).await?;
+    let rights = entitle_all(&mut asked);
 
     // 4. Decide: terms from the policy, tried on the device.
     let decisions = decide_all(server, &asked, rights, now)?;
 
     // 5. Prepare: keys sealed to the device, bound to the terms.
     let basis = basis(&asked, &decisions);
-    let prepared = prepare(server, &identity, &asked, decisions, now).await?;
+    let answer = prepare(server, &identity, &asked, decisions, now).await?;
 
     // 6. Record: nothing is signed that does not stand in the database.
-    let recorded = match server.store.record_answer(prepared, basis).await? {
-        AnswerRecord::ToSign(recorded) => recorded,
-        AnswerRecord::Answered(answer) => return Ok(answer),
-    };
+    let store = asked.request.body().store.clone();
+    let recording = Recording { answer, store, basis };
+    let recorded = server.store.record_answer(recording).await?;
 
     // 7. Sign: the licenses, then the response that carries them.
     let signed = sign(&identity, recorded)?;
 
     // 8. Answer: sealed to the request, and kept for its repetition.
     let answer = signed.seal(&asked.request.body().response_key)?;
-    server
-        .store
-        .keep_answer(signed.device, signed.nonce, answer.clone())
-        .await?;
+    server.answers.keep(signed.device, signed.request, &answer);
+    server.metrics.licenses_issued(signed.licenses);
+    signed
+        .denials
+        .iter()
+        .for_each(|code| server.metrics.license_denied(*code));
     tracing::info!(device = %signed.device, results = %signed.summary, "license request answered");
+    Ok(answer)
+}
+
+/// The answer that was given, or the same licenses and denials signed again.
+async fn answer_again(
+    server: &Inner,
+    identity: &Identity,
+    asked: &Authenticated,
+) -> Result<Vec<u8>, Refusal> {
+    let (device, request) = (asked.device, asked.request.digest());
+    let answer = match server.answers.kept(device, request) {
+        Some(answer) => answer,
+        None => {
+            let nonce = asked.request.body().nonce;
+            let recorded = server.store.recorded_answer(device, nonce).await?;
+            let answer = sign(identity, recorded)?.seal(&asked.request.body().response_key)?;
+            server.answers.keep(device, request, &answer);
+            answer
+        }
+    };
+    tracing::info!(%device, "license request answered again");
     Ok(answer)
 }
 
@@ -100,21 +122,21 @@ struct Decided {
     public_key: Vec<u8>,
 }
 
-async fn entitle_all(server: &Inner, asked: &Authenticated, now: Timestamp) -> Result<Rights, Refusal> {
-    let request = asked.request.body();
-    let mut rights = Vec::new();
-    for kid in entitle::kids(request)? {
-        let right = if request.license_requested {
-            entitle::entitle(&server.store, asked.account, &kid, now).await?
+fn entitle_all(asked: &mut Authenticated) -> Rights {
+    let rights = core::mem::take(&mut asked.rights).into_iter();
+    let requested = asked.request.body().license_requested;
+    let entitle = |(kid, right)| {
+        let right = if requested {
+            entitle::entitle(right)
         } else {
             Err(denial(
                 ErrorCode::NoLicenseRequested,
                 "the request asks for no license",
             ))
         };
-        rights.push((kid, right));
-    }
-    Ok(rights)
+        (kid, right)
+    };
+    rights.map(entitle).collect()
 }
 
 fn decide_all(
@@ -248,7 +270,6 @@ fn basis(asked: &Authenticated, decisions: &Decisions) -> Basis {
     Basis {
         account: asked.account,
         security_level: asked.enrolled_level,
-        store: asked.request.body().store.clone(),
         grants: decisions.iter().filter_map(granted).collect(),
     }
 }
@@ -308,10 +329,12 @@ async fn prepare_license(
 /// A signed response. Only [`sign`] makes one.
 struct Signed {
     device: DeviceId,
-    nonce: Nonce,
     request: Digest,
     response: Vec<u8>,
     summary: String,
+    licenses: u64,
+    /// Numbers of the denials.
+    denials: Vec<u64>,
 }
 
 fn sign(identity: &Identity, recorded: Recorded<PreparedAnswer>) -> Result<Signed, Error> {
@@ -319,10 +342,12 @@ fn sign(identity: &Identity, recorded: Recorded<PreparedAnswer>) -> Result<Signe
     let (chain, key) = (&identity.license_server_chain, &identity.license_server);
     let mut summary = Vec::with_capacity(answer.results.len());
     let mut results = Vec::with_capacity(answer.results.len());
+    let (mut licenses, mut denials) = (0, Vec::new());
     for PreparedResult { kid, outcome } in answer.results {
         let (license, denial) = match outcome {
             PreparedOutcome::License { license, .. } => {
                 summary.push(format!("{kid}:license"));
+                licenses += 1;
                 (
                     Some(Bytes(license.sign(chain, key).map_err(Error::Making)?)),
                     None,
@@ -330,6 +355,7 @@ fn sign(identity: &Identity, recorded: Recorded<PreparedAnswer>) -> Result<Signe
             }
             PreparedOutcome::Denied(denial) => {
                 summary.push(format!("{kid}:{}", denial.code));
+                denials.push(denial.code);
                 (None, Some(denial))
             }
         };
@@ -347,13 +373,14 @@ fn sign(identity: &Identity, recorded: Recorded<PreparedAnswer>) -> Result<Signe
     };
     let body = grease(&body.encode(), &mut rng())?;
     let response = signed::sign::<LicenseResponse>(&body, &[], chain, key).map_err(Error::Making)?;
-    let (device, nonce, request) = (answer.device, answer.nonce, answer.request);
+    let (device, request) = (answer.device, answer.request);
     Ok(Signed {
         device,
-        nonce,
         request,
         response,
         summary: summary.join(" "),
+        licenses,
+        denials,
     })
 }
 

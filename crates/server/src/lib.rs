@@ -8,6 +8,9 @@
 //!  packaging  key ids and keys for a packager in eight numbered steps
 //!  provision  a certificate in six numbered steps
 //!  discovery  where devices find the server, signed
+//!  backup     a copy of an operator while its server runs, and back
+//!  doctor     what is wrong with an operator, and what will go wrong
+//!  metrics    what is counted, for a monitoring system
 //!  vault      one key id, one type, one source                   danger: handing out seeds, opening requests
 //!  admin      accounts, devices, policies, keys, tokens
 //!  services   who carries requests, by name
@@ -60,16 +63,20 @@
 //! ```
 
 pub mod admin;
+mod answers;
 mod authenticate;
+pub mod backup;
 mod chance;
 pub mod clock;
 pub mod config;
 pub mod danger;
 pub mod discovery;
+pub mod doctor;
 mod entitle;
 pub mod error;
 mod http;
 mod issue;
+mod metrics;
 pub mod operator;
 mod packaging;
 pub mod policy;

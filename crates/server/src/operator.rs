@@ -10,6 +10,7 @@
 //! ```
 
 mod identity;
+pub(crate) mod making;
 mod pki;
 
 use std::{
@@ -27,7 +28,8 @@ use keyward_license::{
 };
 use rand_core::CryptoRng;
 
-pub(crate) use identity::Identity;
+pub(crate) use identity::{Identity, check_secrets};
+use making::{Making, flush, write_private};
 pub(crate) use pki::{CLOCK_TOLERANCE, serial};
 
 use crate::{
@@ -78,39 +80,11 @@ pub async fn init(
     now: Timestamp,
     rng: &mut impl CryptoRng,
 ) -> Result<Initialised, Error> {
-    if fs::symlink_metadata(dir).is_ok() {
-        return Err(Error::OperatorExists(dir.to_owned()));
-    }
     let toml = configuration(&options);
     let config = Config::from_toml(&toml)?;
-    let parent = dir
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    // The guard removes what was made unless it is disarmed at the end.
-    let making = tempfile::Builder::new()
-        .prefix(".keyward-init-")
-        .tempdir_in(parent)
-        .map_err(Error::file("make a directory in", parent))?;
-    restrict_directory(making.path())?;
+    let making = Making::begin(dir, ".keyward-init-", Error::OperatorExists)?;
     let (admin_token, operator) = fill(making.path(), options.kek, &toml, &config, now, rng).await?;
-    flush(making.path())?;
-    fs::rename(making.path(), dir).map_err(|source| match source.kind() {
-        std::io::ErrorKind::DirectoryNotEmpty | std::io::ErrorKind::AlreadyExists => {
-            Error::OperatorExists(dir.to_owned())
-        }
-        _ => Error::File {
-            action: "make",
-            path: dir.to_owned(),
-            source,
-        },
-    })?;
-    // Moved into place: there is nothing left to remove.
-    let _ = making.keep();
-    if let Err(error) = flush(parent) {
-        // The operator is whole; only a power cut in the next seconds could take it away.
-        tracing::warn!(error = %error, "the new directory's name was not flushed to the disk");
-    }
+    making.finish()?;
     Ok(Initialised {
         dir: dir.to_owned(),
         admin_token,
@@ -176,7 +150,7 @@ pub(crate) fn database_path(dir: &Path) -> PathBuf {
     dir.join(DATABASE_FILE)
 }
 
-fn profile(config: &Config, root: &[u8]) -> OperatorProfile {
+pub(crate) fn profile(config: &Config, root: &[u8]) -> OperatorProfile {
     let proxies = config
         .proxy_urls
         .iter()
@@ -262,40 +236,7 @@ fn root_cell(operator: &Digest) -> Cell<'_> {
     }
 }
 
-/// Writes a new file that only its owner can read, and flushes it.
-fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path).map_err(Error::file("write", path))?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(Error::file("write", path))
-}
-
-#[cfg(unix)]
-fn restrict_directory(path: &Path) -> Result<(), Error> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(Error::file("protect", path))
-}
-
-#[cfg(not(unix))]
-fn restrict_directory(_: &Path) -> Result<(), Error> {
-    Ok(())
-}
-
-/// Flushes a directory's entries, where the system can.
-fn flush(dir: &Path) -> Result<(), Error> {
-    if cfg!(unix) {
-        fs::File::open(dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(Error::file("flush", dir))?;
-    }
-    Ok(())
-}
-
-const CONFIG_FILE: &str = "operator.toml";
-const PROFILE_FILE: &str = "operator-profile";
-const DATABASE_FILE: &str = "keyward.db";
-const ROOT_KEY_FILE: &str = "root-key.sealed";
+pub(crate) const CONFIG_FILE: &str = "operator.toml";
+pub(crate) const PROFILE_FILE: &str = "operator-profile";
+pub(crate) const DATABASE_FILE: &str = "keyward.db";
+pub(crate) const ROOT_KEY_FILE: &str = "root-key.sealed";

@@ -18,7 +18,6 @@ use keyward_crypto::{ContentKey, hpke::Suite};
 use keyward_license::{
     codec::{Bytes, Wire, grease},
     envelope::SealedResponse,
-    license::KeyType,
     packaging::{
         PackagedTrack, PackagingKeys, PackagingRequest, PackagingResponse, PreparedPackaging, WantedTrack,
     },
@@ -51,8 +50,7 @@ pub(crate) async fn package(server: &Inner, bytes: &[u8]) -> Result<Vec<u8>, Ref
     let request = authenticate::verify_packager(&identity, &server.chains, &opened, now)?;
     let mut asked = authenticate::authenticate_packager(&server.store, request).await?;
     if let Some(answer) = asked.answered.take() {
-        tracing::info!(packager = %asked.packager, "packaging request answered again");
-        return Ok(answer);
+        return Ok(again(&asked, answer));
     }
 
     // 3. Decide (V-073): one crypto period, one header for one key type, a suite in common.
@@ -75,11 +73,17 @@ pub(crate) async fn package(server: &Inner, bytes: &[u8]) -> Result<Vec<u8>, Ref
             .await?
         {
             PackagingRecord::ToSign(recorded) => return answer(server, &identity, &asked, recorded).await,
-            PackagingRecord::Answered(answer) => return Ok(answer),
+            PackagingRecord::Answered(answer) => return Ok(again(&asked, answer)),
             PackagingRecord::Overtaken => {}
         }
     }
     Err(Refusal::Busy("other packagers register the same tracks"))
+}
+
+/// The bytes that the same request was answered with before.
+fn again(asked: &AuthenticatedPackager, answer: Vec<u8>) -> Vec<u8> {
+    tracing::info!(packager = %asked.packager, "packaging request answered again");
+    answer
 }
 
 /// How often a request that others overtake begins again. Each time at least one track was registered by
@@ -197,7 +201,7 @@ fn packaged(track: &AssignedTrack) -> PackagedTrack {
 
 fn content_header(tracks: &Assigned, license_url: &str) -> Result<Bytes, Error> {
     let references = tracks.iter().map(|(track, _)| KeyReference {
-        algorithm: algorithm(track.key.key_type),
+        algorithm: Algorithm::of_key_type(track.key.key_type),
         ..KeyReference::new(track.key.kid)
     });
     let header = ContentHeader {
@@ -205,14 +209,6 @@ fn content_header(tracks: &Assigned, license_url: &str) -> Result<Bytes, Error> 
         ..ContentHeader::new(references.collect())
     };
     Ok(Bytes(header.to_object_bytes()?))
-}
-
-const fn algorithm(key_type: KeyType) -> Option<Algorithm> {
-    match key_type {
-        KeyType::CencCtr => Some(Algorithm::AesCtr),
-        KeyType::CencCbc => Some(Algorithm::AesCbc),
-        _ => None,
-    }
 }
 
 /// Steps 7 and 8.

@@ -25,6 +25,7 @@ use core::{future::Future, time::Duration};
 use std::sync::Arc;
 
 use keyward_license::carrier::MAX_ANSWER;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::{net::TcpListener, sync::watch};
 use zeroize::Zeroizing;
 
@@ -158,7 +159,7 @@ impl Proxy {
             named = self.0.upstream.is_named(),
             "serving"
         );
-        let serving = listen::listen(listener, http::router(self), limits, stopped);
+        let serving = listen::listen(listener, http::router(self), limits, Gauge::default(), stopped);
         let trigger = async move {
             shutdown.await;
             tracing::info!("stopping");

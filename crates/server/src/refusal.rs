@@ -1,4 +1,4 @@
-//! Why a device's message gets no answer. Each variant names the step of `spec/rules.md` that failed
+//! Why a device's or packager's message gets no answer. Each variant names the step of `spec/rules.md` that failed
 //! and maps to one number of `spec/errors.md`.
 
 use keyward_content::header::HeaderError;
@@ -12,7 +12,7 @@ use keyward_license::{
 
 use crate::Error;
 
-/// Why a license request or enrolment request is refused as a whole. What becomes of a single key id
+/// Why a license, enrolment or packaging request is refused as a whole. What becomes of a single key id
 /// is a denial inside the signed response instead.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

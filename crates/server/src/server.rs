@@ -11,12 +11,14 @@ use tokio::net::TcpListener;
 
 use crate::{
     Error, Refusal,
+    answers::Answers,
     authenticate::ChainCache,
     chance::rng,
     clock::Clock,
-    config::Config,
+    config::{Config, ConfigError, NewKeys},
     discovery::DiscoveryCache,
     http, issue,
+    metrics::Metrics,
     operator::{self, Identity},
     packaging, provision,
     sealing::KekSource,
@@ -34,6 +36,8 @@ pub(crate) struct Inner {
     pub(crate) vault: Vault,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) chains: ChainCache,
+    pub(crate) answers: Answers,
+    pub(crate) metrics: Metrics,
     discovery: DiscoveryCache,
     identity: RwLock<Arc<Identity>>,
 }
@@ -64,11 +68,13 @@ impl Server {
             }
         };
         Ok(Self(Arc::new(Inner {
+            metrics: Metrics::new(&store),
             config,
             store,
             vault: Vault::new(kek),
             clock,
             chains: ChainCache::new(),
+            answers: Answers::new(),
             discovery: DiscoveryCache::default(),
             identity: RwLock::new(Arc::new(identity)),
         })))
@@ -91,9 +97,10 @@ impl Server {
     /// # Errors
     /// A problem of `spec/errors.md`; its cause stands in the log.
     pub async fn issue(&self, request: &[u8]) -> Result<Vec<u8>, Problem> {
-        issue::issue(&self.0, request)
-            .await
-            .map_err(Refusal::into_problem)
+        let started = tokio::time::Instant::now();
+        let answer = issue::issue(&self.0, request).await;
+        self.0.metrics.issue_took(started.elapsed());
+        answer.map_err(Refusal::into_problem)
     }
 
     /// Answers a sealed enrolment request, as `POST /enrolment` does.
@@ -134,16 +141,35 @@ impl Server {
     /// work the configured time to finish, writes what is queued, and closes the database.
     ///
     /// # Errors
-    /// [`Error::Serving`].
+    /// [`Error::Serving`]; [`Error::Config`] if new tracks are to derive from a seed that is not there.
     pub async fn serve(
         self,
         public: TcpListener,
         admin: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), Error> {
-        let served = http::serve(&self, public, admin, shutdown).await;
+        let served = match self.check_seed().await {
+            Ok(()) => http::serve(&self, public, admin, shutdown).await,
+            Err(error) => Err(error),
+        };
         self.close().await;
         served
+    }
+
+    /// Whether there is the seed that new tracks are to derive from. Judged before packagers come, and not when
+    /// the operator is opened: adding a seed opens it as well.
+    async fn check_seed(&self) -> Result<(), Error> {
+        let NewKeys::Seed(number) = self.config().packaging.new_keys else {
+            return Ok(());
+        };
+        match self.store().seed(number).await? {
+            Some(_) => Ok(()),
+            None => Err(ConfigError::Value {
+                key: "packaging.seed",
+                expected: "the number of a license key seed of this operator",
+            }
+            .into()),
+        }
     }
 
     /// Writes what is queued, moves the write-ahead log into the database, and closes it. What is asked

@@ -206,6 +206,13 @@ pub(crate) fn seal_seed(kek: &KeyEncryptionKey, number: u64, seed: &SecretBytes)
     Ok(kek.seal(seed_cell(&number.to_be_bytes()), seed.expose(), &mut rng())?)
 }
 
+/// Whether a sealed seed opens in its place.
+pub(crate) fn seed_opens(kek: &KeyEncryptionKey, number: u64, sealed: &[u8]) -> bool {
+    let row = number.to_be_bytes();
+    kek.open(seed_cell(&row), sealed)
+        .is_ok_and(|seed| LicenseKeySeed::new(seed.expose()).is_ok())
+}
+
 /// The vault keeps keys for media and files; the other types are never derived from a seed.
 const fn check_key_type(key_type: KeyType) -> Result<(), Error> {
     match key_type {

@@ -7,14 +7,14 @@
 
 mod common;
 
-use common::{ACCOUNT, Device, KID, NOW, World, denial, pending, read};
+use common::{ACCOUNT, Device, KID, NOW, World, denial, ids, pending, read};
 use keyward_content::header::{ContentHeader, KeyReference};
 use keyward_crypto::{ContentKey, hpke::Suite};
 use keyward_license::{
     codec::{Bytes, Wire},
     envelope::SealedRequest,
-    ids::{EpochId, Kid, LicenseId},
-    license::{KeyType, License},
+    ids::{EpochId, Kid},
+    license::KeyType,
     request::{ClockKind, LicenseRequest, StoreState},
     response::LicenseResponse,
     signed::{self, SignedBody},
@@ -26,21 +26,6 @@ const OTHER: Kid = Kid::new([0x22; 16]);
 
 async fn code(world: &World, device: &mut Device, body: &LicenseRequest) -> u64 {
     device.ask(world, body).await.unwrap_err().code
-}
-
-fn ids(world: &World, response: &LicenseResponse) -> Vec<LicenseId> {
-    let licenses = response
-        .results
-        .iter()
-        .filter_map(|result| result.license.as_ref());
-    licenses
-        .map(|bytes| {
-            License::verify(&bytes.0, &world.anchor(), None)
-                .unwrap()
-                .body()
-                .id
-        })
-        .collect()
 }
 
 #[tokio::test]
@@ -428,12 +413,18 @@ async fn v_043_the_same_request_gets_the_same_answer_and_another_with_its_nonce_
     let body = device.request(&recipient, &[KID]);
     let [first, again] = [Suite::P256, Suite::XWing].map(|suite| device.seal(&recipient, suite, &body));
     let answer = world.server.issue(&first).await.unwrap();
-    // Sealed again or not, now or after a restart: the same bytes.
+    // Sealed again or not: the same bytes.
     for repeated in [&first, &again] {
         assert_eq!(world.server.issue(repeated).await.unwrap(), answer);
     }
+    // After a restart: the same results and time, signed again.
     world.reopen().await;
-    assert_eq!(world.server.issue(&first).await.unwrap(), answer);
+    world.clock.advance(60);
+    let later = world.server.issue(&first).await.unwrap();
+    let [before, after] = [&answer, &later].map(|answer| read(&world, answer, &pending(&body)));
+    assert_eq!(ids(&world, &before), ids(&world, &after));
+    assert_eq!(before.server_time, after.server_time);
+    assert_eq!(world.server.issue(&again).await.unwrap(), later);
     assert_eq!(world.count("SELECT count(*) FROM issued").await, 1);
 
     let other = LicenseRequest {
@@ -524,9 +515,8 @@ async fn a_crash_between_record_and_sign_loses_no_license() {
         &world.server.issue(&sealed).await.unwrap(),
         &pending(&body),
     );
-    // What a crash after step 6 leaves: everything recorded, nothing signed.
+    // What a crash after step 6 leaves is what the database has at any time: everything recorded, nothing signed.
     world.reopen().await;
-    world.sql("UPDATE answers SET answer = NULL").await;
     world.clock.advance(3600);
     let after = read(
         &world,
@@ -689,4 +679,62 @@ async fn a_generation_beyond_counting_is_malformed() {
     let mut body = device.request(&recipient, &[KID]);
     body.store.generation = most;
     assert!(device.ask(&world, &body).await.is_ok());
+}
+
+/// Requests that wait for the database at the same time are recorded together, and judged one after the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_are_recorded_together_are_judged_in_turn() {
+    let world = World::new().await;
+    let recipient = world.recipient().await;
+    let (mut device, mut neighbour) = (world.device(31).await, world.device(32).await);
+    let store = device.store.clone();
+    let at = |generation| StoreState {
+        generation,
+        ..store.clone()
+    };
+    let mut requests = Vec::new();
+    for generation in [1, 6, 5, 6] {
+        let store = at(generation);
+        requests.push(LicenseRequest {
+            store,
+            ..device.request(&recipient, &[KID])
+        });
+    }
+    let mut sealed: Vec<_> = requests
+        .iter()
+        .map(|body| device.seal(&recipient, Suite::P256, body))
+        .collect();
+    // The second once more, and another device's.
+    sealed.push(sealed[1].clone());
+    let other = neighbour.request(&recipient, &[KID, OTHER]);
+    sealed.push(neighbour.seal(&recipient, Suite::P256, &other));
+
+    let mut locked = world.locked().await;
+    let mut asked = Vec::new();
+    for request in sealed {
+        let server = world.server.clone();
+        asked.push(tokio::spawn(async move { server.issue(&request).await }));
+        tokio::time::sleep(core::time::Duration::from_millis(100)).await;
+    }
+    sqlx::query("COMMIT").execute(&mut *locked).await.unwrap();
+    let mut answers = Vec::new();
+    for task in asked {
+        answers.push(task.await.unwrap());
+    }
+    let codes: Vec<_> = answers
+        .iter()
+        .map(|answer| answer.as_ref().err().map(|problem| problem.code))
+        .collect();
+    assert_eq!(codes, [None, None, Some(206), None, None, None]);
+    let licenses = |place: usize, body| {
+        ids(
+            &world,
+            &read(&world, answers[place].as_ref().unwrap(), &pending(body)),
+        )
+    };
+    assert_eq!(licenses(1, &requests[1]), licenses(4, &requests[1]));
+    assert_ne!(licenses(1, &requests[1]), licenses(3, &requests[3]));
+    assert_eq!(licenses(5, &other).len(), 1);
+    assert_eq!(world.count("SELECT count(*) FROM issued").await, 4);
+    assert_eq!(world.count("SELECT max(generation) FROM store_epochs").await, 6);
 }

@@ -5,6 +5,9 @@
     reason = "helpers of tests fail the test that calls them"
 )]
 
+#[path = "packaging/asking.rs"]
+#[expect(dead_code, reason = "each test binary uses its part")]
+mod asking;
 mod common;
 
 use std::{
@@ -72,6 +75,10 @@ async fn the_log_names_devices_and_keys_ids_but_holds_no_secret() {
     let sealed = device.seal(&recipient, Suite::XWing, &body);
     let response = read(&world, &server.issue(&sealed).await.unwrap(), &pending(&body));
     let derived = device.open(&world, &response.results[0]).1;
+    let mut packager = world.packager(3, &Suite::ALL).await;
+    let wanted = asking::request(&mut packager, &recipient, "film", asking::media());
+    let packaged = asking::ask(&world, &mut packager, &wanted).await.unwrap();
+    asking::ask(&world, &mut packager, &wanted).await.unwrap();
     server.issue(b"garbage").await.unwrap_err();
     server.authenticate_admin(&world.admin_token).await.unwrap();
     server.close().await;
@@ -86,6 +93,9 @@ async fn the_log_names_devices_and_keys_ids_but_holds_no_secret() {
         seed.expose(),
         response_key,
         device.signing.scalar().expose(),
+        wanted.response_key.expose(),
+        &packaged.keys[0],
+        &packaged.keys[1],
     ] {
         secrets.push(hex::encode(bytes));
         secrets.push(format!("{bytes:?}").trim_matches(['[', ']']).to_owned());
@@ -110,4 +120,11 @@ async fn the_log_names_devices_and_keys_ids_but_holds_no_secret() {
         "{log}"
     );
     assert!(log.contains("license key seed exported"));
+    for line in ["packaging request answered ", "packaging request answered again "] {
+        let packager = format!("packager={}", packager.id());
+        let found = log
+            .lines()
+            .any(|found| found.contains(line) && found.contains(&packager));
+        assert!(found, "{line}");
+    }
 }

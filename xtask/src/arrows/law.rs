@@ -79,8 +79,8 @@ pub(super) const RESERVED: [Reserved; 3] = [
     },
 ];
 
-/// Crates without sockets, file system, clock, async runtime or threads.
-pub(super) const SANS_IO: [&str; 4] = [CRYPTO, LICENSE, CONTENT, CLIENT];
+/// Crates without sockets, file system, clock, async runtime or threads. They compile for WebAssembly.
+pub(crate) const SANS_IO: [&str; 4] = [CRYPTO, LICENSE, CONTENT, CLIENT];
 
 /// What a crate of `SANS_IO` may not reach through any library either.
 pub(super) const OUT_OF_REACH: [&str; 10] = [

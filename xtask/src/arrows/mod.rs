@@ -14,6 +14,8 @@ use crate::process::{root, say};
 use crate::sources;
 use graph::Graph;
 
+pub(crate) use law::SANS_IO;
+
 /// Fails with a list of everything that breaks the law.
 pub(crate) fn check() -> Result<()> {
     let top = root();

@@ -4,7 +4,8 @@ use anyhow::{Result, bail};
 
 use crate::process::{self, command, say};
 
-/// Installs packages, and says which; through `sudo` for anybody but root.
+/// Installs packages, and says which; through `sudo` for anybody but root. What would have to go for them stays,
+/// and they are then not installed.
 pub(super) fn install(packages: &[&str]) -> Result<()> {
     let packages_named = packages.join(" ");
     if !process::succeeds(command("apt-get").arg("--version")) {
@@ -18,7 +19,11 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
     apt_get(&prefix, &["update", "--quiet"])?;
     apt_get(
         &prefix,
-        &[&["install", "--yes", "--no-install-recommends"], packages].concat(),
+        &[
+            &["install", "--yes", "--no-install-recommends", "--no-remove"],
+            packages,
+        ]
+        .concat(),
     )
 }
 

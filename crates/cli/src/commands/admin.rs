@@ -16,7 +16,7 @@ use crate::{
         AdminCommand, AdminTokenCommand, DevicesArgs, ExportSeedArgs, GrantArgs, OperatorDir, PolicyArgs,
         RegisterKeyArgs, RevokeDeviceArgs, TokenArgs,
     },
-    commands::services,
+    commands::{backup, services},
     failure::{Failure, file_error},
     operator::Operator,
     output::FileSink,
@@ -34,6 +34,8 @@ pub(crate) fn run(command: AdminCommand, report: Report) -> Result<(), Failure> 
         AdminCommand::AdminToken(command) => admin_token(&command, report),
         AdminCommand::ServiceToken(command) => services::run(&command, report),
         AdminCommand::Profile(operator) => profile(&operator, report),
+        AdminCommand::Backup(args) => backup::back_up(&args, report),
+        AdminCommand::Restore(args) => backup::restore(&args, report),
         AdminCommand::ExportSeed(args) => export_seed(&args, report),
     }
 }

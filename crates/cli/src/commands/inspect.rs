@@ -32,7 +32,9 @@ use std::{
 };
 
 use keyward_client::flow::MAX_ANSWER;
+use keyward_client_native::NativeClient;
 use keyward_content::file::MAGIC;
+use keyward_server::clock::{Clock, SystemClock};
 
 use crate::{
     args::InspectArgs,
@@ -54,6 +56,15 @@ pub(crate) fn run(args: &InspectArgs, report: Report) -> Result<(), Failure> {
     let mut json = found.to_json();
     json.insert("file".to_owned(), args.file.display().to_string().into());
     report.result(&found.to_words(), &json.into())
+}
+
+/// A license of a client's store, in words and as JSON.
+pub(super) fn held_license(
+    signed: &[u8],
+    client: &NativeClient,
+) -> Result<(String, serde_json::Value), Failure> {
+    let found = message::explain(signed, &Trust::of_client(client, SystemClock.now())?)?;
+    Ok((found.to_words(), found.to_json().into()))
 }
 
 fn explain(input: Input, path: &Path, trust: &Trust) -> Result<Explanation, Failure> {

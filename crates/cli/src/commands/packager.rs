@@ -6,7 +6,7 @@ use crate::{
     args::{EnrolPackagerArgs, PackagerCommand},
     commands::enrol,
     failure::Failure,
-    packager_dir::PackagerDir,
+    packager_dir::LockedPackager,
     report::{self, Report},
 };
 
@@ -18,7 +18,7 @@ pub(crate) fn run(command: PackagerCommand, report: Report) -> Result<(), Failur
 
 fn enrol(args: EnrolPackagerArgs, report: Report) -> Result<(), Failure> {
     let profile = enrol::preferring(enrol::read_profile(&args.profile)?, args.server.as_deref())?;
-    let enrolled = PackagerDir::open_or_make(&args.packager)?.enrol(profile, args.token)?;
+    let enrolled = LockedPackager::open_or_make(&args.packager)?.enrol(profile, args.token)?;
     report.result(
         &format!(
             "packager {} is enrolled with {}, certificate valid until {}",

@@ -103,12 +103,8 @@ fn request_answer_and_install_in_different_processes_without_a_network() {
 
     world.device_ok("laptop", &["request", "report.kw", "-o", "request"]);
     world.ok(&["answer", "request", "-o", "response"]);
-    // The same request again gets the same answer.
+    // The same request again gets the same license, signed again: it is one answer, consumed once.
     world.ok(&["answer", "request", "-o", "response-2"]);
-    assert!(
-        world.read("response") == world.read("response-2"),
-        "another answer"
-    );
     world.device_ok("laptop", &["install", "response"]);
     assert_eq!(
         world.device_ok("laptop", &["play", "report.kw", "--offline"]),
@@ -116,8 +112,10 @@ fn request_answer_and_install_in_different_processes_without_a_network() {
     );
 
     // V-010: a response is consumed once, and answers its own device alone.
-    let replayed = world.fails("laptop", 1, &["install", "response"]);
-    assert!(replayed.contains("answers no pending request"), "{replayed}");
+    for again in ["response", "response-2"] {
+        let replayed = world.fails("laptop", 1, &["install", again]);
+        assert!(replayed.contains("answers no pending request"), "{replayed}");
+    }
     let other = world.fails("stranger", 1, &["install", "response"]);
     assert!(other.contains("answers no pending request"), "{other}");
 }

@@ -95,6 +95,38 @@ fn an_enrolled_packager_packages_without_the_operators_folder_and_a_device_plays
         "{unreachable}"
     );
     assert!(!world.path("film.mkv.kw").exists(), "half an output was left");
+    // Nobody is asked for keys of an output that may not be written.
+    let ask_for_existing = ["--packager", "encoder", "--content-id", "film-4", "-o", "film.kw"];
+    for kind in ["file", "cenc"] {
+        let args = [&["package", "film.mkv", "--scheme", kind], &ask_for_existing[..]].concat();
+        let exists = world.fails("phone", 1, &args);
+        assert!(exists.contains("exists already"), "{kind}: {exists}");
+    }
+    let unfinished = |name: &std::ffi::OsStr| name.as_encoded_bytes().ends_with(b".part");
+    let mut files = std::fs::read_dir(world.path(".")).unwrap();
+    assert!(!files.any(|file| unfinished(&file.unwrap().file_name())));
+}
+
+#[test]
+fn two_that_enrol_at_once_in_one_folder_make_one_packager() {
+    let world = World::new();
+    let server = world.serve();
+    let tokens = [(); 4].map(|()| packager_token(&world));
+    let packagers: std::collections::BTreeSet<_> = std::thread::scope(|scope| {
+        let enrolling = tokens.each_ref().map(|token| {
+            let world = &world;
+            scope.spawn(move || {
+                let said = world.ok(&[&["--json"], &enrol("encoder", token)[..]].concat());
+                let json: serde_json::Value = serde_json::from_str(&said).unwrap();
+                json["packager"].as_str().unwrap().to_owned()
+            })
+        });
+        enrolling.map(|thread| thread.join().unwrap()).into()
+    });
+    assert_eq!(packagers.len(), 1, "{packagers:?}");
+    world.write("film.mkv", b"film");
+    package(&world, "encoder", "film-1", "film.kw");
+    server.stop();
 }
 
 #[test]

@@ -11,6 +11,7 @@
     reason = "a test fails by panic"
 )]
 
+mod doctor;
 mod files;
 mod happy;
 mod messages;

@@ -18,6 +18,7 @@ mod decrypt;
 mod discovery;
 mod enforce;
 mod enrol;
+mod held;
 mod license;
 mod messages;
 mod response;

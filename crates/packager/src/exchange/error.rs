@@ -77,7 +77,18 @@ pub enum ExchangeError {
     /// V-075, V-076: tracks or keys are not those that were asked for.
     #[error("the packaging response was refused: {0}")]
     Tracks(DecodeError),
-    /// V-075: URL or content header are not those of the tracks.
+    /// V-075: the license server URL is not one of the profile that the packager enrolled with.
+    #[error(
+        "the packaging response was refused: its license server URL {}: {why}",
+        one_line(url)
+    )]
+    LicenseUrl {
+        /// The URL.
+        url: String,
+        /// Why.
+        why: UrlFault,
+    },
+    /// V-075: the content header is not that of the tracks.
     #[error("the packaging response was refused: {0}")]
     Answer(&'static str),
     /// V-075: the content header cannot be read.
@@ -115,6 +126,9 @@ impl ExchangeError {
             }
             Self::ServerRefused(problem) => ErrorCode::from_number(problem.code)
                 .map_or("see the specification's error table", ErrorCode::hint),
+            Self::LicenseUrl { .. } => {
+                "ask the operator for its profile of today and a new token, and enrol again with both"
+            }
             Self::NotAnAnswer { .. } => "check that the URL of the operator profile is a license server's",
             Self::Certificate(_) => "ask the operator for a new token, made for a packager",
             Self::Discovery(_) | Self::Message { .. } => {

@@ -13,6 +13,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
@@ -22,12 +23,13 @@ use tokio::{
 use super::prompt::Prompt;
 use crate::config::Limits;
 
-/// Serves `router` until `stopped` says so. Then no connection is accepted, idle ones are closed, and
+/// Serves `router` until `stopped` says so; `open` tells how many connections there are. Then no connection is accepted, idle ones are closed, and
 /// requests in work get the configured time; what is left is cut off.
 pub(crate) async fn listen(
     listener: TcpListener,
     router: Router,
     limits: Limits,
+    open: Gauge,
     mut stopped: watch::Receiver<bool>,
 ) {
     let places = Arc::new(Semaphore::new(limits.connections));
@@ -41,14 +43,31 @@ pub(crate) async fn listen(
         while connections.try_join_next().is_some() {}
         let Some((stream, place)) = accepted else { continue };
         let (router, stopped) = (router.clone(), stopped.clone());
+        let open = Open::new(&open);
         connections.spawn(async move {
             serve(stream, router, limits, stopped).await;
-            drop(place);
+            drop((open, place));
         });
     }
     drop(listener);
     // Each connection ends itself in time.
     while connections.join_next().await.is_some() {}
+}
+
+/// Counts a connection until it is dropped.
+struct Open(Gauge);
+
+impl Open {
+    fn new(open: &Gauge) -> Self {
+        open.inc();
+        Self(open.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// Serves one connection until its peer closes it, its lifetime is over or the server stops. In the last

@@ -11,6 +11,7 @@
 
 mod admin;
 pub(crate) mod body;
+mod count;
 mod discovery;
 mod enrolment;
 mod health;
@@ -61,8 +62,16 @@ pub(crate) async fn serve(
         admin = ?admin.local_addr().map_err(Error::Serving)?,
         "serving"
     );
-    let public = listen::listen(public, public_router(server.clone()), limits, stopped.clone());
-    let admin = listen::listen(admin, admin::router(server.clone()), limits, stopped);
+    let metrics = &server.inner().metrics;
+    let (open, admin_open) = (metrics.connections("public"), metrics.connections("admin"));
+    let public = listen::listen(
+        public,
+        public_router(server.clone()),
+        limits,
+        open,
+        stopped.clone(),
+    );
+    let admin = listen::listen(admin, admin::router(server.clone()), limits, admin_open, stopped);
     let trigger = async move {
         shutdown.await;
         tracing::info!("stopping");
@@ -89,6 +98,7 @@ fn public_router(server: Server) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
         .layer(DefaultBodyLimit::max(limits.body_bytes))
+        .layer(middleware::from_fn_with_state(public.clone(), count::public))
         .layer(middleware::from_fn(observe::observe))
         .with_state(public)
 }

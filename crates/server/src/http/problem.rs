@@ -6,6 +6,8 @@ use axum::{
 };
 use keyward_license::{discovery::media_type, error_code::Problem};
 
+use crate::metrics::Outcome;
+
 /// A problem as an HTTP response.
 #[derive(Debug)]
 pub(crate) struct ProblemResponse(Problem);
@@ -30,6 +32,7 @@ impl IntoResponse for ProblemResponse {
             self.0.encode(),
         )
             .into_response();
+        response.extensions_mut().insert(Outcome::of_problem(self.0.code));
         let more = match status {
             Some(StatusCode::SERVICE_UNAVAILABLE) => Some((header::RETRY_AFTER, "1")),
             // RFC 9110 §15.5.2

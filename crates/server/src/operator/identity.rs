@@ -57,6 +57,18 @@ enum SecretName {
 }
 
 impl SecretName {
+    const ALL: [Self; 9] = [
+        Self::Check,
+        Self::DeviceAuthority,
+        Self::PackagerAuthority,
+        Self::ServerAuthority,
+        Self::LicenseServer,
+        Self::RequestEncryption1,
+        Self::RequestEncryption2,
+        Self::Proof,
+        Self::Fingerprint,
+    ];
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Check => "check",
@@ -127,6 +139,26 @@ pub(super) fn seal_secrets(
         .collect()
 }
 
+/// Whether every secret that an operator needs is there and opens.
+///
+/// # Errors
+/// [`Error::WrongKek`], [`Error::Damaged`].
+pub(crate) fn check_secrets(kek: &KeyEncryptionKey, sealed: &[(String, Vec<u8>)]) -> Result<(), Error> {
+    let found = |name: SecretName| sealed.iter().find(|(stored, _)| stored == name.as_str());
+    for name in SecretName::ALL {
+        match found(name) {
+            Some((_, sealed)) => kek.open(name.cell(), sealed).map(drop).map_err(|_| match name {
+                SecretName::Check => Error::WrongKek,
+                _ => Error::Damaged("a secret of the server does not open"),
+            })?,
+            // Operators that were made before packagers had certificates have none.
+            None if name == SecretName::PackagerAuthority => {}
+            None => return Err(Error::Damaged("a secret of the server is missing")),
+        }
+    }
+    Ok(())
+}
+
 impl Identity {
     /// Opens the operator's secrets, and renews the server's own certificates if their last third has
     /// begun.
@@ -168,14 +200,6 @@ impl Identity {
             .request_encryption(&mut certificates, &request_keys, rng)
             .await?;
 
-        let packager_authority = match newest(&certificates, Purpose::PackagerAuthority) {
-            Ok(certificate) => Some(Issuer {
-                certificate,
-                key: open_signing_key(store, kek, SecretName::PackagerAuthority).await?,
-            }),
-            Err(_) => None,
-        };
-
         let chain = |purpose| -> Result<Vec<Vec<u8>>, Error> {
             Ok(vec![
                 newest(&certificates, purpose)?.der().to_vec(),
@@ -189,7 +213,7 @@ impl Identity {
                 certificate: newest(&certificates, Purpose::DeviceAuthority)?,
                 key: open_signing_key(store, kek, SecretName::DeviceAuthority).await?,
             },
-            packager_authority,
+            packager_authority: packager_authority(store, kek, &certificates).await?,
             license_server,
             license_server_chain: chain(Purpose::LicenseServer)?,
             request_encryption_chain: chain(Purpose::RequestEncryption)?,
@@ -282,6 +306,22 @@ impl Renewal<'_> {
         certificates.insert(0, renewed);
         Ok(())
     }
+}
+
+async fn packager_authority(
+    store: &Store,
+    kek: &KeyEncryptionKey,
+    certificates: &[OperatorCertificate],
+) -> Result<Option<Issuer>, Error> {
+    let purpose = Purpose::PackagerAuthority;
+    // None is no fault; one that is there and cannot be read is.
+    if !certificates.iter().any(|stored| stored.purpose == purpose) {
+        return Ok(None);
+    }
+    Ok(Some(Issuer {
+        certificate: newest(certificates, purpose)?,
+        key: open_signing_key(store, kek, SecretName::PackagerAuthority).await?,
+    }))
 }
 
 /// Certificates come newest first.

@@ -15,6 +15,26 @@ use keyward_license::{
 
 use crate::policy::Policy;
 
+/// What a license request asks the database.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) device: DeviceId,
+    pub(crate) nonce: Nonce,
+    pub(crate) store: StoreState,
+    /// Each once.
+    pub(crate) kids: Vec<Kid>,
+    pub(crate) now: Timestamp,
+}
+
+/// What the database says to a [`Question`].
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// None if the device is not enrolled.
+    pub(crate) device: Option<DeviceRow>,
+    /// What its account may have, in the order of the key ids.
+    pub(crate) rights: Vec<RightRow>,
+}
+
 /// An enrolled device, and what it did with a nonce.
 #[derive(Debug)]
 pub(crate) struct DeviceRow {
@@ -23,8 +43,8 @@ pub(crate) struct DeviceRow {
     pub(crate) revoked: bool,
     /// Newest generation seen of the epoch asked about.
     pub(crate) generation: Option<u64>,
-    /// Set if the nonce asked about was used.
-    pub(crate) answered: Option<AnsweredRow>,
+    /// The request that used the nonce asked about.
+    pub(crate) answered: Option<Digest>,
 }
 
 /// A nonce that was used.
@@ -53,7 +73,7 @@ pub(crate) struct KeyRow {
 }
 
 /// What an account may have of one key id.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct RightRow {
     /// None if the key id is not registered.
     pub(crate) key: Option<KeyRow>,
@@ -74,9 +94,16 @@ pub(crate) struct Basis {
     pub(crate) account: i64,
     /// Security level of the enrolment.
     pub(crate) security_level: u64,
-    pub(crate) store: StoreState,
     /// The grant of each license.
     pub(crate) grants: Vec<(Kid, Grant)>,
+}
+
+/// An answer that is to be recorded.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    pub(crate) answer: PreparedAnswer,
+    pub(crate) store: StoreState,
+    pub(crate) basis: Basis,
 }
 
 /// A license response that is complete but for its signatures.
@@ -112,12 +139,13 @@ pub(crate) enum PreparedOutcome {
 
 /// What recording an answer came to.
 #[derive(Debug)]
-pub(crate) enum AnswerRecord {
-    /// It stands in the database and may be signed; if the same request was recorded before, this is
-    /// what was recorded then.
-    ToSign(super::Recorded<PreparedAnswer>),
-    /// The same request was answered before, with these bytes.
-    Answered(Vec<u8>),
+pub(crate) enum Verdict {
+    /// It stands in the database.
+    Recorded,
+    /// The same request was recorded before, with this answer.
+    Before(PreparedAnswer),
+    /// Nothing was recorded.
+    Refused(crate::Refusal),
 }
 
 cbor_map! {

@@ -19,7 +19,7 @@ use keyward_license::{
     enrolment::{EnrolmentRequest, EnrolmentResponse, EnrolmentRole, SHARE_CONTEXT, open_chain},
     envelope::{SealedRequest, SealedResponse, binding},
     error_code::Problem,
-    ids::{DeviceId, Digest, EpochId, Kid, Nonce},
+    ids::{DeviceId, Digest, EpochId, Kid, LicenseId, Nonce},
     license::{KeyType, License, LicenseBody},
     operator_profile::OperatorProfile,
     request::{Capabilities, ClientClock, ClientInfo, ClockKind, ClockState, LicenseRequest, StoreState},
@@ -443,6 +443,22 @@ pub(crate) fn read(world: &World, answer: &[u8], pending: &Pending) -> LicenseRe
         (pending.digest, pending.nonce)
     );
     response
+}
+
+/// The ids of a response's licenses.
+pub(crate) fn ids(world: &World, response: &LicenseResponse) -> Vec<LicenseId> {
+    let licenses = response
+        .results
+        .iter()
+        .filter_map(|result| result.license.as_ref());
+    licenses
+        .map(|bytes| {
+            License::verify(&bytes.0, &world.anchor(), None)
+                .unwrap()
+                .body()
+                .id
+        })
+        .collect()
 }
 
 pub(crate) fn seal<T: SignedBody>(

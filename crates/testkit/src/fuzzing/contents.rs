@@ -142,7 +142,11 @@ fn sealed(number: u8, len: usize) -> Sealed {
         media_type: Some("text/plain".into()),
         ..FileHeader::new(object, KID)
     };
-    let plain: Vec<u8> = (0..len).map(|at| at.to_be_bytes()[7] ^ number).collect();
+    let plain: Vec<u8> = (0..=u8::MAX)
+        .cycle()
+        .take(len)
+        .map(|byte| byte ^ number)
+        .collect();
     let (sealer, mut positions) = Sealer::new(&ContentKey::new(KEY), &header, &mut draws(number)).unwrap();
     let mut bytes = sealer.prefix().to_vec();
     let last = plain.len().saturating_sub(1) / CHUNK;

@@ -75,6 +75,13 @@ impl Trust {
         }
     }
 
+    /// Believes the operators of a client.
+    pub(super) fn of_client(client: &NativeClient, now: Timestamp) -> Result<Self, Failure> {
+        let mut trust = Self::nobody(now);
+        trust.know_client(client)?;
+        Ok(trust)
+    }
+
     /// Opens what was named.
     pub(super) fn of(args: &InspectArgs) -> Result<Self, Failure> {
         let mut trust = Self::nobody(SystemClock.now());
@@ -89,9 +96,7 @@ impl Trust {
             trust.know(&profile)?;
         }
         if let Some(folder) = &args.client_dir {
-            let client = open_client(folder)?;
-            trust.device = Some(client.device_id()?);
-            client.operators().try_for_each(|profile| trust.know(profile))?;
+            trust.know_client(&open_client(folder)?)?;
         }
         if let Some(folder) = &args.operator {
             let operator = Operator::open(&OperatorDir {
@@ -148,6 +153,12 @@ impl Trust {
             .as_ref()
             .map(|operator| operator.open_request(sealed))
             .transpose()
+    }
+
+    /// Takes a client's device and operators in.
+    fn know_client(&mut self, client: &NativeClient) -> Result<(), Failure> {
+        self.device = Some(client.device_id()?);
+        client.operators().try_for_each(|profile| self.know(profile))
     }
 
     /// Takes an operator in.

@@ -36,6 +36,8 @@ pub(super) fn run(args: &PackageArgs, input: Input, report: Report) -> Result<()
     }
     let mut rng = UnwrapErr(SysRng);
     let output = output_path(args, &input)?;
+    // Before keys are asked for: no key leaves the license server for an output that cannot be.
+    let sink = FileSink::create(&output, args.force)?;
     let label = args.exchange.label.as_deref().unwrap_or("file");
     let keys = Keys::open(args, &[label], KeyType::File)?;
     warn_of_url(args.license_url.as_deref(), keys.license_url().as_deref(), report);
@@ -53,7 +55,6 @@ pub(super) fn run(args: &PackageArgs, input: Input, report: Report) -> Result<()
         }
     };
     let bar = report.progress(total);
-    let sink = FileSink::create(&output, args.force)?;
     let made = protect_file(source, sink, &options, &mut rng, &mut |done| {
         bar.set_position(done)
     })

@@ -28,6 +28,8 @@ pub(super) fn run(args: &PackageArgs, input: File, scheme: Scheme, report: Repor
         None => PathBuf::from(beside(&args.file, ".protected", true)),
     };
     differs(&args.file, &output)?;
+    // Before keys are asked for: no key leaves the license server for an output that cannot be.
+    let sink = FileSink::create(&output, args.force)?;
     let labels: Vec<_> = selectors(args).map(|(label, _)| label).collect();
     let keys = Keys::open(args, &labels, scheme.key_type())?;
     warn_of_url(args.license_url.as_deref(), keys.license_url().as_deref(), report);
@@ -39,7 +41,6 @@ pub(super) fn run(args: &PackageArgs, input: File, scheme: Scheme, report: Repor
 
     let total = input.metadata().map_err(file_error("read", &args.file))?.len();
     let bar = report.progress(Some(total));
-    let sink = FileSink::create(&output, args.force)?;
     let made = protect_media(input, sink, &options, &mut UnwrapErr(SysRng), &mut |done| {
         bar.set_position(done)
     })

@@ -8,6 +8,7 @@
 //!  GET    /policies          POST /policies      a new version of a policy
 //!  GET    /keys              POST /keys          register a key id under a license key seed
 //!  POST   /keys/import                           register a key id with a key of its own
+//!  GET    /metrics                               what is counted, in OpenMetrics text
 //!  GET    /devices
 //!  POST   /devices/{id}/revoke
 //!  POST   /devices/{id}/accept-restored-store
@@ -19,6 +20,7 @@ mod enrolment_tokens;
 mod entitlements;
 mod json;
 mod keys;
+mod metrics;
 mod policies;
 mod problem;
 
@@ -32,7 +34,7 @@ use axum::{
 };
 use keyward_license::error_code::ErrorCode;
 
-use super::observe;
+use super::{count, observe};
 use crate::{Server, admin::Scope};
 use problem::AdminProblem;
 
@@ -45,6 +47,7 @@ pub(super) fn router(server: Server) -> Router {
         .route("/policies", get(policies::list).post(policies::create))
         .route("/keys", get(keys::list).post(keys::register))
         .route("/keys/import", post(keys::import))
+        .route("/metrics", get(metrics::text))
         .route("/devices", get(devices::list))
         .route("/devices/{id}/revoke", post(devices::revoke))
         .route(
@@ -56,6 +59,7 @@ pub(super) fn router(server: Server) -> Router {
         // Around the fallbacks as well: a stranger does not learn which paths there are.
         .layer(middleware::from_fn_with_state(server.clone(), authenticate))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(middleware::from_fn_with_state(server.clone(), count::admin))
         .layer(middleware::from_fn(observe::observe))
         .with_state(server)
 }

@@ -7,7 +7,7 @@ use axum::{
 use keyward_license::error_code::ErrorCode;
 use serde::Serialize;
 
-use crate::Error;
+use crate::{Error, metrics::Outcome};
 
 /// A problem document.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -60,7 +60,9 @@ impl From<Error> for AdminProblem {
 impl IntoResponse for AdminProblem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let outcome = Outcome::of_problem(self.code);
         let mut response = (status, axum::Json(self)).into_response();
+        response.extensions_mut().insert(outcome);
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,

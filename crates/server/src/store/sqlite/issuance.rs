@@ -1,96 +1,59 @@
 //! Licenses: what a device and its account may have, and what was issued.
 
+use std::collections::HashSet;
+
 use keyward_license::{
     ids::{DeviceId, Kid, LicenseId, Nonce},
     license::{KeyType, PreparedLicense},
-    request::StoreState,
-    time::Timestamp,
 };
-use sqlx::SqliteConnection;
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::{Store, id, milliseconds, signed, timestamp, unsigned};
+use super::{Store, id, lookup::look_up, milliseconds, signed, timestamp, unsigned};
 use crate::{
     Error, Refusal,
     policy::{Policy, PolicyTerms},
     store::{
-        AnswerRecord, AnsweredRow, Basis, DeviceRow, Grant, KeyRow, KeySource, PreparedAnswer,
-        PreparedOutcome, PreparedResult, Recorded, RightRow, records::decode_results,
+        Found, KeyRow, KeySource, PreparedAnswer, PreparedOutcome, PreparedResult, Question, Recorded,
+        Recording, Verdict, records::decode_results,
     },
 };
 
 impl Store {
-    /// The device, with what it did with this nonce and this epoch of its store.
-    pub(crate) async fn device(
-        &self,
-        device: &DeviceId,
-        nonce: &Nonce,
-        store: &StoreState,
-    ) -> Result<Option<DeviceRow>, Error> {
-        let mut db = self.readers.acquire().await?;
-        read_device(&mut db, device, nonce, store).await
-    }
-
-    /// What `account` may have of `kid` at `now`: an entitlement to the key id goes before one to all.
-    pub(crate) async fn right(&self, account: i64, kid: &Kid, now: Timestamp) -> Result<RightRow, Error> {
-        let mut db = self.readers.acquire().await?;
-        read_right(&mut db, account, kid, now).await
+    /// The device, with what it did with this nonce and this epoch of its store, and what its account may
+    /// have at this time. Questions that are asked at the same time share a statement.
+    pub(crate) async fn look_up(&self, question: Question) -> Result<Found, Error> {
+        let (_, found) = self.lookups.ask(question).await?;
+        found
     }
 
     /// Records an answer, unless the device, the nonce, the store generation or a right forbid it. All are
-    /// judged here again, in the transaction: they were read before it, and others write meanwhile.
+    /// judged here again, in the transaction: they were read before it, and others write meanwhile. If the
+    /// same request was recorded before, the answer is the one that was recorded then.
     ///
     /// # Errors
     /// V-042, V-043, V-044; [`Refusal::Busy`] if what the answer was decided on has changed, so that it
     /// must be decided again; [`Refusal::Failed`].
     pub(crate) async fn record_answer(
         &self,
-        answer: PreparedAnswer,
-        basis: Basis,
-    ) -> Result<AnswerRecord, Refusal> {
-        self.writer
-            .run(move |db| Box::pin(record_answer(db, answer, basis)))
-            .await
+        recording: Recording,
+    ) -> Result<Recorded<PreparedAnswer>, Refusal> {
+        match self.recordings.ask(recording).await? {
+            (recording, Verdict::Recorded) => Ok(Recorded(recording.answer)),
+            (_, Verdict::Before(answer)) => Ok(Recorded(answer)),
+            (_, Verdict::Refused(refusal)) => Err(refusal),
+        }
     }
 
-    /// Keeps the signed answer for the case that the same request comes again. Nobody waits for it: if
-    /// it is lost, the answer is signed again from what was recorded.
-    pub(crate) async fn keep_answer(
+    /// What was recorded for a request that was answered before.
+    pub(crate) async fn recorded_answer(
         &self,
         device: DeviceId,
         nonce: Nonce,
-        answer: Vec<u8>,
-    ) -> Result<(), Error> {
-        self.writer
-            .submit(move |db| {
-                Box::pin(async move {
-                    sqlx::query(
-                        "UPDATE answers SET answer = ?3 WHERE device = ?1 AND nonce = ?2 AND answer IS NULL",
-                    )
-                    .bind(&device.as_bytes()[..])
-                    .bind(&nonce.as_bytes()[..])
-                    .bind(answer)
-                    .execute(&mut *db)
-                    .await?;
-                    Ok::<_, Error>(())
-                })
-            })
-            .await
-            .map(drop)
+    ) -> Result<Recorded<PreparedAnswer>, Error> {
+        let mut db = self.readers.acquire().await?;
+        read_answer(&mut db, device, nonce).await.map(Recorded)
     }
 }
-
-type RightTuple = (
-    i64,
-    Option<i64>,
-    Option<Vec<u8>>,
-    Option<String>,
-    Option<i64>,
-    Option<i64>,
-    Option<i64>,
-    Option<bool>,
-    Option<i64>,
-    Option<i64>,
-);
 
 pub(super) fn key_row(
     kid: Kid,
@@ -133,194 +96,202 @@ pub(super) fn policy(
     })
 }
 
-async fn read_right(
+/// Records the answers that may be recorded. Refusing one takes nothing from the others; if it fails, nothing
+/// of it counts.
+pub(super) async fn record(
     db: &mut SqliteConnection,
-    account: i64,
-    kid: &Kid,
-    now: Timestamp,
-) -> Result<RightRow, Error> {
-    let row: Option<RightTuple> = sqlx::query_as(
-        "SELECT k.key_type, k.seed, k.sealed, p.name, p.version, p.begin_offset_seconds,
-                p.duration_seconds, p.persistent_allowed, p.minimum_security_level, e.expires_at
-         FROM keys k
-         LEFT JOIN entitlements e ON e.account = ?1 AND (e.kid = k.kid OR e.kid IS NULL)
-             AND e.revoked_at IS NULL AND (e.expires_at IS NULL OR e.expires_at > ?2)
-         LEFT JOIN policies p ON p.name = e.policy
-             AND p.version = (SELECT max(version) FROM policies WHERE name = e.policy)
-         WHERE k.kid = ?3 ORDER BY e.kid IS NULL LIMIT 1",
-    )
-    .bind(account)
-    .bind(milliseconds(now))
-    .bind(&kid.as_bytes()[..])
-    .fetch_optional(db)
-    .await?;
-    let Some((key_type, seed, sealed, name, version, begin, duration, persistent, level, expires)) = row
-    else {
-        return Ok(RightRow {
-            key: None,
-            grant: None,
-        });
-    };
-    let key = Some(key_row(*kid, key_type, seed, sealed)?);
-    let grant = match (name, version, persistent, level) {
-        (Some(name), Some(version), Some(persistent), Some(level)) => Some(Grant {
-            policy: policy(name, version, begin, duration, persistent, level)?,
-            expires: expires.map(timestamp),
-        }),
-        _ => None,
-    };
-    Ok(RightRow { key, grant })
+    recordings: &[Recording],
+) -> Result<Vec<Verdict>, Error> {
+    let mut verdicts = Vec::with_capacity(recordings.len());
+    let mut left: Vec<(usize, &Recording)> = recordings.iter().enumerate().collect();
+    // What a device asks later is judged by what it asked before, so each device has its turn once.
+    while !left.is_empty() {
+        let mut devices = HashSet::new();
+        let (turn, later): (Vec<_>, Vec<_>) = left
+            .into_iter()
+            .partition(|(_, recording)| devices.insert(recording.answer.device));
+        for some in turn.chunks(TOGETHER) {
+            record_turn(db, some, &mut verdicts).await?;
+        }
+        left = later;
+    }
+    verdicts.sort_unstable_by_key(|(place, _)| *place);
+    Ok(verdicts.into_iter().map(|(_, verdict)| verdict).collect())
 }
 
-async fn read_device(
+/// Records answers to different devices.
+async fn record_turn(
     db: &mut SqliteConnection,
-    device: &DeviceId,
-    nonce: &Nonce,
-    store: &StoreState,
-) -> Result<Option<DeviceRow>, Error> {
-    type Row = (
-        i64,
-        i64,
-        Option<i64>,
-        Option<i64>,
-        Option<Vec<u8>>,
-        Option<Vec<u8>>,
-    );
-    let row: Option<Row> = sqlx::query_as(
-        "SELECT d.account, d.security_level, d.revoked_at, s.generation, a.request, a.answer
-         FROM devices d
-         LEFT JOIN store_epochs s ON s.device = d.id AND s.epoch = ?3
-         LEFT JOIN answers a ON a.device = d.id AND a.nonce = ?2
-         WHERE d.id = ?1 AND d.role = 'device'",
-    )
-    .bind(&device.as_bytes()[..])
-    .bind(&nonce.as_bytes()[..])
-    .bind(&store.epoch.as_bytes()[..])
-    .fetch_optional(db)
-    .await?;
-    let Some((account, level, revoked_at, generation, request, answer)) = row else {
-        return Ok(None);
-    };
-    let answered = request
-        .map(|request| {
-            Ok::<_, Error>(AnsweredRow {
-                request: id(&request)?,
-                answer,
-            })
-        })
-        .transpose()?;
-    Ok(Some(DeviceRow {
-        account,
-        security_level: unsigned(level)?,
-        revoked: revoked_at.is_some(),
-        generation: generation.map(unsigned).transpose()?,
-        answered,
-    }))
+    turn: &[(usize, &Recording)],
+    verdicts: &mut Vec<(usize, Verdict)>,
+) -> Result<(), Error> {
+    let questions: Vec<_> = turn.iter().map(|(_, recording)| question(recording)).collect();
+    let found = look_up(db, &questions.iter().collect::<Vec<_>>()).await?;
+    let mut kept = Vec::with_capacity(turn.len());
+    for ((place, recording), found) in turn.iter().zip(found) {
+        let verdict = match found
+            .map_err(Refusal::from)
+            .and_then(|found| judge(recording, &found))
+        {
+            Ok(Judgement::Record) => {
+                kept.push(*recording);
+                Verdict::Recorded
+            }
+            Ok(Judgement::Repeat) => {
+                let PreparedAnswer { device, nonce, .. } = recording.answer;
+                match read_answer(db, device, nonce).await {
+                    Ok(answer) => Verdict::Before(answer),
+                    Err(error) => Verdict::Refused(error.into()),
+                }
+            }
+            Err(refusal) => Verdict::Refused(refusal),
+        };
+        verdicts.push((*place, verdict));
+    }
+    insert(db, &kept).await
 }
 
-async fn record_answer(
-    db: &mut SqliteConnection,
-    answer: PreparedAnswer,
-    basis: Basis,
-) -> Result<AnswerRecord, Refusal> {
-    let store = &basis.store;
-    let row = read_device(db, &answer.device, &answer.nonce, store)
-        .await?
-        .ok_or(Refusal::DeviceUnknown)?;
+fn question(recording: &Recording) -> Question {
+    Question {
+        device: recording.answer.device,
+        nonce: recording.answer.nonce,
+        store: recording.store.clone(),
+        kids: recording.basis.grants.iter().map(|(kid, _)| *kid).collect(),
+        now: recording.answer.server_time,
+    }
+}
+
+enum Judgement {
+    Record,
+    /// It was recorded before.
+    Repeat,
+}
+
+fn judge(recording: &Recording, found: &Found) -> Result<Judgement, Refusal> {
+    let Recording { answer, store, basis } = recording;
     // V-042
-    if row.revoked {
+    let device = found.device.as_ref().ok_or(Refusal::DeviceUnknown)?;
+    if device.revoked {
         return Err(Refusal::DeviceRevoked);
     }
     // V-043
-    match row.answered {
-        Some(answered) if answered.request != answer.request => return Err(Refusal::NonceReused),
-        Some(AnsweredRow {
-            answer: Some(bytes), ..
-        }) => return Ok(AnswerRecord::Answered(bytes)),
-        Some(_) => return Ok(AnswerRecord::ToSign(read_answer(db, &answer).await?)),
+    match device.answered {
+        Some(request) if request == answer.request => return Ok(Judgement::Repeat),
+        Some(_) => return Err(Refusal::NonceReused),
         None => {}
     }
     // V-044
-    if row.generation.is_some_and(|seen| store.generation < seen) {
+    if device.generation.is_some_and(|seen| store.generation < seen) {
         return Err(Refusal::StoreRolledBack);
     }
-    if (row.account, row.security_level) != (basis.account, basis.security_level) {
+    if (device.account, device.security_level) != (basis.account, basis.security_level) {
         return Err(Refusal::Busy("the device was enrolled anew meanwhile"));
     }
-    for (kid, grant) in &basis.grants {
-        let right = read_right(db, basis.account, kid, answer.server_time).await?;
-        if right.grant.as_ref() != Some(grant) {
-            return Err(Refusal::Busy("the account's entitlements changed meanwhile"));
-        }
+    let granted = basis.grants.iter().map(|(_, grant)| Some(grant));
+    if !granted.eq(found.rights.iter().map(|right| right.grant.as_ref())) {
+        return Err(Refusal::Busy("the account's entitlements changed meanwhile"));
     }
-    insert_answer(db, &answer, store).await?;
-    Ok(AnswerRecord::ToSign(Recorded(answer)))
+    Ok(Judgement::Record)
 }
 
-async fn insert_answer(
-    db: &mut SqliteConnection,
-    answer: &PreparedAnswer,
-    store: &StoreState,
-) -> Result<(), Error> {
-    let device = &answer.device.as_bytes()[..];
-    sqlx::query(
-        "INSERT INTO store_epochs (device, epoch, generation, seen_at) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT DO UPDATE SET generation = excluded.generation, seen_at = excluded.seen_at",
-    )
-    .bind(device)
-    .bind(&store.epoch.as_bytes()[..])
-    .bind(signed("the store generation", store.generation)?)
-    .bind(milliseconds(answer.server_time))
-    .execute(&mut *db)
-    .await?;
-    let row = sqlx::query(
-        "INSERT INTO answers (device, nonce, request, results, answered_at) VALUES (?1, ?2, ?3, ?4, ?5)",
-    )
-    .bind(device)
-    .bind(&answer.nonce.as_bytes()[..])
-    .bind(&answer.request.as_bytes()[..])
-    .bind(answer.encode_results())
-    .bind(milliseconds(answer.server_time))
-    .execute(&mut *db)
-    .await?
-    .last_insert_rowid();
-    for result in &answer.results {
-        if let PreparedOutcome::License {
-            id,
-            license,
-            policy,
-            policy_version,
-        } = &result.outcome
-        {
-            sqlx::query(
-                "INSERT INTO issued (license, answer, kid, policy, policy_version, body, sealed)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            )
-            .bind(&id.as_bytes()[..])
-            .bind(row)
-            .bind(&result.kid.as_bytes()[..])
-            .bind(policy)
-            .bind(signed("a policy version", *policy_version)?)
-            .bind(&license.body)
-            .bind(&license.sealed)
-            .execute(&mut *db)
-            .await?;
-        }
+/// Writes answers to different devices, with their licenses, in one statement after the other at once.
+async fn insert(db: &mut SqliteConnection, recordings: &[&Recording]) -> Result<(), Error> {
+    if recordings.is_empty() {
+        return Ok(());
     }
+    let mut statements = QueryBuilder::<Sqlite>::new("");
+    insert_epochs(&mut statements, recordings)?;
+    insert_answers(&mut statements, recordings);
+    insert_licenses(&mut statements, recordings)?;
+    statements.build().execute(db).await?;
     Ok(())
 }
 
-/// What was recorded for the same request earlier.
+fn insert_epochs(statements: &mut QueryBuilder<Sqlite>, recordings: &[&Recording]) -> Result<(), Error> {
+    let generation = |recording: &Recording| signed("the store generation", recording.store.generation);
+    let generations = recordings
+        .iter()
+        .map(|recording| Ok((recording, generation(recording)?)));
+    let generations: Vec<_> = generations.collect::<Result<_, Error>>()?;
+    statements.push("INSERT INTO store_epochs (device, epoch, generation, seen_at) ");
+    statements.push_values(
+        generations,
+        |mut row, (Recording { answer, store, .. }, generation)| {
+            row.push_bind(answer.device.as_bytes().to_vec())
+                .push_bind(store.epoch.as_bytes().to_vec())
+                .push_bind(generation)
+                .push_bind(milliseconds(answer.server_time));
+        },
+    );
+    statements
+        .push(" ON CONFLICT DO UPDATE SET generation = excluded.generation, seen_at = excluded.seen_at;");
+    Ok(())
+}
+
+fn insert_answers(statements: &mut QueryBuilder<Sqlite>, recordings: &[&Recording]) {
+    statements.push("INSERT INTO answers (device, nonce, request, results, answered_at) ");
+    statements.push_values(recordings, |mut row, Recording { answer, .. }| {
+        row.push_bind(answer.device.as_bytes().to_vec())
+            .push_bind(answer.nonce.as_bytes().to_vec())
+            .push_bind(answer.request.as_bytes().to_vec())
+            .push_bind(answer.encode_results())
+            .push_bind(milliseconds(answer.server_time));
+    });
+    statements.push(";");
+}
+
+fn insert_licenses(statements: &mut QueryBuilder<Sqlite>, recordings: &[&Recording]) -> Result<(), Error> {
+    let mut licenses = Vec::new();
+    for Recording { answer, .. } in recordings {
+        for result in &answer.results {
+            if let PreparedOutcome::License {
+                id,
+                license,
+                policy,
+                policy_version,
+            } = &result.outcome
+            {
+                let version = signed("a policy version", *policy_version)?;
+                licenses.push((answer, result.kid, id, license, policy, version));
+            }
+        }
+    }
+    if licenses.is_empty() {
+        return Ok(());
+    }
+    statements.push("INSERT INTO issued (license, answer, kid, policy, policy_version, body, sealed) ");
+    statements.push_values(
+        licenses,
+        |mut row, (answer, kid, id, license, policy, version)| {
+            row.push_bind(id.as_bytes().to_vec())
+                .push("(SELECT id FROM answers WHERE device = ")
+                .push_bind_unseparated(answer.device.as_bytes().to_vec())
+                .push_unseparated(" AND nonce = ")
+                .push_bind_unseparated(answer.nonce.as_bytes().to_vec())
+                .push_unseparated(")")
+                .push_bind(kid.as_bytes().to_vec())
+                .push_bind(policy.clone())
+                .push_bind(version)
+                .push_bind(license.body.clone())
+                .push_bind(license.sealed.clone());
+        },
+    );
+    Ok(())
+}
+
+/// What was recorded for a request.
 async fn read_answer(
     db: &mut SqliteConnection,
-    asked: &PreparedAnswer,
-) -> Result<Recorded<PreparedAnswer>, Error> {
-    let (row, results, answered_at): (i64, Vec<u8>, i64) =
-        sqlx::query_as("SELECT id, results, answered_at FROM answers WHERE device = ?1 AND nonce = ?2")
-            .bind(&asked.device.as_bytes()[..])
-            .bind(&asked.nonce.as_bytes()[..])
-            .fetch_one(&mut *db)
-            .await?;
+    device: DeviceId,
+    nonce: Nonce,
+) -> Result<PreparedAnswer, Error> {
+    let (row, request, results, answered_at): (i64, Vec<u8>, Vec<u8>, i64) = sqlx::query_as(
+        "SELECT id, request, results, answered_at FROM answers WHERE device = ?1 AND nonce = ?2",
+    )
+    .bind(&device.as_bytes()[..])
+    .bind(&nonce.as_bytes()[..])
+    .fetch_one(&mut *db)
+    .await?;
     let stored = decode_results(&results).map_err(|_| Error::Damaged("an answer does not decode"))?;
     let mut results = Vec::with_capacity(stored.len());
     for result in stored {
@@ -334,13 +305,13 @@ async fn read_answer(
             outcome,
         });
     }
-    Ok(Recorded(PreparedAnswer {
-        device: asked.device,
-        nonce: asked.nonce,
-        request: asked.request,
+    Ok(PreparedAnswer {
+        device,
+        nonce,
+        request: id(&request)?,
         server_time: timestamp(answered_at),
         results,
-    }))
+    })
 }
 
 async fn read_license(
@@ -363,3 +334,7 @@ async fn read_license(
         policy_version: unsigned(policy_version)?,
     })
 }
+
+/// Requests that share a statement: with as many licenses each as a request may ask for, and eight values a
+/// license, they stay below the 32,766 values that SQLite binds.
+pub(super) const TOGETHER: usize = 15;

@@ -12,6 +12,7 @@
 
 use core::{future::Future, pin::Pin};
 
+use prometheus_client::metrics::histogram::Histogram;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -24,6 +25,7 @@ pub(crate) type Work<'c, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Sen
 /// The way to the writer task.
 pub(crate) struct Writer {
     queue: mpsc::Sender<Message>,
+    commits: Histogram,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -36,9 +38,11 @@ impl Writer {
     /// Starts the task on its own connection; at most `group` items share a commit.
     pub(super) fn start(db: SqliteConnection, group: usize) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(write(db, waiting, group.max(1)));
+        let commits = Histogram::new(COMMIT_ITEMS);
+        let task = tokio::spawn(write(db, waiting, group.max(1), commits.clone()));
         Self {
             queue,
+            commits,
             task: Mutex::new(Some(task)),
         }
     }
@@ -56,7 +60,20 @@ impl Writer {
         E: From<Error> + Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T, E> + Send + 'static,
     {
-        let answer = self.submit(work).await?;
+        self.run_many(1, work).await
+    }
+
+    /// As [`Writer::run`], for work that is `writes` writes.
+    ///
+    /// # Errors
+    /// As [`Writer::run`].
+    pub(super) async fn run_many<T, E, F>(&self, writes: usize, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T, E> + Send + 'static,
+    {
+        let answer = self.enqueue(writes, work).await?;
         answer.await.map_err(|_| Error::Stopping)?
     }
 
@@ -70,8 +87,18 @@ impl Writer {
         E: From<Error> + Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T, E> + Send + 'static,
     {
+        self.enqueue(1, work).await
+    }
+
+    async fn enqueue<T, E, F>(&self, writes: usize, work: F) -> Result<oneshot::Receiver<Result<T, E>>, Error>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T, E> + Send + 'static,
+    {
         let (answer, receiver) = oneshot::channel();
         let item = Waiting {
+            writes,
             work: Some(work),
             result: None,
             answer,
@@ -81,6 +108,16 @@ impl Writer {
             .await
             .map_err(|_| Error::Stopping)?;
         Ok(receiver)
+    }
+
+    /// How many items shared each commit.
+    pub(super) fn commit_sizes(&self) -> Histogram {
+        self.commits.clone()
+    }
+
+    /// How many items wait.
+    pub(super) fn queued(&self) -> usize {
+        self.queue.max_capacity().saturating_sub(self.queue.capacity())
     }
 
     /// Whether the task takes work.
@@ -105,9 +142,12 @@ trait Item: Send {
     -> Pin<Box<dyn Future<Output = bool> + Send + 'c>>;
     /// Hands the result to whoever waits.
     fn answer(self: Box<Self>, committed: bool);
+    /// How many writes it is.
+    fn writes(&self) -> usize;
 }
 
 struct Waiting<F, T, E> {
+    writes: usize,
     work: Option<F>,
     result: Option<Result<T, E>>,
     answer: oneshot::Sender<Result<T, E>>,
@@ -140,9 +180,18 @@ where
         // Nobody waits if the client has gone; the work is done all the same.
         self.answer.send(result).ok();
     }
+
+    fn writes(&self) -> usize {
+        self.writes
+    }
 }
 
-async fn write(mut db: SqliteConnection, mut waiting: mpsc::Receiver<Message>, group: usize) {
+async fn write(
+    mut db: SqliteConnection,
+    mut waiting: mpsc::Receiver<Message>,
+    group: usize,
+    commits: Histogram,
+) {
     let mut batch = Vec::with_capacity(group);
     while waiting.recv_many(&mut batch, group).await > 0 {
         let mut items = Vec::with_capacity(batch.len());
@@ -154,6 +203,8 @@ async fn write(mut db: SqliteConnection, mut waiting: mpsc::Receiver<Message>, g
             }
         }
         if !items.is_empty() {
+            let writes: usize = items.iter().map(|item| item.writes()).sum();
+            commits.observe(f64::from(u32::try_from(writes).unwrap_or(u32::MAX)));
             write_group(&mut db, items).await;
         }
     }
@@ -195,6 +246,9 @@ async fn commit(db: &mut SqliteConnection, items: &mut [Box<dyn Item>]) -> Resul
     sqlx::query("RELEASE item; COMMIT").execute(&mut *db).await?;
     Ok(())
 }
+
+/// Upper bounds of the sizes that are told apart.
+const COMMIT_ITEMS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
 /// Items that may wait; whoever comes later waits to enter the queue.
 const QUEUE: usize = 1024;

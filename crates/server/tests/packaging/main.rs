@@ -5,130 +5,23 @@
     reason = "helpers of tests fail the test that calls them"
 )]
 
+mod asking;
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::collections::BTreeSet;
 
-use common::{ACCOUNT, Device, KID, NOW, Recipient, World, client_info, seal};
+use asking::{ask, media, read, request, sealed, send, track};
+use common::{ACCOUNT, Device, KID, NOW, World};
 use keyward_content::header::{Algorithm, ContentHeader};
-use keyward_crypto::{Secret, hpke::Suite, kdf::sha256, x509::Role};
+use keyward_crypto::hpke::Suite;
 use keyward_license::{
-    codec::Wire,
     enrolment::EnrolmentRole,
-    envelope::SealedResponse,
-    error_code::Problem,
-    ids::{Digest, Kid, Nonce},
-    license::{KeyType, SealedKey},
-    packaging::{MAX_TRACKS, PackagingKeys, PackagingRequest, PackagingResponse, WantedTrack, key_binding},
-    signed::{self, SignedBody, Unverified},
+    ids::Nonce,
+    license::KeyType,
+    packaging::{MAX_TRACKS, PackagingRequest},
 };
-use keyward_server::{Server, admin::TokenRequest, sealing::KekSource};
-
-/// What a packager learns.
-struct Packaged {
-    body: PackagingResponse,
-    keys: Vec<[u8; 16]>,
-    suite: u64,
-}
-
-impl Packaged {
-    fn kids(&self) -> Vec<Kid> {
-        self.body.tracks.iter().map(|track| track.kid).collect()
-    }
-
-    fn pairs(&self) -> Vec<(Kid, [u8; 16])> {
-        self.kids().into_iter().zip(self.keys.iter().copied()).collect()
-    }
-}
-
-fn track(label: &str, key_type: KeyType) -> WantedTrack {
-    WantedTrack {
-        label: label.into(),
-        key_type,
-    }
-}
-
-fn media() -> Vec<WantedTrack> {
-    vec![track("video", KeyType::CencCtr), track("audio", KeyType::CencCtr)]
-}
-
-/// A request; the caller changes what the test is about.
-fn request(
-    packager: &mut Device,
-    recipient: &Recipient,
-    content_id: &str,
-    tracks: Vec<WantedTrack>,
-) -> PackagingRequest {
-    PackagingRequest {
-        version: 1,
-        recipient: recipient.digest,
-        nonce: Nonce::random(&mut packager.rng),
-        response_key: Secret::random(&mut packager.rng),
-        content_id: content_id.into(),
-        tracks,
-        content_header: true,
-        crypto_periods: None,
-        client: client_info(),
-    }
-}
-
-fn sealed(packager: &mut Device, recipient: &Recipient, body: &PackagingRequest) -> Vec<u8> {
-    let message =
-        signed::sign::<PackagingRequest>(&body.encode(), &[], &packager.chain, &packager.signing).unwrap();
-    seal::<PackagingRequest>(recipient, Suite::XWing, &message, &mut packager.rng)
-}
-
-async fn send(world: &World, packager: &mut Device, body: &PackagingRequest) -> Result<Vec<u8>, Problem> {
-    let recipient = world.recipient().await;
-    let sealed = sealed(packager, &recipient, body);
-    world.server.package(&sealed).await
-}
-
-/// Opens an answer by hand, as the specification says.
-fn read(world: &World, packager: &Device, body: &PackagingRequest, answer: &[u8]) -> Packaged {
-    let digest = Digest::new(sha256(&[&body.encode()]));
-    let opened = SealedResponse::decode(answer)
-        .unwrap()
-        .open(PackagingResponse::CONTEXT, &body.response_key, &digest)
-        .unwrap();
-    let verified = Unverified::<PackagingResponse>::parse(opened.expose())
-        .unwrap()
-        .verify(&world.anchor(), Role::LicenseServer, |body| {
-            vec![body.server_time]
-        })
-        .unwrap();
-    assert_eq!(
-        (verified.body().request, verified.body().nonce),
-        (digest, body.nonce)
-    );
-    let sealed = SealedKey::decode(&verified.attachments().first().unwrap().0).unwrap();
-    let suite = Suite::from_number(sealed.suite).unwrap();
-    let pair = packager
-        .sealing
-        .iter()
-        .find(|pair| pair.suite() == suite)
-        .unwrap();
-    let info = key_binding(suite, verified.body_bytes());
-    let clear = pair
-        .open(&info, &sealed.encapsulated.0, &sealed.ciphertext.0)
-        .unwrap();
-    let keys = PackagingKeys::decode(clear.expose()).unwrap();
-    assert!(
-        pair.open(b"other", &sealed.encapsulated.0, &sealed.ciphertext.0)
-            .is_err(),
-        "the keys are bound to the body"
-    );
-    Packaged {
-        keys: keys.keys.iter().map(|key| *key.expose()).collect(),
-        suite: sealed.suite,
-        body: verified.into_body(),
-    }
-}
-
-async fn ask(world: &World, packager: &mut Device, body: &PackagingRequest) -> Result<Packaged, Problem> {
-    let answer = send(world, packager, body).await?;
-    Ok(read(world, packager, body, &answer))
-}
+use keyward_server::{Error, Server, admin::TokenRequest, sealing::KekSource};
 
 async fn code(world: &World, packager: &mut Device, body: &PackagingRequest) -> u64 {
     send(world, packager, body).await.unwrap_err().code
@@ -603,4 +496,34 @@ async fn an_operator_without_a_packager_authority_says_so() {
     );
     assert!(world.server.discovery().await.is_ok());
     world.device(1).await;
+}
+
+#[tokio::test]
+async fn a_packager_authority_that_cannot_be_read_is_damage() {
+    let world = World::new().await;
+    world
+        .sql("UPDATE certificates SET der = x'30' WHERE purpose = 'packager-authority'")
+        .await;
+    let opened = Server::open(&world.dir(), KekSource::File, world.clock.clone()).await;
+    assert!(matches!(opened, Err(Error::Crypto(_))), "{opened:?}");
+}
+
+#[tokio::test]
+async fn a_seed_that_is_not_there_is_told_before_packagers_come() {
+    let mut world = World::new().await;
+    let path = world.dir().join("operator.toml");
+    let toml = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, toml.replace("# seed = 1", "seed = 7")).unwrap();
+    // Administration goes on: the seed may be about to be added.
+    world.reopen().await;
+    let listener = || async { tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap() };
+    let server = world.server.clone();
+    let served = server
+        .serve(listener().await, listener().await, async {})
+        .await
+        .unwrap_err();
+    assert_eq!(
+        served.to_string(),
+        "operator.toml: packaging.seed must be the number of a license key seed of this operator"
+    );
 }

@@ -1,0 +1,148 @@
+//! `keyward licenses …`: what is in the license store.
+
+use keyward_client::{error::one_line, held::HeldLicense};
+use keyward_client_native::NativeClient;
+use keyward_license::ids::{Kid, LicenseId};
+use keyward_server::clock::{Clock, SystemClock};
+use serde_json::json;
+
+use crate::{
+    args::{ClientDir, LicenseArgs, LicensesCommand},
+    client,
+    commands::inspect,
+    failure::{Exit, Failure},
+    report::{self, Report},
+};
+
+pub(crate) fn run(command: LicensesCommand, report: Report) -> Result<(), Failure> {
+    match command {
+        LicensesCommand::List(dir) => list(dir, report),
+        LicensesCommand::Show(args) => show(args, report),
+        LicensesCommand::Delete(args) => delete(args, report),
+    }
+}
+
+fn list(dir: ClientDir, report: Report) -> Result<(), Failure> {
+    let mut client = client::open_existing(dir)?;
+    let now = SystemClock.now();
+    let held = sorted(&mut client)?;
+    let mut lines: Vec<String> = Vec::new();
+    for (kid, license) in each_key(&held) {
+        let body = &license.body;
+        let ended = match body.end {
+            Some(end) if end <= now => " (ended)",
+            _ => "",
+        };
+        lines.push(format!(
+            "key {kid}: license {} of {}, {}{ended}, {}",
+            body.id,
+            operator_name(&client, license),
+            report::until(body.end),
+            if body.persistent {
+                "persistent"
+            } else {
+                "in memory"
+            },
+        ));
+    }
+    let listed: Vec<_> = each_key(&held)
+        .map(|(kid, license)| {
+            let body = &license.body;
+            json!({
+                "kid": kid.to_string(),
+                "license": body.id.to_string(),
+                "operator": license.operator.to_string(),
+                "operator_name": operator_name(&client, license),
+                "begin": body.begin.map(|begin| begin.0),
+                "until": body.end.map(|end| end.0),
+                "ended": body.end.is_some_and(|end| end <= now),
+                "persistent": body.persistent,
+                "issued": body.issued.0,
+                "installed": license.installed.map(|at| at.0),
+            })
+        })
+        .collect();
+    if lines.is_empty() {
+        lines.push("there is no license in the store".to_owned());
+    }
+    report.result(&lines.join("\n"), &json!({ "licenses": listed }))
+}
+
+fn show(args: LicenseArgs, report: Report) -> Result<(), Failure> {
+    let mut client = client::open_existing(args.client)?;
+    let held = sorted(&mut client)?;
+    let (mut words, mut json) = (Vec::new(), Vec::new());
+    for license in held.iter().filter(|license| is_named(license, args.id)) {
+        let (text, fields) = inspect::held_license(&license.signed, &client)?;
+        words.push(text);
+        json.push(fields);
+    }
+    if words.is_empty() {
+        return Err(none(args.id));
+    }
+    report.result(&words.join("\n\n"), &json!({ "licenses": json }))
+}
+
+fn delete(args: LicenseArgs, report: Report) -> Result<(), Failure> {
+    let mut client = client::open_existing(args.client)?;
+    let of_license = client
+        .held_licenses()?
+        .iter()
+        .filter(|license| license.body.id == as_license(args.id))
+        .find_map(|license| license.body.keys.first().map(|key| key.kid));
+    let deleted = match of_license {
+        Some(kid) => usize::from(client.remove_license(kid, as_license(args.id))?),
+        // Those that do not verify any more are not listed, and go with their key id.
+        None => client.remove_licenses(args.id)?,
+    };
+    let words = match deleted {
+        0 => return Err(none(args.id)),
+        1 => "1 license deleted".to_owned(),
+        many => format!("{many} licenses deleted"),
+    };
+    report.result(&words, &json!({ "deleted": deleted }))
+}
+
+/// Every license of the store: by key id, the oldest first.
+fn sorted(client: &mut NativeClient) -> Result<Vec<HeldLicense>, Failure> {
+    let mut held = client.held_licenses()?;
+    held.sort_by_key(|license| {
+        let kid = license.body.keys.first().map(|key| key.kid);
+        (kid, license.body.issued, license.body.id)
+    });
+    Ok(held)
+}
+
+fn each_key(held: &[HeldLicense]) -> impl Iterator<Item = (Kid, &HeldLicense)> {
+    held.iter()
+        .flat_map(|license| license.body.keys.iter().map(move |key| (key.kid, license)))
+}
+
+fn is_named(license: &HeldLicense, id: Kid) -> bool {
+    license.body.id == as_license(id) || license.body.keys.iter().any(|key| key.kid == id)
+}
+
+/// Key ids and license ids have the same form, and are told apart by what is there.
+const fn as_license(id: Kid) -> LicenseId {
+    LicenseId::new(*id.as_bytes())
+}
+
+fn operator_name(client: &NativeClient, license: &HeldLicense) -> String {
+    client
+        .operators()
+        .find(|profile| profile.operator() == license.operator)
+        .map_or_else(
+            || license.operator.to_string(),
+            |profile| one_line(&profile.name).to_string(),
+        )
+}
+
+fn none(id: Kid) -> Failure {
+    Failure {
+        exit: Exit::NotPermitted,
+        ..Failure::new(
+            format!("no license in the store has the key id or license id {id}"),
+            "see `keyward licenses list`",
+        )
+    }
+}

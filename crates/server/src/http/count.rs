@@ -1,0 +1,40 @@
+//! Every answer is counted, by endpoint and outcome.
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
+};
+use keyward_license::discovery::WELL_KNOWN_PATH;
+
+use crate::{
+    Server,
+    discovery::{ENROLMENT_PATH, LICENSE_PATH, PACKAGING_PATH},
+    metrics::Outcome,
+};
+
+/// Counts answers of the public listener.
+pub(super) async fn public(State(server): State<Server>, request: Request, next: Next) -> Response {
+    let endpoint = match request.uri().path() {
+        LICENSE_PATH => "license",
+        ENROLMENT_PATH => "enrolment",
+        PACKAGING_PATH => "packaging",
+        WELL_KNOWN_PATH => "discovery",
+        "/health/live" | "/health/ready" => "health",
+        // Strangers choose paths; they do not choose labels.
+        _ => "other",
+    };
+    count(&server, endpoint, next.run(request).await)
+}
+
+/// Counts answers of the administration interface.
+pub(super) async fn admin(State(server): State<Server>, request: Request, next: Next) -> Response {
+    count(&server, "admin", next.run(request).await)
+}
+
+fn count(server: &Server, endpoint: &'static str, response: Response) -> Response {
+    let outcome = response.extensions().get::<Outcome>().copied();
+    let outcome = outcome.unwrap_or_else(|| Outcome::of_status(response.status()));
+    server.inner().metrics.answered(endpoint, outcome);
+    response
+}

@@ -1,0 +1,233 @@
+//! The database as it lies there, read without changing it: what `doctor` and backups judge.
+
+use core::time::Duration;
+use std::path::Path;
+
+use keyward_license::time::Timestamp;
+use sqlx::{
+    ConnectOptions, Connection, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteSynchronous},
+};
+
+use super::{founding::record_event, timestamp, unsigned};
+use crate::{
+    Error,
+    store::{OperatorCertificate, Purpose},
+};
+
+/// How far the schema of a database is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Schema {
+    /// This version's.
+    Current,
+    /// An earlier one; opening the operator brings it up to date.
+    Earlier,
+    /// Of a later version of this program, or changed by somebody, or half made.
+    Foreign,
+}
+
+/// What stands in the database of an operator.
+#[derive(Debug)]
+pub(crate) struct Examination {
+    /// What is broken, as the database says it; nothing if it is whole.
+    pub(crate) faults: Vec<String>,
+    pub(crate) schema: Schema,
+    /// Set if the schema is this version's.
+    pub(crate) rows: Option<Rows>,
+}
+
+/// The rows that an operator cannot do without.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    pub(crate) root: Option<Vec<u8>>,
+    /// Names and sealed values.
+    pub(crate) secrets: Vec<(String, Vec<u8>)>,
+    /// Numbers and sealed values.
+    pub(crate) seeds: Vec<(u64, Vec<u8>)>,
+    /// Newest first.
+    pub(crate) certificates: Vec<OperatorCertificate>,
+    /// When something was last written, as far as it says so.
+    pub(crate) newest: Option<Timestamp>,
+    /// Tokens that are in use.
+    pub(crate) admin_tokens: u64,
+    pub(crate) service_tokens: u64,
+}
+
+impl Examination {
+    /// Reads the database at `path`, whose server may run.
+    ///
+    /// # Errors
+    /// [`Error::Database`] if it cannot be read at all.
+    pub(crate) async fn of(path: &Path) -> Result<Self, Error> {
+        let mut db = options(path).read_only(true).connect().await?;
+        let examined = Self::read(&mut db).await;
+        db.close().await.ok();
+        examined
+    }
+
+    async fn read(db: &mut SqliteConnection) -> Result<Self, Error> {
+        let faults = faults(db).await?;
+        let schema = schema(db).await?;
+        let rows = match schema {
+            Schema::Current if faults.is_empty() => Some(rows(db).await?),
+            _ => None,
+        };
+        Ok(Self { faults, schema, rows })
+    }
+}
+
+/// What every schema has: the root certificate, and names and values of the sealed secrets.
+pub(crate) type Core = (Vec<u8>, Vec<(String, Vec<u8>)>);
+
+/// Reads the [`Core`] of the database at `path`, whatever its version.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub(crate) async fn core(path: &Path) -> Result<Core, Error> {
+    let mut db = options(path).read_only(true).connect().await?;
+    let read = async {
+        let root = root(&mut db)
+            .await?
+            .ok_or(Error::Damaged("the root certificate is missing"))?;
+        Ok((root, secrets(&mut db).await?))
+    }
+    .await;
+    db.close().await.ok();
+    read
+}
+
+/// Records in the database at `path`, which nobody else has open, that it was restored.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn record_restored(path: &Path, made: Timestamp, now: Timestamp) -> Result<(), Error> {
+    let mut db = options(path).connect().await?;
+    let detail = format!("backup of {}", made.0);
+    let recorded = record_event(&mut db, now, "operator-restored", "", &detail).await;
+    db.close().await?;
+    recorded
+}
+
+/// Copies the database at `from`, whose server may run, to the empty file `to`: the state between two commits.
+/// That it was copied stands in both.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn copy(from: &Path, to: &Path, detail: &str, now: Timestamp) -> Result<(), Error> {
+    let target = to.to_str().ok_or(Error::OutOfRange {
+        what: "the backup's path",
+        expected: "UTF-8",
+    })?;
+    let mut db = options(from).connect().await?;
+    let copied = async {
+        record_event(&mut db, now, "backup-made", "", detail).await?;
+        sqlx::query("VACUUM INTO ?1")
+            .bind(target)
+            .execute(&mut db)
+            .await?;
+        Ok(())
+    }
+    .await;
+    db.close().await.ok();
+    copied
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+        .disable_statement_logging()
+}
+
+async fn faults(db: &mut SqliteConnection) -> Result<Vec<String>, Error> {
+    let mut faults: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check(20)")
+        .fetch_all(&mut *db)
+        .await?;
+    faults.retain(|fault| fault != "ok");
+    let dangling: Vec<(String, Option<i64>, String, i64)> =
+        sqlx::query_as("PRAGMA foreign_key_check").fetch_all(db).await?;
+    let dangling = dangling.into_iter().take(20);
+    faults.extend(dangling.map(|(table, _, parent, _)| format!("a row of {table} names none of {parent}")));
+    Ok(faults)
+}
+
+async fn schema(db: &mut SqliteConnection) -> Result<Schema, Error> {
+    let applied: Vec<(i64, Vec<u8>, bool)> =
+        sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations ORDER BY version")
+            .fetch_all(db)
+            .await?;
+    let ours = sqlx::migrate!("migrations/sqlite");
+    let mut ours = ours.iter();
+    for (version, checksum, success) in applied {
+        let known = ours.next();
+        let same = known.is_some_and(|known| known.version == version && *known.checksum == checksum[..]);
+        if !(same && success) {
+            return Ok(Schema::Foreign);
+        }
+    }
+    Ok(if ours.next().is_none() {
+        Schema::Current
+    } else {
+        Schema::Earlier
+    })
+}
+
+async fn rows(db: &mut SqliteConnection) -> Result<Rows, Error> {
+    let seeds: Vec<(i64, Vec<u8>)> = sqlx::query_as("SELECT number, sealed FROM seeds ORDER BY number")
+        .fetch_all(&mut *db)
+        .await?;
+    let seeds = seeds
+        .into_iter()
+        .map(|(number, sealed)| Ok((unsigned(number)?, sealed)));
+    let certificates: Vec<(String, Vec<u8>, i64)> =
+        sqlx::query_as("SELECT purpose, der, not_after FROM certificates ORDER BY id DESC")
+            .fetch_all(&mut *db)
+            .await?;
+    let certificates = certificates.into_iter().map(|(purpose, der, not_after)| {
+        Ok::<_, Error>(OperatorCertificate {
+            purpose: Purpose::from_text(&purpose).ok_or(Error::Damaged("a certificate has no purpose"))?,
+            der,
+            not_after: timestamp(not_after),
+        })
+    });
+    Ok(Rows {
+        root: root(db).await?,
+        secrets: secrets(db).await?,
+        seeds: seeds.collect::<Result<_, Error>>()?,
+        certificates: certificates.collect::<Result<_, Error>>()?,
+        newest: newest(db).await?,
+        admin_tokens: live(db, "SELECT count(*) FROM admin_tokens WHERE revoked_at IS NULL").await?,
+        service_tokens: live(db, "SELECT count(*) FROM service_tokens WHERE revoked_at IS NULL").await?,
+    })
+}
+
+async fn root(db: &mut SqliteConnection) -> Result<Option<Vec<u8>>, Error> {
+    let root = sqlx::query_scalar("SELECT value FROM settings WHERE name = 'root-certificate'");
+    Ok(root.fetch_optional(db).await?)
+}
+
+async fn secrets(db: &mut SqliteConnection) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    let secrets = sqlx::query_as("SELECT name, sealed FROM secrets");
+    Ok(secrets.fetch_all(db).await?)
+}
+
+/// The newest time of what is written in the order of time; each table is asked for its last row alone.
+async fn newest(db: &mut SqliteConnection) -> Result<Option<Timestamp>, Error> {
+    let newest: Option<i64> = sqlx::query_scalar(
+        "SELECT max(at) FROM (
+             SELECT (SELECT at FROM events ORDER BY id DESC LIMIT 1) AS at
+             UNION ALL SELECT (SELECT answered_at FROM answers ORDER BY id DESC LIMIT 1)
+             UNION ALL SELECT (SELECT answered_at FROM packagings ORDER BY id DESC LIMIT 1)
+             UNION ALL SELECT (SELECT created_at FROM certificates ORDER BY id DESC LIMIT 1))",
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(newest.map(timestamp))
+}
+
+async fn live(db: &mut SqliteConnection, statement: &'static str) -> Result<u64, Error> {
+    unsigned(sqlx::query_scalar(statement).fetch_one(db).await?)
+}
