@@ -73,6 +73,8 @@ pub(super) struct Part {
 
 /// Most boxes of one part that describe protection.
 const MAX_OVERWRITES: usize = 1 << 20;
+/// Samples that a part may have beyond one for each of its bytes: empty ones.
+const FREE_SAMPLES: u64 = 256;
 /// Most boxes of media data in one part.
 const MAX_MEDIA_DATA: usize = 1 << 16;
 
@@ -225,6 +227,10 @@ impl<R: Read + Seek> LockedMedia<R> {
     fn read_fragments(&mut self, number: usize) -> Result<Part, MediaError> {
         let range = self.index.range(number);
         let mut part = Part::default();
+        // A box of a hundred bytes can count millions of samples. All parts together must not cost more work
+        // than the file has bytes.
+        let limit = range.end.saturating_sub(range.start).saturating_add(FREE_SAMPLES);
+        let mut counted: u64 = 0;
         let mut at = range.start;
         while at < range.end {
             let header = header_at(&mut self.source, at, range.end)?;
@@ -233,7 +239,18 @@ impl<R: Read + Seek> LockedMedia<R> {
             }
             if header.kind == kind::MOOF {
                 let bytes = box_at(&mut self.source, at, header.len, kind::MOOF, MAX_FRAGMENT_LEN)?;
-                self.add_fragment(&BoxSpan::parse(&bytes, at)?, &mut part)?;
+                let span = BoxSpan::parse(&bytes, at)?;
+                let fragment = Fragment::parse(&span, &self.defaults)?;
+                for traf in &fragment.tracks {
+                    counted = counted.saturating_add(traf.sample_count().into());
+                }
+                if counted > limit {
+                    return Err(MediaError::TooMany {
+                        what: "samples for its bytes",
+                        limit,
+                    });
+                }
+                self.add_fragment(&fragment, &mut part)?;
             }
             at = at.saturating_add(header.len);
         }
@@ -241,8 +258,7 @@ impl<R: Read + Seek> LockedMedia<R> {
         Ok(part)
     }
 
-    fn add_fragment(&mut self, span: &BoxSpan<'_>, part: &mut Part) -> Result<(), MediaError> {
-        let fragment = Fragment::parse(span, &self.defaults)?;
+    fn add_fragment(&mut self, fragment: &Fragment<'_>, part: &mut Part) -> Result<(), MediaError> {
         let mut file = Fetch::new(&mut self.source);
         for traf in &fragment.tracks {
             let tracks = self.tracks.iter().zip(&self.protections);
@@ -254,7 +270,7 @@ impl<R: Read + Seek> LockedMedia<R> {
                         id: traf.track_id,
                     })?;
             if track.self_contained {
-                let cursor = ProtectionCursor::of_fragment(&fragment, traf, protection)?;
+                let cursor = ProtectionCursor::of_fragment(fragment, traf, protection)?;
                 part.map.add(track.id, traf.samples(0), cursor, &mut file)?;
             }
         }
@@ -262,7 +278,7 @@ impl<R: Read + Seek> LockedMedia<R> {
             let mut tracks = self.tracks.iter().zip(&self.protections);
             tracks.any(|(track, protection)| track.id == id && protection.is_protected())
         };
-        part.overwrites.extend(clear_fragment(&fragment, protected)?);
+        part.overwrites.extend(clear_fragment(fragment, protected)?);
         if part.overwrites.len() > MAX_OVERWRITES {
             return Err(MediaError::TooMany {
                 what: "protection boxes",

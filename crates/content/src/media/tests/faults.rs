@@ -117,6 +117,28 @@ fn protected_samples_over_boxes() {
     }
 }
 
+#[test]
+fn a_fragment_that_counts_more_samples_than_its_part_has_bytes() {
+    let made = Spec::plain().build();
+    let init = &made.protected[..find(&made.protected, b"moof") - 8];
+    let file = |count: u32, size: u32| {
+        // Sizes come from the header: a run of any number of samples is as long as this.
+        let tfhd = full(b"tfhd", 0, 0x02_0010, &words(&[1, size]));
+        let trun = full(b"trun", 0, 0, &words(&[count]));
+        let traf = bx(b"traf", &[tfhd, trun].concat());
+        let moof = bx(b"moof", &[full(b"mfhd", 0, 0, &words(&[1])), traf].concat());
+        [init, &moof, &bx(b"mdat", &[0; 64])].concat()
+    };
+    let error = fault(&made, &file(4_000_000, 1));
+    assert!(matches!(error, MediaError::TooMany { .. }), "{error}");
+    // Empty ones are refused where they stand.
+    let error = fault(&made, &file(4_000_000, 0));
+    assert!(error.to_string().contains("empty samples"), "{error}");
+    // As many as there are bytes, they are looked at, and miss their IVs.
+    let error = fault(&made, &file(64, 1));
+    assert!(matches!(error, MediaError::Box(_)), "{error}");
+}
+
 /// Length of the first movie fragment box.
 fn moof_len(file: &[u8]) -> u32 {
     let at = find(file, b"moof") - 8;
