@@ -100,7 +100,7 @@ impl<'m> TrackProtector<'m> {
             .and_then(|index| self.mappers.get_mut(usize::try_from(index).ok()?))
             .ok_or(MediaError::SampleEntry {
                 track: self.track,
-                sample: self.samples,
+                entry: sample.description_index,
             })?;
         if sample.size > MAX_SAMPLE_LEN {
             return Err(MediaError::TooLarge("a sample").into());

@@ -74,13 +74,13 @@ pub enum MediaError {
         /// What is wrong with it.
         source: CodecError,
     },
-    /// A sample of a sample entry that its track does not have.
-    #[error("sample {sample} of track {track} has a sample entry that is not there")]
+    /// Samples of a sample entry that their track does not have.
+    #[error("track {track} has no sample entry {entry}, which a sample names")]
     SampleEntry {
         /// The track.
         track: u32,
-        /// The sample, from 0.
-        sample: u64,
+        /// The number of the entry, from 1.
+        entry: u32,
     },
     /// Two samples share bytes.
     #[error("two samples share bytes")]

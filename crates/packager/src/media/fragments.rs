@@ -6,7 +6,9 @@ mod made;
 use core::time::Duration;
 use std::io::{Read, Seek};
 
-use keyward_content::isobmff::{BoxError, BoxKind, FourCc, Movie, SizeForm, TopBoxes, TrackFragment, kind};
+use keyward_content::isobmff::{
+    BoxError, BoxKind, FourCc, Movie, SizeForm, TopBoxes, Track, TrackFragment, kind,
+};
 
 use super::{
     encrypt::TrackProtector, index::IndexBuilder, outlet::Outlet, source::Source, tracks::TrackPlan,
@@ -112,13 +114,17 @@ impl<'m> TrackState<'m> {
 
 impl<'m> Worker<'m> {
     /// The track of a track fragment.
-    fn track_mut(&mut self, traf: &TrackFragment<'_>) -> Result<&mut TrackState<'m>, BoxError> {
+    fn track_mut(&mut self, traf: &TrackFragment<'_>) -> Result<&mut TrackState<'m>, MediaError> {
         let mut tracks = self.movie.tracks.iter().zip(&mut self.tracks);
         let found = tracks.find(|(track, _)| track.id == traf.track_id);
-        found.map(|(_, state)| state).ok_or(BoxError::UnknownTrack {
+        let (track, state) = found.ok_or(BoxError::UnknownTrack {
             path: traf.span.path(),
             id: traf.track_id,
-        })
+        })?;
+        if traf.sample_count() > 0 {
+            check_entry(track, traf.description_index)?;
+        }
+        Ok(state)
     }
 
     /// Writes the movie box and leaves room for the segment index.
@@ -166,6 +172,18 @@ impl<'m> Worker<'m> {
             index: self.index.to_box(anchor)?,
             len: self.outlet.finish()?,
         })
+    }
+}
+
+/// Whether a track has a sample entry that samples name. A reader refuses samples without one, even where
+/// nothing is protected.
+fn check_entry(track: &Track<'_>, number: u32) -> Result<(), MediaError> {
+    match track.entry(number) {
+        Some(_) => Ok(()),
+        None => Err(MediaError::SampleEntry {
+            track: track.id,
+            entry: number,
+        }),
     }
 }
 

@@ -179,11 +179,6 @@ fn samples_that_are_not_what_the_tables_say() {
     );
     let file = progressive(|lanes| lanes[0].pieces[7].bytes[4] = 0x62);
     assert!(refused(&file).starts_with("sample 7 of track 1: the sample has a NAL unit of type 2"));
-    let file = progressive(|lanes| lanes[0].pieces.iter_mut().for_each(|piece| piece.description = 3));
-    assert_eq!(
-        refused(&file),
-        "sample 0 of track 1 has a sample entry that is not there"
-    );
     let mut outside = progressive(|_| {});
     let at = body_of(&outside, b"stco", 1) + 8;
     let len = u32::try_from(outside.len()).unwrap();
@@ -212,6 +207,25 @@ fn samples_that_are_not_what_the_tables_say() {
     overwrite(&mut shared, at, first);
     shared.truncate(shared.len() - 5000);
     assert_eq!(refused(&shared), "two samples share bytes");
+}
+
+#[test]
+fn sample_entries_that_are_not_there() {
+    // Of protected tracks, and of one that stays clear.
+    let tracks = || vec![Lane::video(1, 20, 10), Lane::audio(2, 20), Lane::text(3, 4)];
+    for track in 0..tracks().len() {
+        let mut lanes = tracks();
+        lanes[track]
+            .pieces
+            .iter_mut()
+            .for_each(|piece| piece.description = 3);
+        let message = format!(
+            "track {} has no sample entry 3, which a sample names",
+            lanes[track].id
+        );
+        assert_eq!(refused(&Progressive::new(lanes.clone()).to_bytes()), message);
+        assert_eq!(refused(&Fragmented::new(lanes).to_bytes()), message);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek};
 
 use keyward_content::isobmff::{BoxError, NewTrackFragment, Node, Sample, edit, kind, new_fragment};
 
-use super::Worker;
+use super::{Worker, check_entry};
 use crate::{
     MediaError, PackagerError,
     media::{
@@ -93,6 +93,9 @@ impl<'m> Fragment<'m> {
             data_len: 0,
         };
         for (track, (state, samples)) in worker.tracks.iter_mut().zip(taken).enumerate() {
+            if let (Some(track), Some(first)) = (worker.movie.tracks.get(track), samples.first()) {
+                check_entry(track, first.description_index)?;
+            }
             let start = fragment.data_len;
             let len = samples
                 .iter()
