@@ -222,6 +222,16 @@ fn a_clear_sample_behind_the_end_of_the_file() {
 }
 
 #[test]
+fn an_empty_sample_behind_the_end_of_the_file() {
+    let made = Spec::plain()
+        .with(|spec| spec.tracks = vec![TrackSpec::of(1, &[&[0]])])
+        .build();
+    let place = find(&made.protected, b"trun") + 8;
+    let file = with(&made.protected, place, &1_000_000_i32.to_be_bytes());
+    assert_eq!(all_samples(&file, keys()).unwrap(), [[Vec::new()]]);
+}
+
+#[test]
 fn a_sample_that_is_too_long() {
     let size = MAX_SAMPLE_LEN + 16;
     let spec = Spec::plain().with(|spec| {
