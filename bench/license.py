@@ -77,7 +77,7 @@ def operator(folder):
     run(KEYWARD, "init", folder / "operator", "--public-url", f"http://127.0.0.1:{port}",
         "--listen", f"127.0.0.1:{port}", "--admin-listen", f"127.0.0.1:{admin}")
     configuration = folder / "operator/operator.toml"
-    limits = "[limits]\nconcurrent_requests = 2048\nconnections = 2048\n"
+    limits = "[limits]\nconcurrent_requests = 2048\nconnections = 2048\ndevice_rate = 0\n"
     configuration.write_text(configuration.read_text().replace("[limits]\n", limits))
     run(KEYWARD, "admin", "register-key", KID)
     run(KEYWARD, "admin", "grant", "--account", "bench", "--all")

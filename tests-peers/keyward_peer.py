@@ -12,6 +12,7 @@ import datetime
 import hashlib
 import pathlib
 import secrets
+import uuid
 
 import cbor2
 from cryptography import x509
@@ -253,10 +254,97 @@ def random(count):
     return secrets.token_bytes(count)
 
 
+# --- Terms ---------------------------------------------------------------------------------------
+
+LEVELS = {1: {100, 150, 200, 250, 300}, 2: {100, 150, 200, 250, 300}, 3: {400, 500}, 4: {100, 250, 270, 300}, 5: {100, 150, 200}}
+ABOUT_PLAYING = {13, 14, 17, 18, 19}
+HDCP_TYPE = uuid.UUID("abb2c6f1-e663-4625-a945-972d17b231e7")
+
+
+def number(length, order, allowed):
+    return lambda data: len(data) == length and int.from_bytes(data, order) in allowed
+
+
+def resolution(data):
+    return len(data) == 8 and any(data[:4]) and any(data[4:])
+
+
+# Whether the data is of the GUID.
+EXPLICIT = {
+    uuid.UUID("9645e831-e01d-4fff-8342-0a720e3e028f"): resolution,
+    HDCP_TYPE: number(4, "big", {0, 1}),
+    uuid.UUID("760ae755-682a-41e0-b1b3-dcdf836a7306"): number(4, "big", {1}),
+    uuid.UUID("2098de8d-7ddd-4bab-96c6-32ebb6fabea3"): number(1, "big", range(4)),
+    uuid.UUID("225cd36f-f132-49ef-ba8c-c91ea28e4369"): number(1, "big", range(4)),
+    uuid.UUID("6d5cfa59-c250-4426-930e-fac72c8fcfa6"): number(1, "big", range(4)),
+    uuid.UUID("c3fd11c6-f8b7-4d20-b008-1db17d61f2da"): number(4, "little", range(4)),
+    uuid.UUID("d783a191-e083-4baf-b2da-e69f910b3772"): number(4, "big", {520000}),
+    uuid.UUID("811c5110-46c8-4c6e-8163-c0482a15d47e"): number(4, "big", {520000}),
+    uuid.UUID("363a16d8-4c19-4602-9889-ed461bee8466"): lambda data: len(data) == 16,
+    uuid.UUID("8b353362-2401-4765-8875-fb41fd57b61b"): lambda data: not data,
+}
+
+
+def known(holds, why):
+    if not holds:
+        raise Refused("V-030", why)
+
+
+def fits(holds, why):
+    if not holds:
+        raise Refused("V-031", why)
+
+
+def distinct(items, most, what):
+    known(0 < len(items) <= most and len({*items}) == len(items), f"{what}: too many, none, or one twice")
+
+
+def extended_restrictions(restrictions):
+    for restriction in restrictions:
+        critical("extended restriction", restriction, {1, 2, 3, 4})
+        if type(restriction[1]) is not int or type(restriction[2]) is not bool or type(restriction[3]) is not bool:
+            raise Refused("V-001", "an extended restriction of other types")
+        known(len(restriction[4]) <= 1024, "an extended restriction holds too much data")
+    distinct([restriction[1] for restriction in restrictions], 32, "extended restrictions")
+
+
+def check_terms(body):
+    """V-030: every term is known and bounded. V-031: the terms fit together."""
+    for duration in (13, 16):
+        known(body.get(duration, 1) > 0, "a duration of no seconds")
+    known(body.get(14, True) is True, "a flag that is not set")
+    if 17 in body:
+        levels = {key: level for key, level in critical("levels", body[17], LEVELS).items() if key < 128}
+        known(levels and all(level in LEVELS[key] for key, level in levels.items()), "a level that is not published")
+    guids = []
+    for restriction in body.get(18, []):
+        critical("explicit restriction", restriction, {1, 2})
+        guids.append(uuid.UUID(bytes=restriction[1]))
+        known(guids[-1] in EXPLICIT and EXPLICIT[guids[-1]](restriction[2]), f"explicit restriction {guids[-1]}")
+    if 18 in body:
+        distinct(guids, 16, "explicit restrictions")
+    if 19 in body:
+        distinct([uuid.UUID(bytes=guid) for guid in body[19]], 32, "play enablers")
+    if 25 in body:
+        extended_restrictions(body[25])
+    for right in body.get(28, []):
+        critical("extended right", right, {1, 2})
+        if 2 in right:
+            extended_restrictions(right[2])
+    if 28 in body:
+        distinct([right[1] for right in body[28]], 16, "extended rights")
+    fits(16 not in body or 11 in body, "a grace period without an end")
+    fits(14 not in body or 11 in body or 13 in body, "a real-time expiration without an expiration")
+    usable_until = body[11] + body.get(16, 0) if 11 in body else None
+    fits(15 not in body or (usable_until is not None and usable_until <= body[15]), "removed while it may be used")
+    fits(HDCP_TYPE not in guids or body.get(17, {}).get(4, 0) >= 271, "an HDCP type without its level")
+    fits(body[3] != 4 or not ABOUT_PLAYING & {*body}, "a key exchange license about playing")
+
+
 # --- License -------------------------------------------------------------------------------------
 
 LICENSE_TYPE, LICENSE_CONTEXT = "application/vnd.keyward.license+cose", "keyward/1 license"
-LICENSE_KEYS = {*range(1, 13), 26}
+LICENSE_KEYS = {*range(1, 20), 24, 25, 26, 28}
 
 
 def open_license(message, root, sealing_keys, device_id, arriving_at=None):
@@ -273,10 +361,12 @@ def open_license(message, root, sealing_keys, device_id, arriving_at=None):
         critical("key description", key, {1, 2, 3, 4})
     if len(body[2]) != 16 or body[3] not in range(1, 5) or not set(body[9]) <= {1}:
         raise Refused("V-001", "a value that is not assigned")
-    if len(body[4]) != 1 or not body[9] or body[7] == (8 in body) or len(body.get(26, "").encode()) > 255:
+    no_right = not body[9] and 28 not in body
+    if len(body[4]) != 1 or no_right or body[7] == (8 in body) or len(body.get(26, "").encode()) > 255:
         raise Refused("V-021", "the license's parts do not fit together")
     if body.get(10, 0) >= body.get(11, 2**64 - 1):
         raise Refused("V-026", "the license ends before it begins")
+    check_terms(body)
     if body[5] != {1: 1, 2: device_id}:
         raise Refused("V-022", "bound to another device")
     sealed = critical("sealed key", loads(items[1]), {1, 2, 3})

@@ -1,10 +1,14 @@
 //! The command line, as typed.
 
+mod authorization;
+mod carry;
 mod danger;
+mod explain;
 mod inspect;
 mod operation;
 mod package;
 mod packager;
+mod policy;
 mod proxy;
 
 use std::path::PathBuf;
@@ -12,13 +16,20 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use keyward_license::ids::Kid;
 
+pub(crate) use authorization::AuthorizationArgs;
+pub(crate) use carry::{AnswerArgs, DiscoveryArgs, EnrolArgs, InstallArgs, RequestArgs};
 pub(crate) use danger::{DangerCommand, DecryptArgs, TrackChoice};
+pub(crate) use explain::ExplainArgs;
 pub(crate) use inspect::InspectArgs;
 pub(crate) use operation::{
     BackupArgs, CompletionsArgs, DoctorArgs, LicenseArgs, LicensesCommand, ManArgs, RestoreArgs,
 };
 pub(crate) use package::{PackageArgs, Protection};
 pub(crate) use packager::{EnrolPackagerArgs, PackagerCommand, Role};
+pub(crate) use policy::{
+    EndGrantArgs, GrantArgs, GrantsArgs, PolicyCommand, PresetArgs, ShowPolicyArgs, TermsArgs,
+    WritePolicyArgs,
+};
 pub(crate) use proxy::{ProxyArgs, ServiceTokenArgs, ServiceTokenCommand};
 
 /// Open, self-hosted content protection: protect files, serve licenses, play under a license.
@@ -61,18 +72,25 @@ pub(crate) enum Command {
     Enrol(EnrolArgs),
     /// Say whether a file can be opened now, with what is in the license store
     Check(CheckArgs),
+    /// Say whether and how content may be used, which rule decides, and when the answer will change
+    Explain(ExplainArgs),
     /// Acquire licenses before they are needed
     Acquire(AcquireArgs),
     /// Open a protected file, acquiring a license if there is none, and hand out its clear bytes
+    ///
+    /// Where they go from there is not known. So a license that demands anything of outputs permits it only with the
+    /// play enabler for unknown outputs; `keyward explain FILE` says what decides. Under a license with
+    /// a real-time expiration the rules are asked again before each piece is handed out, and a new license is
+    /// acquired when one is over, unless `--offline`.
     Play(PlayArgs),
     /// The licenses in the store: list, show, delete
     #[command(subcommand)]
     Licenses(LicensesCommand),
     /// Make a license request to be carried by other means
     Request(RequestArgs),
-    /// Answer a license request on the operator's side, without a network
+    /// Answer a license request or an enrolment request on the operator's side, without a network
     Answer(AnswerArgs),
-    /// Install a license response that was carried by other means
+    /// Install what was carried by other means: a license or enrolment response, a discovery document
     Install(InstallArgs),
     /// Say what is wrong with an operator or a client, and what will go wrong
     Doctor(DoctorArgs),
@@ -150,8 +168,13 @@ pub(crate) enum AdminCommand {
     EnrolmentToken(TokenArgs),
     /// Entitle an account to a key, or to all
     Grant(GrantArgs),
-    /// Write a policy: what licenses under it permit
-    Policy(PolicyArgs),
+    /// List the entitlements of an account
+    Grants(GrantsArgs),
+    /// End an entitlement: no license from then on
+    EndGrant(EndGrantArgs),
+    /// What licenses permit: write policies, list and show them
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Register a key id whose key derives from the license key seed
     RegisterKey(RegisterKeyArgs),
     /// List devices and packagers
@@ -166,6 +189,8 @@ pub(crate) enum AdminCommand {
     ServiceToken(ServiceTokenCommand),
     /// Write the operator profile anew, after `public_url` or `proxy_urls` of operator.toml have changed
     Profile(OperatorDir),
+    /// Write a discovery document for devices without a network, who make requests by it
+    Discovery(DiscoveryArgs),
     /// Copy the operator to a new folder, while its server runs
     Backup(BackupArgs),
     /// Make an operator of a backup, in a new folder
@@ -222,44 +247,6 @@ pub(crate) struct TokenArgs {
 }
 
 #[derive(Args)]
-pub(crate) struct GrantArgs {
-    #[command(flatten)]
-    pub(crate) operator: OperatorDir,
-    /// The account; made if it is new
-    #[arg(long)]
-    pub(crate) account: String,
-    /// Key id, 32 hexadecimal digits
-    #[arg(long, required_unless_present = "all", conflicts_with = "all")]
-    pub(crate) kid: Option<Kid>,
-    /// Every key of the operator, present and future
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// Name of the policy for its licenses
-    #[arg(long, default_value = "default")]
-    pub(crate) policy: String,
-}
-
-#[derive(Args)]
-pub(crate) struct PolicyArgs {
-    #[command(flatten)]
-    pub(crate) operator: OperatorDir,
-    /// The policy's name; a new version replaces the old one for new licenses
-    pub(crate) name: String,
-    /// Seconds between issuing and the license's begin
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) begin_after: Option<u64>,
-    /// Seconds between issuing and the license's end; without end if absent
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) end_after: Option<u64>,
-    /// Licenses in memory only
-    #[arg(long)]
-    pub(crate) in_memory: bool,
-    /// Smallest security level of a device: 150, 2000 or 3000
-    #[arg(long, value_name = "LEVEL", default_value_t = 2000)]
-    pub(crate) minimum_security_level: u64,
-}
-
-#[derive(Args)]
 pub(crate) struct RegisterKeyArgs {
     #[command(flatten)]
     pub(crate) operator: OperatorDir,
@@ -268,6 +255,9 @@ pub(crate) struct RegisterKeyArgs {
     /// What the key will protect, and nothing else
     #[arg(long, value_enum, default_value_t = Protection::File)]
     pub(crate) scheme: Protection,
+    /// Smallest security level of a device that gets the key, whatever the policy says: 150, 2000 or 3000
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) minimum_security_level: Option<u64>,
 }
 
 #[derive(Args)]
@@ -297,22 +287,6 @@ pub(crate) struct ExportSeedArgs {
 }
 
 #[derive(Args)]
-pub(crate) struct EnrolArgs {
-    #[command(flatten)]
-    pub(crate) client: ClientDir,
-    /// The operator's profile
-    #[arg(long, value_name = "FILE")]
-    pub(crate) profile: PathBuf,
-    /// The enrolment token
-    #[arg(long, env = "KEYWARD_ENROLMENT_TOKEN", hide_env_values = true)]
-    pub(crate) token: String,
-    /// Which of the profile's license servers or proxies to enrol through, and to ask when content names none
-    /// [default: the first]
-    #[arg(long, value_name = "URL")]
-    pub(crate) server: Option<String>,
-}
-
-#[derive(Args)]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) client: ClientDir,
@@ -328,22 +302,25 @@ pub(crate) struct WantedArgs {
     /// License server URL [default: the one in the content header, or the only operator's]
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
-    /// Authorization token that speaks for the viewer
-    #[arg(
-        long,
-        env = "KEYWARD_AUTHORIZATION",
-        hide_env_values = true,
-        value_name = "TOKEN"
-    )]
-    pub(crate) authorization: Option<String>,
+    #[command(flatten)]
+    pub(crate) authorization: AuthorizationArgs,
 }
 
 #[derive(Args)]
 pub(crate) struct AcquireArgs {
     #[command(flatten)]
     pub(crate) client: ClientDir,
+    /// Protected files, protected MP4s or key ids
+    #[arg(required_unless_present = "time_only", value_name = "FILE|KID")]
+    pub(crate) content: Vec<String>,
+    /// Ask for the time and for no license: a clock that was once set far ahead is believed again
+    #[arg(long)]
+    pub(crate) time_only: bool,
+    /// License server URL [default: the one in the content header, or the only operator's]
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
     #[command(flatten)]
-    pub(crate) wanted: WantedArgs,
+    pub(crate) authorization: AuthorizationArgs,
 }
 
 #[derive(Args)]
@@ -364,14 +341,8 @@ pub(crate) struct PlayArgs {
     /// License server URL [default: the one in the content header]
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
-    /// Authorization token that speaks for the viewer
-    #[arg(
-        long,
-        env = "KEYWARD_AUTHORIZATION",
-        hide_env_values = true,
-        value_name = "TOKEN"
-    )]
-    pub(crate) authorization: Option<String>,
+    #[command(flatten)]
+    pub(crate) authorization: AuthorizationArgs,
     /// First byte of the clear file to hand out
     #[arg(long, default_value_t = 0, value_name = "BYTES")]
     pub(crate) start: u64,
@@ -381,40 +352,4 @@ pub(crate) struct PlayArgs {
     /// A viewer that reads the clear bytes on its standard input, after `--`
     #[arg(last = true, value_name = "VIEWER")]
     pub(crate) viewer: Vec<String>,
-}
-
-#[derive(Args)]
-pub(crate) struct RequestArgs {
-    #[command(flatten)]
-    pub(crate) client: ClientDir,
-    #[command(flatten)]
-    pub(crate) wanted: WantedArgs,
-    /// Where the request goes
-    #[arg(long, short, value_name = "FILE")]
-    pub(crate) output: PathBuf,
-    /// Replace the output if it exists
-    #[arg(long)]
-    pub(crate) force: bool,
-}
-
-#[derive(Args)]
-pub(crate) struct AnswerArgs {
-    #[command(flatten)]
-    pub(crate) operator: OperatorDir,
-    /// The request
-    pub(crate) request: PathBuf,
-    /// Where the response goes
-    #[arg(long, short, value_name = "FILE")]
-    pub(crate) output: PathBuf,
-    /// Replace the output if it exists
-    #[arg(long)]
-    pub(crate) force: bool,
-}
-
-#[derive(Args)]
-pub(crate) struct InstallArgs {
-    #[command(flatten)]
-    pub(crate) client: ClientDir,
-    /// The response
-    pub(crate) response: PathBuf,
 }

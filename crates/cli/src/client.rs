@@ -1,20 +1,21 @@
 //! Opening the client, and what a person names to it.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{io, path::PathBuf, rc::Rc, time::Duration};
 
 use keyward_client::{
+    ClientError,
     acquire::Wanted,
+    enforce::Bound,
     error::one_line,
+    host::{HostProfile, Unlisted},
     install::{Acquired, AcquiredKey},
+    session::Opened,
 };
-use keyward_client_native::{NativeClient, NativeError};
+use keyward_client_native::{Clock, NativeClient, NativeError, Options, SystemClock};
 
 use crate::{
     args::{ClientDir, WantedArgs},
-    failure::{Exit, Failure},
+    failure::{Exit, Failure, denial_hint},
     protected::{Content, Protected},
     report::Report,
     transport::{Http, request_id},
@@ -22,34 +23,95 @@ use crate::{
 
 /// Opens the client in its folder.
 pub(crate) fn open(dir: ClientDir) -> Result<NativeClient, Failure> {
-    open_folder(&folder(dir)?)
+    Watcher::of(dir)?.open()
+}
+
+/// What opens the client, again if it must: its folder, and the clock by which content plays.
+pub(crate) struct Watcher {
+    folder: PathBuf,
+    clock: Rc<SystemClock>,
+}
+
+impl Watcher {
+    pub(crate) fn of(dir: ClientDir) -> Result<Self, Failure> {
+        Ok(Self {
+            folder: folder(dir)?,
+            clock: Rc::default(),
+        })
+    }
+
+    /// Opens the client. Another program may have the store for a moment: it is waited for.
+    pub(crate) fn open(&self) -> Result<NativeClient, Failure> {
+        for _ in 0..PATIENCE {
+            match self.try_open() {
+                Err(NativeError::StoreInUse(_)) => std::thread::sleep(Duration::from_millis(50)),
+                other => return Ok(other?),
+            }
+        }
+        Ok(self.try_open()?)
+    }
+
+    fn try_open(&self) -> Result<NativeClient, NativeError> {
+        let options = Options {
+            clock: Box::new(Rc::clone(&self.clock)),
+            host: profile(),
+            ..Options::default()
+        };
+        NativeClient::open_with(&self.folder, Box::new(Http::new()), options)
+    }
+
+    /// says before every piece of content whether it may be handed out. The store is opened only where the
+    /// answer may have changed, so that other programs can use it meanwhile.
+    pub(crate) fn watch(self, mut opened: Opened) -> impl FnMut() -> io::Result<()> {
+        move || {
+            if opened.holds(self.clock.moment(), &Unlisted) {
+                return Ok(());
+            }
+            let mut client = self.open().map_err(io::Error::other)?;
+            let standing = client
+                .go_on(&mut opened)
+                .map_err(|error| io::Error::other(Failure::from(error)))?;
+            // A license in memory would go with this client: that one is acquired when the old one is over.
+            if standing.in_grace && opened.bound.iter().all(Bound::is_persistent) {
+                client.renew(&mut opened).ok();
+            }
+            // Of several keys, each that was taken back fails where it is used.
+            let is_over = standing.stopped.len() == opened.bound.len();
+            match standing.stopped.first() {
+                Some((kid, stop)) if is_over => {
+                    let stopped = NativeError::Client(ClientError::stopped(*kid, *stop));
+                    Err(io::Error::other(Failure::from(stopped)))
+                }
+                _ => Ok(()),
+            }
+        }
+    }
+}
+
+/// What this program is as a host. Clear bytes go to a pipe or a file, and it cannot tell where from there: so it
+/// lists no outputs. It asks for every piece that it hands out, decodes nothing, and embeds nothing.
+pub(crate) fn profile() -> HostProfile {
+    HostProfile {
+        outputs: Box::new(Unlisted),
+        asks_while_playing: true,
+        ..HostProfile::default()
+    }
 }
 
 fn folder(dir: ClientDir) -> Result<PathBuf, Failure> {
     dir.client_dir.map_or_else(default_folder, Ok)
 }
 
-fn open_folder(folder: &Path) -> Result<NativeClient, Failure> {
-    // Another program has the store for a moment only: wait for it.
-    for _ in 0..PATIENCE {
-        match NativeClient::open(folder, Box::new(Http::new())) {
-            Err(NativeError::StoreInUse(_)) => std::thread::sleep(Duration::from_millis(50)),
-            other => return Ok(other?),
-        }
-    }
-    Ok(NativeClient::open(folder, Box::new(Http::new()))?)
-}
-
 /// Opens a client that is there. One that is not would be made, of which there is nothing to tell.
 pub(crate) fn open_existing(dir: ClientDir) -> Result<NativeClient, Failure> {
-    let folder = folder(dir)?;
-    if !folder.join("device.keys").is_file() {
+    let watcher = Watcher::of(dir)?;
+    if !watcher.folder.join("device.keys").is_file() {
         return Err(Failure::new(
-            format!("there is no client in {}", folder.display()),
+            format!("there is no client in {}", watcher.folder.display()),
             "name the folder that `--client-dir` names in `keyward enrol`",
         ));
     }
-    open_folder(&folder)
+    watcher.open()
 }
 
 /// How often to try before a store that is in use is reported: for five seconds.
@@ -71,7 +133,7 @@ pub(crate) fn content(typed: &str) -> Result<Content, Failure> {
 pub(crate) fn wanted(args: WantedArgs) -> Result<Wanted, Failure> {
     let mut wanted = Wanted {
         license_url: args.server,
-        authorization: args.authorization,
+        authorization: args.authorization.token()?,
         ..Wanted::default()
     };
     for typed in &args.content {
@@ -121,10 +183,7 @@ pub(crate) fn report(report: Report, acquired: &Acquired) -> Result<(), Failure>
                     "the license server denied a license for key {kid}: {}",
                     one_line(&denial.sentence)
                 ),
-                denial.url.as_deref().map_or_else(
-                    || "obtain the right to this content from its provider, then try again".to_owned(),
-                    |url| format!("see {}", one_line(url)),
-                ),
+                denial_hint(denial),
             )
         }),
     }

@@ -9,6 +9,7 @@ pub(crate) mod danger;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod enrol;
+pub(crate) mod explain;
 pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod licenses;

@@ -2,15 +2,18 @@
 
 use std::{fmt::Display, path::Path, process::ExitCode};
 
-use keyward_client::ClientError;
+use keyward_client::{ClientError, error::one_line};
 use keyward_client_native::NativeError;
 use keyward_content::{file::FileError, media::MediaError};
-use keyward_license::error_code::{ErrorCode, Problem};
+use keyward_license::{
+    error_code::{ErrorCode, Problem},
+    response::Denial,
+};
 
 use crate::transport::request_id;
 
 /// A failure as a person or a script meets it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Failure {
     pub(crate) message: String,
     pub(crate) hint: String,
@@ -37,7 +40,7 @@ impl Exit {
         let unreachable = [ErrorCode::UpstreamUnreachable, ErrorCode::UpstreamTimeout];
         if unreachable.iter().any(|code| code.number() == problem.code) {
             Self::Unreachable
-        } else if problem.status >= 500 {
+        } else if problem.status >= 500 || problem.code == ErrorCode::RateLimited.number() {
             Self::Failed
         } else {
             Self::NotPermitted
@@ -66,13 +69,24 @@ impl Failure {
     }
 }
 
+impl std::error::Error for Failure {}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 impl From<NativeError> for Failure {
     fn from(error: NativeError) -> Self {
         let exit = match &error {
             NativeError::Transport(_) => Exit::Unreachable,
             NativeError::Client(ClientError::ServerRefused(problem)) => Exit::of_problem(problem),
             NativeError::Client(
-                ClientError::Denied { .. } | ClientError::Refused { .. } | ClientError::NoLicense { .. },
+                ClientError::Denied { .. }
+                | ClientError::Refused { .. }
+                | ClientError::Blocked { .. }
+                | ClientError::NoLicense { .. },
             ) => Exit::NotPermitted,
             _ => Exit::Failed,
         };
@@ -85,12 +99,24 @@ impl From<NativeError> for Failure {
                         | ClientError::Denied { .. }
                 )
         );
+        let hint = match &error {
+            NativeError::Client(ClientError::Denied { denial, .. }) => denial_hint(denial),
+            _ => error.hint().to_owned(),
+        };
         Self {
             exit,
             request: happened_there.then(request_id),
-            ..Self::new(&error, error.hint())
+            ..Self::new(&error, hint)
         }
     }
+}
+
+/// What to do about a denial: see the page that the operator names, if it names one.
+pub(crate) fn denial_hint(denial: &Denial) -> String {
+    denial.url.as_deref().map_or_else(
+        || "obtain the right to this content from its provider, then try again".to_owned(),
+        |url| format!("see {}", one_line(url)),
+    )
 }
 
 impl From<FileError> for Failure {
@@ -137,6 +163,10 @@ pub(crate) fn file_error(action: &'static str, path: &Path) -> impl Fn(std::io::
 
 /// What is wrong with the content that was read, if that is why reading failed.
 pub(crate) fn of_content(error: &std::io::Error) -> Option<Failure> {
+    let of_rules = error.get_ref().and_then(|inner| inner.downcast_ref::<Failure>());
+    if let Some(failure) = of_rules {
+        return Some(failure.clone());
+    }
     let of_file = FileError::within(error).map(Failure::from);
     of_file.or_else(|| MediaError::within(error).map(Failure::from))
 }
@@ -153,6 +183,7 @@ mod tests {
             (ErrorCode::DeviceRevoked, Exit::NotPermitted),
             (ErrorCode::PackagingUnsupported, Exit::NotPermitted),
             (ErrorCode::Busy, Exit::Failed),
+            (ErrorCode::RateLimited, Exit::Failed),
             (ErrorCode::UpstreamRefuses, Exit::Failed),
             (ErrorCode::UpstreamTimeout, Exit::Unreachable),
             (ErrorCode::UpstreamUnreachable, Exit::Unreachable),

@@ -5,6 +5,7 @@ mod args;
 mod client;
 mod commands;
 mod failure;
+mod input;
 mod joined;
 mod operator;
 mod output;
@@ -51,6 +52,7 @@ fn run(command: Command, report: Report) -> Result<(), Failure> {
         Command::Packager(command) => commands::packager::run(command, report),
         Command::Enrol(args) => commands::enrol::run(args, report),
         Command::Check(args) => commands::check::run(args, report),
+        Command::Explain(args) => commands::explain::run(args, report),
         Command::Acquire(args) => commands::acquire::run(args, report),
         Command::Play(args) => commands::play::run(&args, report),
         Command::Licenses(command) => commands::licenses::run(command, report),

@@ -7,17 +7,19 @@ use keyward_crypto::{ContentKey, SecretBytes};
 use keyward_license::{
     codec::Wire,
     enrolment::EnrolmentRole,
+    error_code::{ErrorCode, Problem},
     ids::{DeviceId, Kid},
     license::KeyType,
     operator_profile::OperatorProfile,
+    time::Timestamp,
 };
 use keyward_server::{
     Error, Server,
-    admin::{AdminToken, Device, Scope, TokenRequest},
+    admin::{AdminToken, Device, Entitlement, Scope, TokenRequest},
     clock::{Clock, SystemClock},
     danger,
     operator::{self, InitOptions, Initialised},
-    policy::PolicyTerms,
+    policy::{Policy, PolicyTerms},
     sealing::{KekSource, KeyEncryptionKey},
     services::ServiceToken,
     token::Token,
@@ -114,19 +116,50 @@ impl Operator {
     }
 
     /// The key of a key id, derived from the seed; registers the key id for this use if it is new.
-    pub(crate) fn derived_key(&self, kid: Kid, key_type: KeyType) -> Result<ContentKey, Failure> {
-        self.register_key(kid, key_type)?;
+    pub(crate) fn derived_key(
+        &self,
+        kid: Kid,
+        key_type: KeyType,
+        minimum_security_level: Option<u64>,
+    ) -> Result<ContentKey, Failure> {
+        self.register_key(kid, key_type, minimum_security_level)?;
         Ok(self.run(self.server.content_key_for_packaging(kid))?.key)
     }
 
-    /// Registers a key id whose key derives from the seed.
-    pub(crate) fn register_key(&self, kid: Kid, key_type: KeyType) -> Result<(), Failure> {
-        Ok(self.run(self.server.register_key(kid, key_type, SEED))?)
+    /// Registers a key id whose key derives from the seed, for devices of a security level if one is given.
+    pub(crate) fn register_key(
+        &self,
+        kid: Kid,
+        key_type: KeyType,
+        minimum_security_level: Option<u64>,
+    ) -> Result<(), Failure> {
+        let register = self
+            .server
+            .register_key_of_level(kid, key_type, SEED, minimum_security_level);
+        Ok(self.run(register)?)
     }
 
     /// Registers a key id with a key of its own.
-    pub(crate) fn import_key(&self, kid: Kid, key_type: KeyType, key: &ContentKey) -> Result<(), Failure> {
-        Ok(self.run(self.server.import_key(kid, key_type, key))?)
+    pub(crate) fn import_key(
+        &self,
+        kid: Kid,
+        key_type: KeyType,
+        key: &ContentKey,
+        minimum_security_level: Option<u64>,
+    ) -> Result<(), Failure> {
+        let import = self
+            .server
+            .import_key_of_level(kid, key_type, key, minimum_security_level);
+        Ok(self.run(import)?)
+    }
+
+    /// Smallest security level of a device that gets the key when it is packaged under this label: that of the label,
+    /// and not below the one that it has.
+    pub(crate) fn level_of(&self, kid: Kid, label: &str) -> Result<Option<u64>, Failure> {
+        let levels = &self.server.config().packaging.minimum_security_levels;
+        let registered = self.run(self.server.registered_key(kid))?;
+        let has = registered.and_then(|key| key.minimum_security_level);
+        Ok(has.max(levels.get(label).copied()))
     }
 
     pub(crate) fn enrolment_token(
@@ -146,12 +179,34 @@ impl Operator {
     }
 
     /// Entitles an account to one key, or to all.
-    pub(crate) fn grant(&self, account: &str, kid: Option<Kid>, policy: &str) -> Result<i64, Failure> {
-        Ok(self.run(self.server.grant(account, kid, policy, None))?)
+    pub(crate) fn grant(
+        &self,
+        account: &str,
+        kid: Option<Kid>,
+        policy: &str,
+        expires: Option<Timestamp>,
+    ) -> Result<i64, Failure> {
+        Ok(self.run(self.server.grant(account, kid, policy, expires))?)
+    }
+
+    pub(crate) fn entitlements(&self, account: &str) -> Result<Vec<Entitlement>, Failure> {
+        Ok(self.run(self.server.entitlements(account))?)
+    }
+
+    pub(crate) fn end_entitlement(&self, entitlement: i64) -> Result<(), Failure> {
+        Ok(self.run(self.server.revoke_entitlement(entitlement))?)
     }
 
     pub(crate) fn policy(&self, name: &str, terms: PolicyTerms) -> Result<u64, Failure> {
         Ok(self.run(self.server.create_policy(name, terms))?)
+    }
+
+    pub(crate) fn policies(&self) -> Result<Vec<Policy>, Failure> {
+        Ok(self.run(self.server.policies())?)
+    }
+
+    pub(crate) fn policy_versions(&self, name: &str) -> Result<Vec<Policy>, Failure> {
+        Ok(self.run(self.server.policy_versions(name))?)
     }
 
     pub(crate) fn devices(&self) -> Result<Vec<Device>, Failure> {
@@ -200,26 +255,26 @@ impl Operator {
         self.run(danger::open_request(&self.server, sealed))
     }
 
-    /// Answers a sealed license request.
-    pub(crate) fn answer(&self, request: &[u8]) -> Result<Vec<u8>, Failure> {
-        self.run(self.server.issue(request)).map_err(|problem| {
-            let hint = keyward_license::error_code::ErrorCode::from_number(problem.code).map_or(
-                "see the specification's error table",
-                keyward_license::error_code::ErrorCode::hint,
-            );
-            let exit = if problem.status >= 500 {
-                Exit::Failed
-            } else {
-                Exit::NotPermitted
-            };
-            Failure {
-                exit,
-                ..Failure::new(
-                    format!("the request was refused: {} ({})", problem.detail, problem.name),
-                    hint,
-                )
+    /// A signed discovery document, to be carried to devices by other means.
+    pub(crate) fn discovery(&self, hours: Option<u64>) -> Result<Vec<u8>, Failure> {
+        let lifetime = hours.map(|hours| hours.saturating_mul(3600));
+        Ok(self.server.discovery_to_carry(lifetime)?)
+    }
+
+    /// Answers a sealed license request or enrolment request. Which it is shows by what it opens as.
+    pub(crate) fn answer(&self, request: &[u8]) -> Result<(Answered, Vec<u8>), Failure> {
+        let as_license = self.run(self.server.issue(request));
+        let problem = match as_license {
+            Ok(response) => return Ok((Answered::LicenseRequest, response)),
+            Err(problem) if problem.code == ErrorCode::NotOpened.number() => {
+                match self.run(self.server.enrol(request)) {
+                    Ok(response) => return Ok((Answered::EnrolmentRequest, response)),
+                    Err(problem) => problem,
+                }
             }
-        })
+            Err(problem) => problem,
+        };
+        Err(refused(&problem))
     }
 
     /// Serves until the process is told to stop.
@@ -259,6 +314,37 @@ impl Drop for Operator {
     /// Writes what is queued before the process may end.
     fn drop(&mut self) {
         self.runtime.block_on(self.server.close());
+    }
+}
+
+/// What was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answered {
+    LicenseRequest,
+    EnrolmentRequest,
+}
+
+/// A request that was carried here and gets no answer.
+fn refused(problem: &Problem) -> Failure {
+    let hint = match ErrorCode::from_number(problem.code) {
+        // The device cannot fetch it.
+        Some(ErrorCode::WrongRecipient | ErrorCode::NotOpened) => {
+            "check that it is a request to this operator; if it is, it was made by an outdated discovery document: give the device a new one (`keyward admin discovery`)"
+        }
+        Some(code) => code.hint(),
+        None => "see the specification's error table",
+    };
+    let exit = if problem.status >= 500 {
+        Exit::Failed
+    } else {
+        Exit::NotPermitted
+    };
+    Failure {
+        exit,
+        ..Failure::new(
+            format!("the request was refused: {} ({})", problem.detail, problem.name),
+            hint,
+        )
     }
 }
 

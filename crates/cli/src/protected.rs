@@ -8,7 +8,7 @@ use std::{
 
 use keyward_client::{acquire::Wanted, session::Opened};
 use keyward_content::{
-    file::LockedFile,
+    file::{LockedFile, MAGIC},
     header::ContentHeader,
     media::{LockedMedia, begins_like_mp4},
 };
@@ -124,9 +124,9 @@ impl Protected {
     }
 
     /// The clear bytes from `start` on, under the licenses that were opened.
-    pub(crate) fn unlock(self, opened: Opened, start: u64) -> io::Result<Box<dyn BufRead>> {
+    pub(crate) fn unlock(self, opened: &Opened, start: u64) -> io::Result<Box<dyn BufRead>> {
         match self {
-            Self::Media(media) => from(media.clear_view(opened), start),
+            Self::Media(media) => from(media.clear_view(opened.keys()), start),
             Self::File(locked, source) => {
                 let opener = opened.unlock(*locked)?;
                 match source {
@@ -165,6 +165,11 @@ impl Content {
             None => wanted.kids.extend(self.kids),
         }
     }
+}
+
+/// Whether something begins like protected content.
+pub(crate) fn is_content(head: &[u8]) -> bool {
+    head.starts_with(MAGIC) || begins_like_mp4(head)
 }
 
 /// The bytes that tell what something is.

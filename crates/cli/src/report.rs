@@ -1,7 +1,10 @@
 //! What the program prints: data on standard output (as JSON with `--json`), everything else on
 //! standard error.
 
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::{
+    io::{ErrorKind, IsTerminal, Write},
+    path::Path,
+};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use keyward_license::time::Timestamp;
@@ -23,6 +26,21 @@ impl Report {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
             other => other.map_err(|error| unprinted(&error)),
         }
+    }
+
+    /// The result of a command whose data went to `output`. If that is standard output, which then holds the
+    /// data and nothing else, it is said as a remark.
+    pub(crate) fn result_beside(
+        self,
+        output: &Path,
+        text: &str,
+        json: &serde_json::Value,
+    ) -> Result<(), Failure> {
+        if output == Path::new("-") {
+            self.note(text);
+            return Ok(());
+        }
+        self.result(text, json)
     }
 
     /// A result that is shown once: somebody must have read it.

@@ -18,9 +18,7 @@ pub(crate) fn file(folder: &Path, mode: u32) -> io::Result<NamedTempFile> {
     builder.prefix(".keyward-").suffix(".part");
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
-    let file = builder.tempfile_in(folder)?;
-    remember(file.path());
-    Ok(file)
+    remembered(|| builder.tempfile_in(folder), NamedTempFile::path)
 }
 
 /// A temporary folder that only its owner may enter.
@@ -29,19 +27,19 @@ pub(crate) fn folder(prefix: &str) -> io::Result<TempDir> {
     builder.prefix(prefix);
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
-    let folder = builder.tempdir()?;
-    remember(folder.path());
-    Ok(folder)
+    remembered(|| builder.tempdir(), TempDir::path)
 }
 
-fn remember(path: &Path) {
+/// Makes something and puts it on the list, with no moment in between in which a signal would find the one and
+/// not the other.
+fn remembered<T>(make: impl FnOnce() -> io::Result<T>, path_of: impl FnOnce(&T) -> &Path) -> io::Result<T> {
     static WATCHING: Once = Once::new();
     WATCHING.call_once(watch);
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-    UNFINISHED
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(path);
+    let mut unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
+    let made = make()?;
+    let path = path_of(&made);
+    unfinished.push(path.canonicalize().unwrap_or_else(|_| path.to_path_buf()));
+    Ok(made)
 }
 
 /// Ends the process at Ctrl-C, SIGTERM and SIGHUP as it would end without us, after cleaning up.
@@ -55,7 +53,9 @@ fn watch() {
         };
         std::thread::spawn(move || {
             if let Some(signal) = signals.forever().next() {
-                for path in UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                // Held until the process has ended: nothing new comes.
+                let unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
+                for path in unfinished.iter() {
                     std::fs::remove_file(path)
                         .or_else(|_| std::fs::remove_dir_all(path))
                         .ok();

@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, process::Command};
 
-const COMMANDS: [&[&str]; 45] = [
+const COMMANDS: [&[&str]; 55] = [
     &[],
     &["demo"],
     &["init"],
@@ -12,7 +12,14 @@ const COMMANDS: [&[&str]; 45] = [
     &["admin"],
     &["admin", "enrolment-token"],
     &["admin", "grant"],
+    &["admin", "grants"],
+    &["admin", "end-grant"],
     &["admin", "policy"],
+    &["admin", "policy", "presets"],
+    &["admin", "policy", "preset"],
+    &["admin", "policy", "write"],
+    &["admin", "policy", "list"],
+    &["admin", "policy", "show"],
     &["admin", "register-key"],
     &["admin", "devices"],
     &["admin", "revoke-device"],
@@ -25,6 +32,7 @@ const COMMANDS: [&[&str]; 45] = [
     &["admin", "service-token", "list"],
     &["admin", "service-token", "revoke"],
     &["admin", "profile"],
+    &["admin", "discovery"],
     &["admin", "export-seed"],
     &["admin", "backup"],
     &["admin", "restore"],
@@ -33,12 +41,14 @@ const COMMANDS: [&[&str]; 45] = [
     &["packager", "enrol"],
     &["enrol"],
     &["check"],
+    &["explain"],
     &["acquire"],
     &["play"],
     &["licenses"],
     &["licenses", "list"],
     &["licenses", "show"],
     &["licenses", "delete"],
+    &["licenses", "clean"],
     &["request"],
     &["answer"],
     &["install"],
@@ -89,6 +99,7 @@ fn help_texts_are_those_in_the_files() {
 fn wrong_usage_exits_with_2() {
     for args in [
         &["play"][..],
+        &["explain"],
         &["acquire"],
         &["admin", "grant", "--account", "a"],
         &["nonsense"],

@@ -17,20 +17,30 @@ use keyward_license::{
 };
 
 use crate::{
-    Clock, NativeClient, NativeError, NoTransport, SystemClock,
+    Clock, NativeClient, NativeError, NoTransport, Options,
     keys::{KEYS, SECRET},
     store::{DATABASE, EPOCH},
 };
 
-/// Examines the client in `folder` with the operating system's clock.
+/// Examines the client in `folder` as it is opened by default.
 #[must_use]
 pub fn examine(folder: &Path) -> Vec<Finding> {
-    examine_with_clock(folder, Box::new(SystemClock::new()))
+    examine_with(folder, Options::default())
 }
 
 /// [`examine`] with another clock.
 #[must_use]
 pub fn examine_with_clock(folder: &Path, clock: Box<dyn Clock>) -> Vec<Finding> {
+    let options = Options {
+        clock,
+        ..Options::default()
+    };
+    examine_with(folder, options)
+}
+
+/// [`examine`] with another clock or other bounds of the store.
+#[must_use]
+pub fn examine_with(folder: &Path, options: Options) -> Vec<Finding> {
     // One that is not there would be made, which explains nothing.
     if !folder.join(KEYS).is_file() && !folder.join(DATABASE).is_file() {
         return vec![Finding::error(
@@ -40,11 +50,12 @@ pub fn examine_with_clock(folder: &Path, clock: Box<dyn Clock>) -> Vec<Finding> 
         )];
     }
     let mut findings = vec![judge_files(folder)];
-    let now = clock.moment().utc;
-    match NativeClient::open_with_clock(folder, Box::new(NoTransport), clock) {
+    let now = options.clock.moment().utc;
+    match NativeClient::open_with(folder, Box::new(NoTransport), options) {
         Ok(mut client) => {
             let held = client.held_licenses();
             findings.push(judge_store(held.as_deref(), now));
+            findings.extend(judge_room(&client));
             findings.push(judge_clock(client.clock_floor(), now));
             findings.extend(judge_enrolments(client.enrolments(), now));
         }
@@ -76,7 +87,13 @@ fn judge_store(held: Result<&[HeldLicense], &NativeError>, now: Option<Timestamp
         Ok(held) => held,
         Err(error) => return Finding::error("store", error.to_string(), error.hint()),
     };
-    let has_ended = |license: &&HeldLicense| license.body.end.zip(now).is_some_and(|(end, now)| end <= now);
+    let has_ended = |license: &&HeldLicense| {
+        license
+            .body
+            .usable_until()
+            .zip(now)
+            .is_some_and(|(end, now)| end <= now)
+    };
     let ended = held.iter().filter(has_ended).count();
     Finding::good(
         "store",
@@ -85,6 +102,19 @@ fn judge_store(held: Result<&[HeldLicense], &NativeError>, now: Option<Timestamp
             held.len()
         ),
     )
+}
+
+/// Bounds that will soon be reached.
+fn judge_room(client: &NativeClient) -> Vec<Finding> {
+    let scarce = client.store_usage().scarce(client.store_limits());
+    let warn = |(bound, limit)| {
+        Finding::warning(
+            "room",
+            format!("the license store is nearly full: this client may hold {limit} {bound}"),
+            "delete licenses that are not needed before it is full: `keyward licenses list`, `keyward licenses delete`",
+        )
+    };
+    scarce.into_iter().map(warn).collect()
 }
 
 /// a clock that is behind what was seen is not used, and time-limited licenses with it.

@@ -1,6 +1,6 @@
 //! What a host can run into.
 
-use std::path::PathBuf;
+use std::{io::ErrorKind, path::PathBuf};
 
 use keyward_client::{ClientError, device::KeysError};
 use keyward_crypto::CryptoError;
@@ -67,20 +67,59 @@ pub enum KeysFault {
 impl NativeError {
     /// What to do next, for people.
     #[must_use]
-    pub const fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> &'static str {
+        if let Some(hint) = self.disk_error().and_then(hint_of_disk) {
+            return hint;
+        }
         match self {
             Self::Client(error) => error.hint(),
             Self::File { .. } => {
-                "check the folder's permissions and the free space, then try again; nothing was lost"
+                "check the disk and the folder's permissions, then try again; nothing that was confirmed is lost"
             }
             Self::StoreInUse(_) => "wait until the other process has ended, or name another client directory",
-            Self::Store { .. } => {
-                "check the folder's permissions, the free space and the disk; nothing that was confirmed is lost"
-            }
+            Self::Store { error, .. } => hint_of_database(error),
             Self::Keys { .. } => {
                 "restore the whole folder from its backup, or remove it and enrol anew with new keys"
             }
             Self::Transport(_) => "check the network and that the license server is running, then try again",
+        }
+    }
+
+    /// What the operating system says, if that is what went wrong.
+    fn disk_error(&self) -> Option<ErrorKind> {
+        match self {
+            Self::File { error, .. } => Some(error.kind()),
+            Self::Store { error, .. } => match &**error {
+                redb::Error::Io(error) => Some(error.kind()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+const fn hint_of_disk(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            Some("free some space, then try again; nothing that was confirmed is lost")
+        }
+        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => Some(
+            "make the folder and its files writable for this user, then try again; nothing that was confirmed is lost",
+        ),
+        _ => None,
+    }
+}
+
+fn hint_of_database(error: &redb::Error) -> &'static str {
+    match error {
+        redb::Error::PreviousIo => {
+            "check the disk, then open the client again; nothing that was confirmed is lost"
+        }
+        redb::Error::Io(error) if error.raw_os_error().is_some() => {
+            "check the disk and the folder's permissions, then try again; nothing that was confirmed is lost"
+        }
+        _ => {
+            "check the disk and the folder's permissions; if it stays, restore the whole client directory from its backup"
         }
     }
 }

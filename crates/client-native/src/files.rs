@@ -1,36 +1,40 @@
 //! Files that are whole or absent: written beside, flushed, renamed.
 
 use std::{
-    fs::{self, File},
-    io::{ErrorKind, Write},
-    path::Path,
+    fs::File,
+    io::ErrorKind,
+    path::{Path, PathBuf},
 };
 
-use crate::NativeError;
+use crate::{NativeError, disk::Disk};
 
-/// Makes a directory that only its owner may enter, if it is not there. One that is there keeps its
-/// permissions: it may be shared, and each file in it is its owner's alone.
-pub(crate) fn make_private_dir(path: &Path) -> Result<(), NativeError> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path).map_err(at("make", path))
+/// Makes a directory that only its owner may enter, and those above it, if they are not there. One that is
+/// there keeps its permissions: it may be shared, and each file in it is its owner's alone.
+pub(crate) fn make_private_dir(disk: &dyn Disk, path: &Path) -> Result<(), NativeError> {
+    let missing: Vec<&Path> = path
+        .ancestors()
+        .take_while(|above| !above.as_os_str().is_empty() && !disk.is_folder(above))
+        .collect();
+    for folder in missing.into_iter().rev() {
+        disk.make_folder(folder).map_err(at("make", folder))?;
+        let above = above(folder);
+        disk.sync_folder(above).map_err(at("write", above))?;
+    }
+    Ok(())
 }
 
 /// Replaces a file atomically and durably. The new file can be read by its owner alone.
-pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), NativeError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    // `tempfile` makes files with mode 0600.
-    let mut file = tempfile::Builder::new()
-        .prefix(PART_PREFIX)
-        .tempfile_in(folder)
-        .map_err(at("write", path))?;
-    file.write_all(content).map_err(at("write", path))?;
-    file.as_file().sync_all().map_err(at("write", path))?;
-    file.persist(path)
-        .map_err(|error| at("write", path)(error.error))?;
-    sync_folder(folder)
+pub(crate) fn replace(disk: &dyn Disk, path: &Path, content: &[u8]) -> Result<(), NativeError> {
+    let folder = above(path);
+    let write = || {
+        let mut file = disk.start_file(folder, PART_PREFIX)?;
+        file.write(content)?;
+        file.sync()?;
+        file.rename(path)
+    };
+    write().map_err(at("write", path))?;
+    // A rename is durable once its folder is.
+    disk.sync_folder(folder).map_err(at("write", folder))
 }
 
 /// Opens a file that its owner alone may, and waits until it is this process's.
@@ -45,42 +49,42 @@ pub(crate) fn lock(path: &Path) -> Result<File, NativeError> {
 }
 
 /// Removes what a crash left of files that were never finished. The caller holds the folder's lock.
-pub(crate) fn remove_unfinished(folder: &Path) -> Result<(), NativeError> {
-    for entry in fs::read_dir(folder).map_err(at("read", folder))? {
-        let path = entry.map_err(at("read", folder))?.path();
-        let unfinished = path
-            .file_name()
-            .is_some_and(|name| name.as_encoded_bytes().starts_with(PART_PREFIX.as_bytes()));
-        if unfinished {
-            fs::remove_file(&path).map_err(at("remove", &path))?;
+pub(crate) fn remove_unfinished(disk: &dyn Disk, folder: &Path) -> Result<(), NativeError> {
+    let is_unfinished = |path: &PathBuf| {
+        path.file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(PART_PREFIX.as_bytes()))
+    };
+    let found = disk.list(folder).map_err(at("read", folder))?;
+    for path in found.into_iter().filter(is_unfinished) {
+        match disk.remove(&path) {
+            // Another process has finished it, or given it up, meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            other => other.map_err(at("remove", &path))?,
         }
     }
     Ok(())
 }
 
-/// Names files that are being written.
-const PART_PREFIX: &str = ".keyward-part-";
-
 /// A file's content, or none if there is no file.
-pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, NativeError> {
-    match fs::read(path) {
+pub(crate) fn read_if_there(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>, NativeError> {
+    match disk.read(path) {
         Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(at("read", path)(error)),
     }
 }
 
-/// A rename is durable once its folder is.
-fn sync_folder(folder: &Path) -> Result<(), NativeError> {
-    if cfg!(unix) {
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(at("write", folder))?;
+/// Names files that are being written.
+pub(crate) const PART_PREFIX: &str = ".keyward-part-";
+
+pub(crate) fn above(path: &Path) -> &Path {
+    match path.parent() {
+        Some(above) if !above.as_os_str().is_empty() => above,
+        _ => Path::new("."),
     }
-    Ok(())
 }
 
-fn at(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> NativeError {
+pub(crate) fn at(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> NativeError {
     let path = path.to_path_buf();
     move |error| NativeError::File { action, path, error }
 }

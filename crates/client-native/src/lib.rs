@@ -8,8 +8,13 @@
 //!  device.secret    what they are sealed under
 //! ```
 //! [`NativeClient`] carries out the steps that the core's flows ask for, one after the other: a batch
-//! is durable on disk before the core goes on. Files are whole or absent; a crash between any two
-//! writes leaves a directory that opens.
+//! is durable on disk before the core goes on. Files are whole or absent, and the database is: the power may fail
+//! before, within or after any write, and the directory opens and goes on from what was confirmed. A client that has
+//! nothing to write changes nothing on the disk, and waits for no flush.
+//!
+//! A disk that is full, read-only or broken gives an error that says so, and nothing that was confirmed is lost.
+//! After an error of the disk a client is dropped and opened again. What the store may hold has bounds
+//! ([`StoreLimits`]); they, the clock and the [disk](disk::Disk) stand in [`Options`].
 //!
 //! ```
 //! use keyward_client_native::{NativeClient, NoTransport};
@@ -20,6 +25,7 @@
 //! ```
 //! What is wrong with such a directory, [`doctor`] says.
 
+pub mod disk;
 pub mod doctor;
 mod error;
 mod files;
@@ -29,6 +35,8 @@ mod store;
 
 use std::{
     path::Path,
+    rc::Rc,
+    sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -39,20 +47,25 @@ use keyward_client::{
     device::SoftwareKeys,
     enforce::Availability,
     enrol::Enrolled,
+    explain::{Circumstances, Explained},
     flow::{Answer, Flow, Moment, Outgoing, Progress, Reply, Step},
     held::{Enrolment, HeldLicense},
+    host::HostProfile,
     install::Acquired,
+    playback::Standing,
     session::{Acquisition, Opened},
+    store::{StoreLimits, StoreUsage},
 };
 use keyward_license::{
-    ids::{DeviceId, Kid, LicenseId},
+    ids::{DeviceId, Digest, Kid, LicenseId},
     license::LicenseBody,
     operator_profile::OperatorProfile,
-    request::ClientInfo,
+    request::{ClientInfo, ClockKind},
     time::Timestamp,
 };
 use rand_core::UnwrapErr;
 
+use disk::{Disk, SystemDisk};
 pub use error::{KeysFault, NativeError};
 use store::StoreFiles;
 
@@ -80,6 +93,23 @@ impl Transport for NoTransport {
 pub trait Clock {
     /// The time now.
     fn moment(&self) -> Moment;
+
+    /// How good this clock is. One that says [`ClockKind::Secure`] vouches for that its time is set by a secure
+    /// service alone, and is none ([`Moment::utc`]) until it was.
+    fn kind(&self) -> ClockKind {
+        ClockKind::AntiRollback
+    }
+}
+
+/// A clock that is shared with whoever watches a playback: its monotonic part has one origin then.
+impl<C: Clock + ?Sized> Clock for Rc<C> {
+    fn moment(&self) -> Moment {
+        (**self).moment()
+    }
+
+    fn kind(&self) -> ClockKind {
+        (**self).kind()
+    }
 }
 
 /// The operating system's clock.
@@ -119,6 +149,39 @@ impl Clock for SystemClock {
     }
 }
 
+/// How a client directory is opened.
+pub struct Options {
+    /// Reads the time: the operating system's clock.
+    pub clock: Box<dyn Clock>,
+    /// What the store may hold.
+    pub limits: StoreLimits,
+    /// What the program says of itself: nothing. How good the clock is, [`Clock::kind`] says.
+    pub host: HostProfile,
+    /// Where the directory is: the operating system's file system.
+    pub disk: Arc<dyn Disk>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            clock: Box::new(SystemClock::new()),
+            limits: StoreLimits::default(),
+            host: HostProfile::default(),
+            disk: Arc::new(SystemDisk),
+        }
+    }
+}
+
+impl core::fmt::Debug for Options {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Options")
+            .field("limits", &self.limits)
+            .field("host", &self.host)
+            .field("disk", &self.disk)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The client component over one directory.
 pub struct NativeClient {
     client: Client<SoftwareKeys, Random>,
@@ -139,7 +202,7 @@ impl NativeClient {
     /// # Errors
     /// [`NativeError`].
     pub fn open(folder: &Path, transport: Box<dyn Transport>) -> Result<Self, NativeError> {
-        Self::open_with_clock(folder, transport, Box::new(SystemClock::new()))
+        Self::open_with(folder, transport, Options::default())
     }
 
     /// [`NativeClient::open`] with another clock.
@@ -151,17 +214,46 @@ impl NativeClient {
         transport: Box<dyn Transport>,
         clock: Box<dyn Clock>,
     ) -> Result<Self, NativeError> {
-        files::make_private_dir(folder)?;
-        let files = StoreFiles::open(folder)?;
-        files::remove_unfinished(folder)?;
+        let options = Options {
+            clock,
+            ..Options::default()
+        };
+        Self::open_with(folder, transport, options)
+    }
+
+    /// [`NativeClient::open`] with another clock, other bounds of the store, or on another disk.
+    ///
+    /// # Errors
+    /// [`NativeError`].
+    pub fn open_with(
+        folder: &Path,
+        transport: Box<dyn Transport>,
+        options: Options,
+    ) -> Result<Self, NativeError> {
+        let Options {
+            clock,
+            limits,
+            host: profile,
+            disk,
+        } = options;
+        let profile = HostProfile {
+            clock: clock.kind(),
+            ..profile
+        };
+        files::make_private_dir(&*disk, folder)?;
+        let files = StoreFiles::open(Arc::clone(&disk), folder)?;
+        files::remove_unfinished(&*disk, folder)?;
         let epoch = files.epoch()?;
-        let keys = keys::open(folder, epoch.is_some(), &mut UnwrapErr(SysRng))?;
+        let rng = &mut UnwrapErr(SysRng);
+        let keys = keys::open(disk, folder, epoch.is_some(), rng)?;
         let mut host = Host {
             files,
             transport,
             clock,
         };
-        let client = host.drive(Client::open(keys, UnwrapErr(SysRng), client_info(), epoch))?;
+        let (rng, info) = (UnwrapErr(SysRng), client_info());
+        let client = host.drive(Client::open_with_limits(keys, rng, info, epoch, limits))?;
+        let client = client.on_host(profile);
         Ok(Self { client, host })
     }
 
@@ -186,12 +278,92 @@ impl NativeClient {
         self.host.drive(self.client.enrol(profile, token))
     }
 
+    /// As [`Client::request_enrolment`].
+    ///
+    /// # Errors
+    /// [`NativeError`].
+    pub fn request_enrolment(
+        &mut self,
+        profile: OperatorProfile,
+        token: String,
+        discovery: Vec<u8>,
+    ) -> Result<Vec<u8>, NativeError> {
+        self.host
+            .drive(self.client.request_enrolment(profile, token, discovery))
+    }
+
+    /// As [`Client::install_enrolment`].
+    ///
+    /// # Errors
+    /// [`NativeError`].
+    pub fn install_enrolment(&mut self, response: Vec<u8>) -> Result<Enrolled, NativeError> {
+        self.host.drive(self.client.install_enrolment(response))
+    }
+
+    /// As [`Client::install_discovery`].
+    ///
+    /// # Errors
+    /// [`NativeError`].
+    pub fn install_discovery(&mut self, document: Vec<u8>) -> Result<Digest, NativeError> {
+        self.host.drive(self.client.install_discovery(document))
+    }
+
     /// As [`Client::find`].
     ///
     /// # Errors
     /// [`NativeError`].
     pub fn find(&mut self, kid: Kid) -> Result<Availability, NativeError> {
         self.host.drive(self.client.find(kid))
+    }
+
+    /// As [`Client::host_mut`].
+    pub const fn host_mut(&mut self) -> &mut HostProfile {
+        self.client.host_mut()
+    }
+
+    /// As [`Client::go_on`].
+    ///
+    /// # Errors
+    /// [`NativeError`]: nothing may be handed out then.
+    pub fn go_on(&mut self, opened: &mut Opened) -> Result<Standing, NativeError> {
+        self.host.drive(self.client.go_on(opened))
+    }
+
+    /// R-013: acquires what [`Opened::renewal`] names, if anything. The playback goes on whether or not it succeeds.
+    ///
+    /// # Errors
+    /// [`NativeError`]: there is no new license yet.
+    pub fn renew(&mut self, opened: &mut Opened) -> Result<Option<Acquired>, NativeError> {
+        opened.renewal().map(|wanted| self.acquire(wanted)).transpose()
+    }
+
+    /// As [`Client::ask_time`].
+    ///
+    /// # Errors
+    /// [`NativeError`].
+    pub fn ask_time(&mut self, wanted: Wanted) -> Result<Timestamp, NativeError> {
+        self.host.drive(self.client.ask_time(wanted))
+    }
+
+    /// As [`Client::explain`].
+    ///
+    /// # Errors
+    /// [`NativeError`].
+    pub fn explain(&mut self, kid: Kid, circumstances: Circumstances) -> Result<Vec<Explained>, NativeError> {
+        self.host.drive(self.client.explain(kid, circumstances))
+    }
+
+    /// As [`Client::explain_license`].
+    ///
+    /// # Errors
+    /// [`NativeError`].
+    pub fn explain_license(
+        &mut self,
+        license: Vec<u8>,
+        circumstances: Circumstances,
+    ) -> Result<Option<Explained>, NativeError> {
+        self.host
+            .drive(self.client.explain_license(license, circumstances))
     }
 
     /// As [`Client::acquire`].
@@ -264,9 +436,37 @@ impl NativeClient {
         self.host.drive(self.client.remove_license(kid, license))
     }
 
+    /// As [`Client::clean`].
+    ///
+    /// # Errors
+    /// [`NativeError`].
+    pub fn clean(&mut self) -> Result<usize, NativeError> {
+        self.host.drive(self.client.clean())
+    }
+
+    /// As [`Client::renew_store_key`].
+    ///
+    /// # Errors
+    /// [`NativeError`].
+    pub fn renew_store_key(&mut self) -> Result<(), NativeError> {
+        self.host.drive(self.client.renew_store_key())
+    }
+
     /// As [`Client::enrolments`].
     pub fn enrolments(&self) -> impl Iterator<Item = Enrolment<'_>> {
         self.client.enrolments()
+    }
+
+    /// As [`Client::store_limits`].
+    #[must_use]
+    pub const fn store_limits(&self) -> &StoreLimits {
+        self.client.store_limits()
+    }
+
+    /// As [`Client::store_usage`].
+    #[must_use]
+    pub fn store_usage(&self) -> StoreUsage {
+        self.client.store_usage()
     }
 
     /// As [`Client::clock_floor`].

@@ -7,6 +7,7 @@
 use std::{
     fs::File,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use keyward_crypto::{Secret, SecretBytes, aead};
@@ -14,6 +15,7 @@ use rand_core::CryptoRng;
 
 use crate::{
     NativeError,
+    disk::{Disk, SystemDisk},
     error::KeysFault,
     files::{lock, make_private_dir, read_if_there, remove_unfinished, replace},
 };
@@ -21,6 +23,7 @@ use crate::{
 /// The two files. Each can be read by its owner alone.
 #[derive(Debug, Clone)]
 pub struct SealedFile {
+    disk: Arc<dyn Disk>,
     folder: PathBuf,
     name: &'static str,
     key_name: &'static str,
@@ -36,11 +39,16 @@ impl SealedFile {
     #[must_use]
     pub fn new(folder: &Path, name: &'static str, key_name: &'static str, context: &'static str) -> Self {
         Self {
+            disk: Arc::new(SystemDisk),
             folder: folder.to_owned(),
             name,
             key_name,
             context,
         }
+    }
+
+    pub(crate) fn on(self, disk: Arc<dyn Disk>) -> Self {
+        Self { disk, ..self }
     }
 
     /// Where the sealed secret is.
@@ -56,9 +64,9 @@ impl SealedFile {
     /// # Errors
     /// [`NativeError::File`].
     pub fn lock(&self) -> Result<FolderLock, NativeError> {
-        make_private_dir(&self.folder)?;
+        make_private_dir(&*self.disk, &self.folder)?;
         let held = FolderLock(lock(&self.folder.join(format!("{}.lock", self.name)))?);
-        remove_unfinished(&self.folder)?;
+        remove_unfinished(&*self.disk, &self.folder)?;
         Ok(held)
     }
 
@@ -67,7 +75,7 @@ impl SealedFile {
     /// # Errors
     /// [`NativeError::File`], [`NativeError::Keys`].
     pub fn read(&self) -> Result<Option<SecretBytes>, NativeError> {
-        let Some(sealed) = read_if_there(&self.path())? else {
+        let Some(sealed) = read_if_there(&*self.disk, &self.path())? else {
             return Ok(None);
         };
         let key = self
@@ -83,7 +91,7 @@ impl SealedFile {
     /// # Errors
     /// [`NativeError::File`], [`NativeError::Keys`].
     pub fn write(&self, secret: &SecretBytes, rng: &mut impl CryptoRng) -> Result<(), NativeError> {
-        make_private_dir(&self.folder)?;
+        make_private_dir(&*self.disk, &self.folder)?;
         let key = match self.key()? {
             // A key without a secret is what a crash between the two writes leaves.
             Some(key) => key,
@@ -91,7 +99,7 @@ impl SealedFile {
         };
         let sealed = aead::seal(&key, self.context.as_bytes(), secret.expose(), rng)
             .map_err(|error| self.fault(KeysFault::Sealed(error)))?;
-        replace(&self.path(), &sealed)
+        replace(&*self.disk, &self.path(), &sealed)
     }
 
     /// An error about the secret.
@@ -104,7 +112,7 @@ impl SealedFile {
     }
 
     fn key(&self) -> Result<Option<Secret<32>>, NativeError> {
-        let bytes = read_if_there(&self.folder.join(self.key_name))?.map(SecretBytes::new);
+        let bytes = read_if_there(&*self.disk, &self.folder.join(self.key_name))?.map(SecretBytes::new);
         bytes
             .map(|bytes| Secret::from_slice(bytes.expose()).map_err(|_| self.fault(KeysFault::Secret)))
             .transpose()
@@ -112,7 +120,7 @@ impl SealedFile {
 
     fn make_key(&self, rng: &mut impl CryptoRng) -> Result<Secret<32>, NativeError> {
         let key = Secret::random(rng);
-        replace(&self.folder.join(self.key_name), key.expose())?;
+        replace(&*self.disk, &self.folder.join(self.key_name), key.expose())?;
         Ok(key)
     }
 }

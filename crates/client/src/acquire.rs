@@ -4,13 +4,14 @@ use keyward_content::header::ContentHeader;
 use keyward_crypto::Secret;
 use keyward_license::{
     codec::{Bytes, Wire, grease},
-    discovery::{LicenseServer, media_type},
+    discovery::{self, DiscoveryError, LicenseServer, media_type},
     error_code::ErrorCode,
     exchange::seal_request,
     ids::{Digest, Kid, Nonce},
-    license::{KeyType, LicenseBody},
-    request::{Capabilities, ClockKind, LicenseRequest},
+    license::KeyType,
+    request::{Capabilities, LicenseRequest},
     signed::PROTOCOL_VERSION,
+    time::Timestamp,
 };
 use rand_core::CryptoRng;
 
@@ -96,6 +97,17 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         }
     }
 
+    /// Asks a license server for the time and for nothing else: with an answer that came back soon enough, that is
+    /// the time for a clock that may not be used, and a floor that the local clock has set falls to it.
+    pub(crate) async fn run_ask_time(&mut self, io: &Io, wanted: &Wanted) -> Result<Timestamp, ClientError> {
+        let license_url = self.named_url(wanted)?;
+        let time_only = Wanted {
+            license_url,
+            ..Wanted::default()
+        };
+        Ok(self.run_acquire(io, &time_only).await?.server_time)
+    }
+
     /// Makes a request to be carried by other means, and remembers it.
     pub(crate) async fn run_request(&mut self, io: &Io, wanted: &Wanted) -> Result<Vec<u8>, ClientError> {
         let (operator, origin) = self.target(wanted)?;
@@ -118,13 +130,18 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             .await
     }
 
-    /// The operator to ask, and the origin of its license server.
-    fn target(&self, wanted: &Wanted) -> Result<(Digest, String), ClientError> {
+    /// The license server that the caller or the content names.
+    fn named_url(&self, wanted: &Wanted) -> Result<Option<String>, ClientError> {
         let mut named = wanted.license_url.clone();
         for object in &wanted.content_headers {
             named = named.or(ContentHeader::read_object(object)?.license_url);
         }
-        let Some(url) = named else {
+        Ok(named)
+    }
+
+    /// The operator to ask, and the origin of its license server.
+    fn target(&self, wanted: &Wanted) -> Result<(Digest, String), ClientError> {
+        let Some(url) = self.named_url(wanted)? else {
             let mut known = self.operators.iter();
             return match (known.next(), known.next()) {
                 (Some((id, operator)), None) => {
@@ -176,7 +193,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         )
     }
 
-    /// Fetches the discovery document anew and, if it passes its checks, remembers it.
+    /// Fetches the discovery document anew and takes it in.
     async fn refresh_server(
         &mut self,
         io: &Io,
@@ -184,14 +201,59 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         origin: &str,
     ) -> Result<LicenseServer, ClientError> {
         let document = operator::fetch_discovery(io, origin).await?;
+        self.take_in(io, id, origin, document).await
+    }
+
+    /// Takes in a discovery document that was carried by other means.
+    pub(crate) async fn run_install_discovery(
+        &mut self,
+        io: &Io,
+        document: Vec<u8>,
+    ) -> Result<Digest, ClientError> {
+        let refused = ClientError::DiscoveryRefused;
+        let handed = discovery::unverified(&document).map_err(DiscoveryError::from)?;
+        let id = handed.operator;
+        let operator = self.operators.get(&id);
+        let operator = operator.ok_or(refused("this device is not enrolled with its operator"))?;
+        let url = operator.profile.license_servers.first();
+        let url = url.ok_or(ClientError::NoLicenseServer)?;
+        let origin = operator::permitted_origin(&operator.profile, url)?;
+        self.take_in(io, &id, &origin, document).await?;
+        Ok(id)
+    }
+
+    /// Remembers a discovery document if it passes its checks. One that is older than the kept one changes nothing
+    /// while that one is in use, and is refused after that (V-061).
+    async fn take_in(
+        &mut self,
+        io: &Io,
+        id: &Digest,
+        origin: &str,
+        document: Vec<u8>,
+    ) -> Result<LicenseServer, ClientError> {
         let operator = self.operators.get(id).ok_or(NOT_ENROLLED)?;
         let server = self.read_server(io, operator, &document, origin)?;
+        if operator.keeps_newer_than(&document, self.now(io))? {
+            let kept = self.stored_server(io, id, origin);
+            return kept.map_err(|_| operator::OLDER_DOCUMENT);
+        }
+        self.remember_server(io, id, document, &server).await?;
+        Ok(server)
+    }
+
+    /// Stores a discovery document that has passed its checks.
+    async fn remember_server(
+        &mut self,
+        io: &Io,
+        id: &Digest,
+        document: Vec<u8>,
+        server: &LicenseServer,
+    ) -> Result<(), ClientError> {
         let operator = self.operators.get_mut(id).ok_or(NOT_ENROLLED)?;
         operator.discovery = document;
         operator.best_suite = operator.best_suite.max(server.suite.number());
         let write = Write::Put(self.store.operator_key(id)?, operator.to_record().encode());
-        self.store.commit(io, &mut self.rng, vec![write], |_| ()).await?;
-        Ok(server)
+        self.store.commit(io, &mut self.rng, vec![write], |_| ()).await
     }
 
     /// Step 6: builds the request; it is sent only after it was committed as pending. Its nonce names it.
@@ -208,6 +270,10 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             .map(|object| ContentHeader::read_object(object))
             .collect::<Result<Vec<_>, _>>()?;
         let kids = wanted.all_kids(&headers);
+        if !kids.is_empty() && !wanted.in_memory {
+            // Before the server is asked: a license that is issued and cannot be stored is lost.
+            self.store.check_room()?;
+        }
         let nonce = Nonce::random(&mut self.rng);
         let response_key = Secret::random(&mut self.rng);
         let body = LicenseRequest {
@@ -271,21 +337,17 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                     .is_none_or(|created| now < created.plus(PENDING_LIFETIME))
             });
         }
-        table.push(pending);
+        table.push(pending, self.store.limits().pending_requests);
         let write = Write::Put(self.store.pending_key()?, table.encode());
         self.store.commit(io, &mut self.rng, vec![write], |_| ()).await
     }
 
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            key_types: [KeyType::CencCtr, KeyType::CencCbc, KeyType::File]
-                .map(KeyType::number)
-                .to_vec(),
-            terms: LicenseBody::TERMS.to_vec(),
-            exchange_algorithms: None,
-            suites: self.keys.sealing_keys().iter().map(|key| key.suite).collect(),
-            clock: ClockKind::AntiRollback,
-        }
+    /// What this client announces; a license that holds more is refused (V-029).
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        let key_types = [KeyType::CencCtr, KeyType::CencCbc, KeyType::File];
+        let suites = self.keys.sealing_keys().iter().map(|key| key.suite).collect();
+        self.host
+            .capabilities(key_types.map(KeyType::number).to_vec(), suites)
     }
 }
 

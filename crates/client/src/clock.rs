@@ -5,7 +5,7 @@
 //! clock once set far ahead does not brick the device, and never one that came from a server.
 
 use keyward_license::{
-    request::{ClientClock, ClockState},
+    request::{ClientClock, ClockKind, ClockState},
     time::Timestamp,
 };
 
@@ -58,6 +58,68 @@ pub(crate) fn moment(clock: &Clock, told: Option<Told>, moment: Moment) -> Momen
     }
 }
 
+/// The moment as a host with a clock of this kind has it: one without a clock has no time, whatever it says.
+pub(crate) fn of_kind(kind: ClockKind, moment: Moment) -> Moment {
+    match kind {
+        ClockKind::None => Moment { utc: None, ..moment },
+        ClockKind::AntiRollback | ClockKind::Secure => moment,
+    }
+}
+
+/// The time, and where it comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clocked {
+    /// The time, if there is one that may be used.
+    pub(crate) now: Option<Timestamp>,
+    /// The host's clock may not be used: the time is one that a server told, if there is one.
+    pub(crate) told: bool,
+    /// As it is stored.
+    pub(crate) floor: Timestamp,
+}
+
+/// Time as a playback sees it: it never goes back, and never more slowly than the clock that never steps. Who
+/// sets the host's clock back a little, again and again, gains nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    /// A time, and when that was on the clock that never steps.
+    seen: Option<(Timestamp, u64)>,
+    /// It was told by a server, and goes on whatever the host's clock says.
+    told: bool,
+    floor: Timestamp,
+}
+
+impl Pace {
+    /// Takes in a reading of the clock.
+    pub(crate) fn see(&mut self, clocked: Clocked, moment: Moment) {
+        self.floor = clocked.floor;
+        let carried = self.carried(moment);
+        match clocked.now {
+            // A later process of this playback has not heard the server, and need not.
+            None if self.told => {}
+            None => self.seen = None,
+            Some(now) if carried.is_none_or(|carried| now > carried) => {
+                (self.seen, self.told) = (Some((now, moment.monotonic)), clocked.told);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// The time, if the clock may be used.
+    pub(crate) fn now(&self, moment: Moment) -> Option<Timestamp> {
+        let carried = self.carried(moment)?;
+        if self.told {
+            return Some(carried);
+        }
+        let read = moment.utc.filter(|utc| utc.plus(TOLERANCE) >= self.floor)?;
+        Some(read.max(carried))
+    }
+
+    fn carried(&self, moment: Moment) -> Option<Timestamp> {
+        let (seen, at) = self.seen?;
+        Some(seen.plus(moment.monotonic.saturating_sub(at) / 1000))
+    }
+}
+
 /// What the clock says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reading {
@@ -99,6 +161,15 @@ pub(crate) fn stated(clock: &Clock, moment: Moment) -> ClientClock {
 /// Whether the floor must be stored before a time-limited license is used at `now`.
 pub(crate) fn floor_is_due(clock: &Clock, now: Timestamp) -> bool {
     now >= clock.floor.plus(FLOOR_STEP)
+}
+
+/// A time that has come for certain: a server has stated it, and no fresher answer lowers the floor below it.
+pub(crate) fn told(clock: &Clock) -> Option<Timestamp> {
+    if clock.floor_is_trusted {
+        Some(clock.floor)
+    } else {
+        clock.last_trusted
+    }
 }
 
 /// Raises the floor to a time read from the local clock.
@@ -258,6 +329,44 @@ mod tests {
         assert_eq!(moment(&clock, told, set), set, "a clock that may be used is used");
         assert!(Told::fresh(Timestamp(5_000), None, heard).is_none());
         assert!(Told::fresh(Timestamp(5_000), Some(LONGEST_ROUND_TRIP + 1), heard).is_none());
+    }
+
+    #[test]
+    fn r_043_the_time_of_a_playback_goes_on_however_often_the_clock_is_set_back() {
+        let moment = |utc: u64, monotonic| Moment {
+            utc: Some(Timestamp(utc)),
+            monotonic,
+        };
+        let mut clock = Clock::default();
+        raise(&mut clock, Timestamp(10_000));
+        let clocked = |moment| Clocked {
+            now: read(&clock, moment).now,
+            told: false,
+            floor: clock.floor,
+        };
+        let mut pace = Pace::default();
+        pace.see(clocked(moment(10_000, 0)), moment(10_000, 0));
+        for tenth in 1..600 {
+            // Set back to where it was, ten times a second.
+            let now = moment(10_000, tenth * 100);
+            assert_eq!(pace.now(now), Some(Timestamp(10_000 + tenth / 10)));
+            pace.see(clocked(now), now);
+        }
+        let ahead = moment(10_500, 60_000);
+        assert_eq!(pace.now(ahead), Some(Timestamp(10_500)));
+        let far_back = moment(9_699, 60_000);
+        assert_eq!(pace.now(far_back), None);
+        pace.see(clocked(far_back), far_back);
+        assert_eq!(pace.now(moment(10_500, 60_000)), None, "until it is read anew");
+        let told = Clocked {
+            now: Some(Timestamp(20_000)),
+            told: true,
+            floor: Timestamp(10_000),
+        };
+        pace.see(told, moment(1, 70_000));
+        assert_eq!(pace.now(moment(1, 80_000)), Some(Timestamp(20_010)));
+        pace.see(clocked(moment(1, 80_000)), moment(1, 80_000));
+        assert_eq!(pace.now(moment(1, 90_000)), Some(Timestamp(20_020)));
     }
 
     #[test]

@@ -1,35 +1,77 @@
-//! Decrypting media: the keys that licenses released, given to whoever reads samples.
+//! Handing out clear bytes under licenses: nothing leaves without having been asked for.
 //!
-//! The rules are judged when a license is bound (see [`enforce`](crate::enforce)), before the first sample.
-//! A license that ends while its content plays does not end the playing: whoever holds an [`Opened`] keeps
-//! its keys. Terms that are to hold during playback (an expiration that stops it, a time that runs from the
-//! first play) need more than this: a key ring that asks the clock again when a cipher is asked for, and
-//! a reader that comes back to it now and then, which
-//! [`ClearView`](keyward_content::media::ClearView) does only once a key.
+//! The rules are judged when a license is bound (see [`enforce`](crate::enforce)), before the first byte. While
+//! content plays, whoever hands it out asks for every piece whether the playback still holds: time may have
+//! ended it, or an output has changed (R-043). [`Watched`] does so for anything that reads; protected media asks
+//! its [`Keys`](crate::bound::Keys) for each sample besides.
+//!
+//! ```
+//! use std::io::{BufRead, Read};
+//! use keyward_client::decrypt::Watched;
+//! let mut left = 2;
+//! let ask = || {
+//!     left -= 1;
+//!     if left >= 0 { Ok(()) } else { Err(std::io::Error::other("the license has ended")) }
+//! };
+//! let mut clear = Watched::new(&b"clear bytes"[..], ask);
+//! assert_eq!(clear.fill_buf()?, b"clear bytes");
+//! clear.consume(6);
+//! assert_eq!(clear.fill_buf()?, b"bytes");
+//! assert!(clear.fill_buf().is_err() && clear.read(&mut [0]).is_err());
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
-use keyward_content::{
-    cenc::{Pattern, SampleCipher, Scheme},
-    media::{KeyError, KeyRing},
-};
-use keyward_license::ids::Kid;
+use std::io::{self, BufRead, Read};
 
-use crate::{enforce::Bound, session::Opened};
+/// A reader of clear bytes that asks before it hands out anything. The first refusal drops the reader, with the
+/// ciphers and the clear bytes in it, and every later read fails.
+pub struct Watched<R, A> {
+    reader: Option<R>,
+    ask: A,
+}
 
-/// The key of the license that was bound for the key id, for its own kind of cipher alone: a key for CTR
-/// serves `cenc` and `cens`, one for CBC `cbc1` and `cbcs`, one for files neither.
-impl KeyRing for Opened {
-    fn cipher(&self, kid: Kid, scheme: Scheme, pattern: Pattern) -> Result<SampleCipher, KeyError> {
-        let bound = self.bound.iter().find(|bound| bound.kid() == kid);
-        bound.ok_or(KeyError::Missing)?.sample_cipher(scheme, pattern)
+impl<R: BufRead, A: FnMut() -> io::Result<()>> Watched<R, A> {
+    /// Watches a reader. `ask` says whether content may still be handed out.
+    pub const fn new(reader: R, ask: A) -> Self {
+        Self {
+            reader: Some(reader),
+            ask,
+        }
     }
 }
 
-/// As for [`Opened`], with a single key.
-impl KeyRing for Bound {
-    fn cipher(&self, kid: Kid, scheme: Scheme, pattern: Pattern) -> Result<SampleCipher, KeyError> {
-        if kid != self.kid() {
-            return Err(KeyError::Missing);
+impl<R: BufRead, A: FnMut() -> io::Result<()>> BufRead for Watched<R, A> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if let Err(refused) = (self.ask)() {
+            self.reader = None;
+            return Err(refused);
         }
-        self.sample_cipher(scheme, pattern)
+        match &mut self.reader {
+            Some(reader) => reader.fill_buf(),
+            None => Err(io::Error::other("playing was stopped")),
+        }
+    }
+
+    fn consume(&mut self, amount: usize) {
+        if let Some(reader) = &mut self.reader {
+            reader.consume(amount);
+        }
+    }
+}
+
+impl<R: BufRead, A: FnMut() -> io::Result<()>> Read for Watched<R, A> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.fill_buf()?.read(out)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+/// Without the reader, which holds clear bytes.
+impl<R, A> core::fmt::Debug for Watched<R, A> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Watched")
+            .field("stopped", &self.reader.is_none())
+            .finish_non_exhaustive()
     }
 }

@@ -1,25 +1,30 @@
 //! Enforcement: finds the licenses of a key, judges them, and gives the key only to what may use it.
 
-use keyward_content::{
-    cenc::{Pattern, SampleCipher, Scheme},
-    file::{FileError, LockedFile, Opener},
-    media::KeyError,
-};
 use keyward_crypto::{ContentKey, CryptoError};
 use keyward_license::{
-    ids::{Digest, Kid, LicenseId},
-    license::{KeyType, License, Right},
+    ids::{DeviceId, Digest, Kid, LicenseId},
+    license::{License, LicenseBody, Resolution},
+    request::Capabilities,
     time::Timestamp,
-    usage_rules::{Decision, Host, Refusal, evaluate},
+    usage_rules::{Action, Allowed, Host, Output, Refusal, Rule, Usage, evaluate},
 };
 use rand_core::CryptoRng;
 
-use crate::{Client, ClientError, clock, device::KeyStore, flow::Io};
+pub use crate::{bound::Bound, choose::Stop};
+
+use crate::{
+    Client, ClientError,
+    bound::Slot,
+    choose::{self, Candidate, Chosen, Place},
+    clock,
+    device::KeyStore,
+    flow::Io,
+};
 
 /// Whether content can be opened now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Availability {
-    /// A license permits it.
+    /// a license permits it, the best of those that do.
     Ready {
         /// The license.
         license: LicenseId,
@@ -28,119 +33,134 @@ pub enum Availability {
     },
     /// There are licenses, and none permits it now.
     Refused(Refusal),
+    /// there are licenses, and what they permit may go to no output of this host.
+    Blocked(Rule),
     /// There is no license.
     Missing,
 }
 
-/// A content key that a license has released, for one key id and one purpose.
-pub struct Bound {
-    kid: Kid,
-    key_type: KeyType,
-    key: ContentKey,
-    license: LicenseId,
-    until: Option<Timestamp>,
-    persistent: bool,
+/// What is asked of the rules.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'q> {
+    /// What the holder wants to do.
+    pub action: Action,
+    /// The time, if the clock may be used.
+    pub now: Option<Timestamp>,
+    /// The size of the frames that are to be decoded, if it is known.
+    pub frame: Option<Resolution>,
+    /// Outputs in the place of the host's.
+    pub outputs: Option<&'q [Output]>,
+    /// A security level in the place of the device's.
+    pub security_level: Option<u64>,
 }
 
-impl Bound {
-    /// The key id.
+impl Question<'_> {
+    /// May this be done now, on this host?
     #[must_use]
-    pub const fn kid(&self) -> Kid {
-        self.kid
-    }
-
-    /// The license that released the key.
-    #[must_use]
-    pub const fn license(&self) -> LicenseId {
-        self.license
-    }
-
-    /// When the license ends, if it does.
-    #[must_use]
-    pub const fn until(&self) -> Option<Timestamp> {
-        self.until
-    }
-
-    /// Whether the license is in the store (true) or in memory (false).
-    #[must_use]
-    pub const fn is_persistent(&self) -> bool {
-        self.persistent
-    }
-
-    /// Unlocks a protected file. The key serves files of its own key id and nothing else.
-    ///
-    /// # Errors
-    /// [`FileError::WrongKey`] for a file of another key, or a license whose key is not for files.
-    pub fn unlock(&self, file: LockedFile) -> Result<Opener, FileError> {
-        if file.kid() != self.kid || self.key_type != KeyType::File {
-            return Err(FileError::WrongKey);
+    pub const fn of(action: Action, now: Option<Timestamp>) -> Self {
+        Self {
+            action,
+            now,
+            frame: None,
+            outputs: None,
+            security_level: None,
         }
-        file.unlock(&self.key)
-    }
-
-    /// The cipher for samples under this key. The key serves the schemes of its own type and nothing else.
-    pub(crate) fn sample_cipher(&self, scheme: Scheme, pattern: Pattern) -> Result<SampleCipher, KeyError> {
-        if self.key_type != scheme.key_type() {
-            return Err(KeyError::KeyType(scheme));
-        }
-        Ok(SampleCipher::new(&self.key, scheme, pattern)?)
     }
 }
 
-impl core::fmt::Debug for Bound {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Bound")
-            .field("kid", &self.kid)
-            .field("license", &self.license)
-            .finish_non_exhaustive()
-    }
+/// What this device and this host can use.
+pub(crate) struct Fit {
+    device: DeviceId,
+    capabilities: Capabilities,
 }
 
-/// A verified license and the rules' verdict on it.
-struct Candidate {
-    license: License,
-    decision: Decision,
+impl Fit {
+    /// Whether a license is for a key and for this device, and holds nothing that this host does not enforce.
+    pub(crate) fn covers(&self, license: &LicenseBody, kid: Kid) -> bool {
+        // V-029: a license of a later version of this client, or of another host, is none for this one.
+        license.binding.is_device(&self.device)
+            && license.single_key().is_ok_and(|key| key.kid == kid)
+            && self.capabilities.cover(license).is_ok()
+    }
 }
 
 impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     /// Steps 4 and 5 of the main job: can this be opened?
-    pub(crate) async fn run_find(&self, io: &Io, kid: Kid) -> Result<Availability, ClientError> {
-        let candidates = self.candidates(io, kid, Right::Play).await?;
-        let refusal = closest_refusal(&candidates);
-        Ok(match (best(candidates), refusal) {
-            (Some((candidate, until)), _) => Availability::Ready {
-                license: candidate.license.body().id,
-                until,
+    pub(crate) async fn run_find(
+        &self,
+        io: &Io,
+        kid: Kid,
+        action: Action,
+    ) -> Result<Availability, ClientError> {
+        let found = self.best(io, kid, &Question::of(action, self.now(io))).await?;
+        Ok(match found {
+            Ok(Chosen { candidate, allowed }) => Availability::Ready {
+                license: candidate.id(),
+                until: allowed.until,
             },
-            (None, Some(refusal)) => Availability::Refused(refusal),
-            (None, None) => Availability::Missing,
+            Err(Some(Stop::Refused(refusal))) => Availability::Refused(refusal),
+            Err(Some(Stop::Blocked(rule))) => Availability::Blocked(rule),
+            Err(None) => Availability::Missing,
         })
     }
 
-    /// Step 11: binds the best license and releases the key, after the clock's floor is stored.
-    pub(crate) async fn run_bind(&mut self, io: &Io, kid: Kid) -> Result<Bound, ClientError> {
-        let candidates = self.candidates(io, kid, Right::Play).await?;
-        let refusal = closest_refusal(&candidates);
-        let Some((candidate, until)) = best(candidates) else {
-            let Some(refusal) = refusal else {
-                return Err(ClientError::NoLicense { kid });
-            };
-            self.remember_time(io, &refusal).await?;
-            return Err(ClientError::Refused { kid, refusal });
-        };
-        let body = candidate.license.body();
-        if body.is_time_limited() {
-            self.store_floor(io).await?;
+    /// Step 11: binds the best license of each key and releases the keys: of all, or of none. The first plays and
+    /// the clock's floor are stored before.
+    pub(crate) async fn run_bind(
+        &mut self,
+        io: &Io,
+        kids: &[Kid],
+        action: Action,
+    ) -> Result<Vec<Bound>, ClientError> {
+        let question = Question::of(action, self.now(io));
+        let mut chosen = Vec::with_capacity(kids.len());
+        for kid in kids {
+            match self.best(io, *kid, &question).await? {
+                Ok(license) => chosen.push(license),
+                Err(None) => return Err(ClientError::NoLicense { kid: *kid }),
+                Err(Some(stop)) => {
+                    self.remember_time(io, stop).await?;
+                    return Err(stop.of(*kid));
+                }
+            }
         }
-        let description = body.single_key()?;
-        Ok(Bound {
-            kid,
-            key_type: description.key_type,
-            key: self.open_content_key(&candidate.license)?,
-            license: body.id,
-            until,
-            persistent: body.persistent,
-        })
+        self.release(io, chosen, &question).await
+    }
+
+    /// Opens the keys of licenses that permit it, records their use, and only then gives the keys out.
+    pub(crate) async fn release(
+        &mut self,
+        io: &Io,
+        chosen: Vec<Chosen>,
+        question: &Question<'_>,
+    ) -> Result<Vec<Bound>, ClientError> {
+        let outputs_seen = self.host.outputs.changes();
+        let bound = chosen.iter().map(|chosen| {
+            let Chosen { candidate, allowed } = chosen;
+            let body = candidate.body();
+            let key = body.single_key()?;
+            let slot = Slot::new(key.kid, key.key_type, self.open_content_key(&candidate.license)?);
+            Ok(Bound {
+                slot: slot.into(),
+                license: body.clone(),
+                level: candidate.level,
+                first_play: allowed.first_play,
+                action: question.action,
+                allowed: allowed.clone(),
+                outputs: self.host.outputs_for(body),
+                outputs_seen,
+                frame: question.frame,
+                changes_at: None,
+            })
+        });
+        let mut bound = bound.collect::<Result<Vec<_>, ClientError>>()?;
+        for bound in &mut bound {
+            // What permits to open it permits to play it.
+            self.judge_again(bound, question.now)
+                .map_err(|stop| stop.of(bound.kid()))?;
+        }
+        self.record_use(io, &chosen, question.now).await?;
+        Ok(bound)
     }
 
     /// V-023: opens the sealed part with the device's key, under the hash of the body, and takes out the
@@ -158,92 +178,123 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         Ok(ContentKey::from_slice(&key.0)?)
     }
 
+    /// the best license of a key, or the stop that says most.
+    pub(crate) async fn best(
+        &self,
+        io: &Io,
+        kid: Kid,
+        question: &Question<'_>,
+    ) -> Result<Result<Chosen, Option<Stop>>, ClientError> {
+        Ok(choose::best(self.candidates(io, kid, question).await?))
+    }
+
     /// Every license of the key, verified again and judged. A license that no longer verifies (its
     /// operator was removed) is none.
-    async fn candidates(&self, io: &Io, kid: Kid, action: Right) -> Result<Vec<Candidate>, ClientError> {
-        let stored = self.store.licenses(io, &kid).await?;
-        let stored = stored
-            .iter()
-            .map(|(_, record)| (&record.operator, &record.license.0));
-        let held = self
-            .memory
-            .iter()
-            .filter(|held| held.kid == kid)
-            .map(|held| (&held.operator, &held.license));
-        let now = clock::read(&self.store.head().clock, self.moment(io)).now;
-        let device = self.keys.device_id()?;
-        let judge = |(operator, bytes): (&Digest, &Vec<u8>)| {
-            let license = self.verified(operator, bytes)?;
-            let level = self
-                .operators
-                .get(operator)?
-                .claims
-                .security_level
-                .unwrap_or_default();
-            let fits = license.body().binding.is_device(&device)
-                && license.body().single_key().is_ok_and(|key| key.kid == kid);
-            let decision = evaluate(
-                license.body(),
-                &Host {
-                    security_level: level,
-                    now,
-                },
-                action,
-            );
-            fits.then_some(Candidate { license, decision })
+    pub(crate) async fn candidates(
+        &self,
+        io: &Io,
+        kid: Kid,
+        question: &Question<'_>,
+    ) -> Result<Vec<Candidate>, ClientError> {
+        let mut found = Vec::new();
+        for (key, record) in self.store.licenses(io, &kid).await? {
+            let license = self.verified(&record.operator, &record.license.0);
+            let (operator, first_play) = (record.operator, record.first_play);
+            found.extend(license.map(|license| (license, operator, first_play, Place::Store(key, record))));
+        }
+        for held in self.memory.iter().filter(|held| held.kid == kid) {
+            let license = self.verified(&held.operator, &held.license);
+            found.extend(license.map(|license| (license, held.operator, held.first_play, Place::Memory)));
+        }
+        let fit = self.fit()?;
+        found.retain(|(license, ..)| fit.covers(license.body(), kid));
+        let candidates = found.into_iter().map(|(license, operator, first_play, place)| {
+            self.candidate(license, &operator, first_play, place, question)
+        });
+        Ok(candidates.collect())
+    }
+
+    /// The outputs that a question is about.
+    pub(crate) fn outputs_asked(&self, license: &LicenseBody, question: &Question<'_>) -> Vec<Output> {
+        match question.outputs {
+            Some(outputs) => outputs.to_vec(),
+            None => self.host.outputs_for(license),
+        }
+    }
+
+    pub(crate) fn candidate(
+        &self,
+        license: License,
+        operator: &Digest,
+        first_play: Option<Timestamp>,
+        place: Place,
+        question: &Question<'_>,
+    ) -> Candidate {
+        let usage = Usage {
+            first_play,
+            playing: false,
         };
-        Ok(stored.chain(held).filter_map(judge).collect())
+        let level = self.level(operator);
+        let outputs = self.outputs_asked(license.body(), question);
+        let verdict = self.judge(license.body(), usage, level, &outputs, question);
+        Candidate {
+            license,
+            operator: *operator,
+            place,
+            level,
+            first_play,
+            verdict,
+        }
+    }
+
+    /// What a license must fit.
+    pub(crate) fn fit(&self) -> Result<Fit, ClientError> {
+        Ok(Fit {
+            device: self.keys.device_id()?,
+            capabilities: self.capabilities(),
+        })
+    }
+
+    /// The device's security level under an operator.
+    pub(crate) fn level(&self, operator: &Digest) -> u64 {
+        let operator = self.operators.get(operator);
+        operator
+            .and_then(|operator| operator.claims.security_level)
+            .unwrap_or_default()
+    }
+
+    /// What the rules say of one license on this host, with these outputs.
+    pub(crate) fn judge(
+        &self,
+        license: &LicenseBody,
+        usage: Usage,
+        level: u64,
+        outputs: &[Output],
+        question: &Question<'_>,
+    ) -> Result<Allowed, Stop> {
+        let host = Host {
+            security_level: question.security_level.unwrap_or(level),
+            outputs,
+            frame: question.frame,
+            extended: &self.host.extended,
+            sources: &self.host.sources,
+            watermarks: &self.host.watermarks,
+        };
+        choose::judged(evaluate(&[license], &usage, &host, question.action, question.now))
     }
 
     /// a time at which a license was refused has been seen; setting the clock back afterwards does
     /// not revive the license.
-    pub(crate) async fn remember_time(&mut self, io: &Io, refusal: &Refusal) -> Result<(), ClientError> {
-        match refusal {
-            Refusal::Ended { .. } | Refusal::NotYetValid { .. } => self.store_floor(io).await,
-            _ => Ok(()),
+    pub(crate) async fn remember_time(&mut self, io: &Io, stop: Stop) -> Result<(), ClientError> {
+        if stop.is_by_time() {
+            let now = self.now(io);
+            self.store_floor(io, now).await?;
         }
+        Ok(())
     }
 
-    /// the floor is durable before a time-limited license is used.
-    async fn store_floor(&mut self, io: &Io) -> Result<(), ClientError> {
-        let known = self.store.head().clock;
-        match clock::read(&known, self.moment(io)).now {
-            Some(now) if clock::floor_is_due(&known, now) => {
-                self.store
-                    .commit(io, &mut self.rng, Vec::new(), |head| {
-                        clock::raise(&mut head.clock, now)
-                    })
-                    .await
-            }
-            _ => Ok(()),
-        }
+    /// The time, if the clock may be used.
+    pub(crate) fn now(&self, io: &Io) -> Option<Timestamp> {
+        clock::read(&self.store.head().clock, self.moment(io)).now
     }
-}
-
-/// The allowed license that lasts longest.
-fn best(candidates: Vec<Candidate>) -> Option<(Candidate, Option<Timestamp>)> {
-    candidates
-        .into_iter()
-        .filter_map(|candidate| match candidate.decision {
-            Decision::Allowed { until } => Some((candidate, until)),
-            Decision::Refused(_) => None,
-        })
-        .max_by_key(|(_, until)| until.unwrap_or(Timestamp(u64::MAX)))
-}
-
-/// The refusal that tells the viewer most: one that time alone can heal before any other.
-fn closest_refusal(candidates: &[Candidate]) -> Option<Refusal> {
-    let rank = |refusal: &Refusal| match refusal {
-        Refusal::NotYetValid { .. } => 0,
-        Refusal::NoUsableClock => 1,
-        Refusal::Ended { .. } => 2,
-        _ => 3,
-    };
-    candidates
-        .iter()
-        .filter_map(|candidate| match candidate.decision {
-            Decision::Refused(refusal) => Some(refusal),
-            Decision::Allowed { .. } => None,
-        })
-        .min_by_key(rank)
 }

@@ -2,15 +2,17 @@
 
 use keyward_crypto::x509::Anchor;
 use keyward_license::{
-    codec::Wire,
-    discovery::media_type,
+    codec::{Bytes, Wire},
+    discovery::{LicenseServer, media_type},
     enrolment::{
         EnrolmentResponse, EnrolmentRole,
         applicant::{Certified, PendingEnrolment},
     },
-    exchange::ResponseError,
+    envelope::SealedResponse,
+    exchange::{PendingRequest, ResponseError},
     ids::Digest,
     operator_profile::OperatorProfile,
+    signed::SignedBody,
     time::Timestamp,
 };
 use rand_core::CryptoRng;
@@ -21,7 +23,7 @@ use crate::{
     device::KeyStore,
     flow::Io,
     operator::{self, Operator},
-    store::Write,
+    store::{StoreBound, StoreLimits, WaitingEnrolment, Write},
 };
 
 /// What enrolment gave.
@@ -37,6 +39,15 @@ pub struct Enrolled {
     pub valid_until: Timestamp,
 }
 
+/// An enrolment on its way: what was asked, of whom, by which document.
+struct Application {
+    pending: PendingEnrolment,
+    profile: OperatorProfile,
+    anchor: Anchor,
+    discovery: Vec<u8>,
+    suite: u64,
+}
+
 impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     pub(crate) async fn run_enrol(
         &mut self,
@@ -44,28 +55,104 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         profile: OperatorProfile,
         token: String,
     ) -> Result<Enrolled, ClientError> {
-        let anchor = profile.anchor().map_err(ClientError::ProfileRefused)?;
-        let id = profile.operator();
-        let url = profile
-            .license_servers
-            .first()
-            .ok_or(ClientError::NoLicenseServer)?;
-        let origin = operator::permitted_origin(&profile, url)?;
+        let (anchor, origin) = trusted(&profile)?;
         let discovery = operator::fetch_discovery(io, &origin).await?;
+        let (application, server, request) = self.apply(io, (profile, anchor, &origin), token, discovery)?;
+        let (body, round_trip) =
+            operator::post(io, &server.enrolment_url, media_type::ENROLMENT_REQUEST, request).await?;
+        let checked = self.check_enrolment(io, &application, &body)?;
+        self.keep_enrolment(io, application, checked, (Vec::new(), Some(round_trip)))
+            .await
+    }
+
+    /// Makes an enrolment request to be carried by other means, and remembers it.
+    pub(crate) async fn run_request_enrolment(
+        &mut self,
+        io: &Io,
+        profile: OperatorProfile,
+        token: String,
+        discovery: Vec<u8>,
+    ) -> Result<Vec<u8>, ClientError> {
+        let (anchor, origin) = trusted(&profile)?;
+        let (application, _, request) = self.apply(io, (profile, anchor, &origin), token, discovery)?;
+        let pending = application.pending.pending;
+        let mut table = self.store.waiting_enrolments(io).await?;
+        table.push(WaitingEnrolment {
+            nonce: pending.nonce,
+            response_key: pending.response_key,
+            digest: pending.digest,
+            profile: Bytes(application.profile.encode()),
+            discovery: Bytes(application.discovery),
+            suite: application.suite,
+        });
+        let write = Write::Put(self.store.waiting_enrolments_key()?, table.encode());
+        self.store.commit(io, &mut self.rng, vec![write], |_| ()).await?;
+        Ok(request)
+    }
+
+    /// Takes in the response to a request that was carried by other means.
+    pub(crate) async fn run_install_enrolment(
+        &mut self,
+        io: &Io,
+        response: &[u8],
+    ) -> Result<Enrolled, ClientError> {
+        let mut table = self.store.waiting_enrolments(io).await?;
+        // V-010, V-011: only the request's maker and its server know the key that opens the response.
+        let envelope = SealedResponse::decode(response).map_err(|_| ClientError::NotAResponse)?;
+        let opens = |waiting: &WaitingEnrolment| {
+            let context = EnrolmentResponse::CONTEXT;
+            envelope
+                .open(context, &waiting.response_key, &waiting.digest)
+                .is_ok()
+        };
+        let at = table.0.iter().position(opens);
+        let waiting = table.0.remove(at.ok_or(ClientError::NoPendingRequest)?);
+        let key = self.store.waiting_enrolments_key()?;
+        let writes = vec![if table.0.is_empty() {
+            Write::Delete(key)
+        } else {
+            Write::Put(key, table.encode())
+        }];
+        let application = Application::from_record(waiting)?;
+        match self.check_enrolment(io, &application, response) {
+            Ok(checked) => {
+                self.keep_enrolment(io, application, checked, (writes, None))
+                    .await
+            }
+            Err(refused) => {
+                // The request is consumed whatever comes of its response.
+                self.store.commit(io, &mut self.rng, writes, |_| ()).await?;
+                Err(refused)
+            }
+        }
+    }
+
+    /// Makes a request for a certificate, sealed as the discovery document says.
+    fn apply(
+        &mut self,
+        io: &Io,
+        (profile, anchor, origin): (OperatorProfile, Anchor, &str),
+        token: String,
+        discovery: Vec<u8>,
+    ) -> Result<(Application, LicenseServer, Vec<u8>), ClientError> {
+        self.check_room_for(&profile.operator())?;
         let known = self.store.head().clock;
         let reading = clock::read(&known, self.moment(io));
-        // Enrolling again does not make the device forget the best suite that it has seen.
-        let best_seen = self.operators.get(&id).map_or(0, |known| known.best_suite);
-        let weakest = profile.minimum_suite.max(best_seen);
+        let weakest = profile.minimum_suite.max(self.best_seen(&profile.operator()));
         let server = operator::read_discovery(
             &discovery,
             &anchor,
             &profile,
             weakest,
             &self.keys,
-            &origin,
+            origin,
             (&known, reading),
         )?;
+        if let Some(known) = self.operators.get(&profile.operator())
+            && known.keeps_newer_than(&discovery, reading.now)?
+        {
+            return Err(operator::OLDER_DOCUMENT);
+        }
         let asking = (token, self.info.clone());
         let (pending, request) =
             PendingEnrolment::request(&server, EnrolmentRole::Device, asking, &self.keys, &mut self.rng)
@@ -73,42 +160,86 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                     what: "the enrolment request",
                     error,
                 })?;
-        let (body, round_trip) =
-            operator::post(io, &server.enrolment_url, media_type::ENROLMENT_REQUEST, request).await?;
-        let (response, at) = self.open_enrolment(io, &pending, &body, &anchor)?;
-        // V-053
-        let Certified {
-            chain,
-            certificate,
-            claims,
-        } = pending.certificate(&response, &anchor, &self.keys, at)?;
-
-        let enrolled = Enrolled {
-            operator: id,
-            operator_name: profile.name.clone(),
-            security_level: claims.security_level,
-            valid_until: Timestamp(certificate.not_after()),
-        };
-        let best_suite = best_seen.max(server.suite.number());
-        let operator = Operator {
+        let application = Application {
+            pending,
             profile,
             anchor,
-            chain,
-            claims,
             discovery,
-            best_suite,
+            suite: server.suite.number(),
         };
-        let write = Write::Put(self.store.operator_key(&id)?, operator.to_record().encode());
-        let server_time = response.server_time;
+        Ok((application, server, request))
+    }
+
+    /// Refuses one operator more than there may be, before it is asked for a certificate.
+    fn check_room_for(&self, operator: &Digest) -> Result<(), ClientError> {
+        if self.operators.contains_key(operator) {
+            return Ok(());
+        }
+        let count = self.operators.len().saturating_add(1);
+        StoreLimits::check_count(count, self.store.limits().operators, StoreBound::Operators)
+    }
+
+    /// Enrolling again does not make the device forget the best suite that it has seen.
+    fn best_seen(&self, operator: &Digest) -> u64 {
+        self.operators.get(operator).map_or(0, |known| known.best_suite)
+    }
+
+    fn check_enrolment(
+        &self,
+        io: &Io,
+        application: &Application,
+        answer: &[u8],
+    ) -> Result<(Certified, Timestamp), ClientError> {
+        let Application { pending, anchor, .. } = application;
+        let (response, at) = self.open_enrolment(io, pending, answer, anchor)?;
+        // V-053
+        let certified = pending.certificate(&response, anchor, &self.keys, at)?;
+        Ok((certified, response.server_time))
+    }
+
+    /// Commits the certificate together with the `writes`, and takes over the server's time.
+    async fn keep_enrolment(
+        &mut self,
+        io: &Io,
+        application: Application,
+        (certified, server_time): (Certified, Timestamp),
+        (mut writes, round_trip): (Vec<Write>, Option<u64>),
+    ) -> Result<Enrolled, ClientError> {
+        let id = application.profile.operator();
+        self.check_room_for(&id)?;
+        let enrolled = Enrolled {
+            operator: id,
+            operator_name: application.profile.name.clone(),
+            security_level: certified.claims.security_level,
+            valid_until: Timestamp(certified.certificate.not_after()),
+        };
+        let mut operator = Operator {
+            best_suite: self.best_seen(&id).max(application.suite),
+            profile: application.profile,
+            anchor: application.anchor,
+            chain: certified.chain,
+            claims: certified.claims,
+            discovery: application.discovery,
+        };
+        // A newer one may have come while the enrolment was on its way.
+        if let Some(known) = self.operators.get(&id)
+            && known.keeps_newer_than(&operator.discovery, self.now(io))?
+        {
+            operator.discovery.clone_from(&known.discovery);
+        }
+        writes.push(Write::Put(
+            self.store.operator_key(&id)?,
+            operator.to_record().encode(),
+        ));
         self.store
-            .commit(io, &mut self.rng, vec![write], |head| {
-                clock::adopt(&mut head.clock, server_time, Some(round_trip));
+            .commit(io, &mut self.rng, writes, |head| {
+                clock::adopt(&mut head.clock, server_time, round_trip);
                 if !head.operators.contains(&id) {
                     head.operators.push(id);
                 }
             })
             .await?;
-        self.told = Told::fresh(server_time, Some(round_trip), io.moment()).or(self.told);
+        self.told = Told::fresh(server_time, round_trip, io.moment()).or(self.told);
         self.operators.insert(id, operator);
         Ok(enrolled)
     }
@@ -140,4 +271,35 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let at = operator::judge_at(&clock, moment, response.server_time)?;
         Ok((response, at))
     }
+}
+
+impl Application {
+    fn from_record(waiting: WaitingEnrolment) -> Result<Self, ClientError> {
+        let profile = OperatorProfile::decode(&waiting.profile.0)?;
+        let pending = PendingRequest {
+            digest: waiting.digest,
+            nonce: waiting.nonce,
+            response_key: waiting.response_key,
+        };
+        Ok(Self {
+            pending: PendingEnrolment {
+                pending,
+                role: EnrolmentRole::Device,
+            },
+            anchor: profile.anchor().map_err(ClientError::ProfileRefused)?,
+            profile,
+            discovery: waiting.discovery.0,
+            suite: waiting.suite,
+        })
+    }
+}
+
+/// The profile's trust anchor, and the origin of the license server to enrol with.
+fn trusted(profile: &OperatorProfile) -> Result<(Anchor, String), ClientError> {
+    let anchor = profile.anchor().map_err(ClientError::ProfileRefused)?;
+    let url = profile
+        .license_servers
+        .first()
+        .ok_or(ClientError::NoLicenseServer)?;
+    Ok((anchor, operator::permitted_origin(profile, url)?))
 }

@@ -12,8 +12,10 @@ use keyward_license::{
     operator_profile::{ProfileFault, UrlFault},
     response::Denial,
     signed::MessageError,
-    usage_rules::Refusal,
+    usage_rules::{Refusal, Rule},
 };
+
+use crate::{enforce::Stop, store::StoreBound};
 
 pub use keyward_license::carrier::one_line;
 
@@ -63,6 +65,14 @@ pub enum ClientError {
         kid: Kid,
         /// The rule that decided, of the license that came closest.
         refusal: Refusal,
+    },
+    /// there are licenses, and what they permit may go to no output of this host.
+    #[error("no output may carry what key {kid} protects: {} ({})", rule.says(), rule)]
+    Blocked {
+        /// Key id.
+        kid: Kid,
+        /// The rule that blocks the first output.
+        rule: Rule,
     },
     /// The license server denied a license.
     #[error("the license server denied a license for key {kid}: {}", one_line(&denial.sentence))]
@@ -132,6 +142,22 @@ pub enum ClientError {
     #[error("a change to the license store was not confirmed, so its state is not known")]
     CommitUnconfirmed,
 
+    /// What should be stored or held exceeds a bound of this client; nothing was changed.
+    #[error("the license store is full: this client may hold {limit} {bound}")]
+    StoreFull {
+        /// Which bound.
+        bound: StoreBound,
+        /// Its value.
+        limit: u64,
+    },
+
+    /// The store is too large for its records to be sealed under a new key in one commit.
+    #[error("the license store is too large for a new key: it may hold {limit} bytes of licenses then")]
+    TooMuchToRenew {
+        /// Most bytes of licenses.
+        limit: u64,
+    },
+
     // What should not happen.
     /// The host replied to a step with something else.
     #[error("the host did not carry out the step that it was asked for")]
@@ -148,7 +174,7 @@ pub enum ClientError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LicenseFault {
-    /// V-020, V-021, V-026: signature, signer or form.
+    /// V-020, V-021, V-026, V-030, V-031: signature, signer or form.
     #[error("{0}")]
     Message(MessageError),
     /// V-021: a kind that this version does not use.
@@ -172,6 +198,9 @@ pub enum LicenseFault {
     /// V-028: it was removed from this store.
     #[error("it was removed from this store before")]
     Removed,
+    /// V-029: it holds a key, a term or a restriction that this client did not announce.
+    #[error("it demands what this client does not enforce")]
+    NotAnnounced,
 }
 
 impl From<Declined> for ClientError {
@@ -196,6 +225,12 @@ impl From<DiscoveryError> for ClientError {
 }
 
 impl ClientError {
+    /// The error that a playback ends with: what decided about one of its keys.
+    #[must_use]
+    pub const fn stopped(kid: Kid, stop: Stop) -> Self {
+        stop.of(kid)
+    }
+
     /// What to do next, for people.
     #[must_use]
     pub const fn hint(&self) -> &'static str {
@@ -210,11 +245,18 @@ impl ClientError {
             Self::ContentHeader(_) => "check that the file is whole and was protected by a Keyward packager",
             Self::NoLicense { .. } => "request one: `keyward acquire FILE`",
             Self::Refused { refusal, .. } => match refusal {
-                Refusal::NoUsableClock => "set the device's clock to the true time and try again",
+                Refusal::NoUsableClock => {
+                    "set the device's clock to the true time, or have a license server tell it: `keyward acquire --time-only`; `keyward play` asks by itself where it may"
+                }
                 Refusal::NotYetValid { .. } => "wait until the license begins",
-                Refusal::Ended { .. } => "request a new license: `keyward acquire FILE`",
+                Refusal::Ended { .. } | Refusal::FirstPlayExpired { .. } => {
+                    "request a new license: `keyward acquire FILE`"
+                }
                 _ => "ask the operator for a license that permits this on this device",
             },
+            Self::Blocked { .. } => {
+                "play on an output that the license permits; `keyward explain FILE` says what decides"
+            }
             Self::Denied { .. } => "obtain the right to this content from its provider, then try again",
             Self::ServerRefused(problem) => {
                 match keyward_license::error_code::ErrorCode::from_number(problem.code) {
@@ -232,9 +274,11 @@ impl ClientError {
             | Self::ResponseMismatch(_)
             | Self::LicenseRefused { .. }
             | Self::ServerTimeWentBack
-            | Self::CertificateRefused(_)
-            | Self::DiscoveryRefused(_) => {
+            | Self::CertificateRefused(_) => {
                 "nothing was stored; if it happens again, tell the operator that the answer was altered or is wrong"
+            }
+            Self::DiscoveryRefused(_) => {
+                "check the device's clock; then get a fresh document of the operator: over the network, or as a file that `keyward admin discovery` wrote"
             }
             Self::NotAResponse => "install the file that the operator's `keyward answer` wrote, whole",
             Self::NoPendingRequest => "install each response once, on the device that made its request",
@@ -243,6 +287,23 @@ impl ClientError {
             }
             Self::CommitUnconfirmed => {
                 "open the client again: it finds what was written and goes on from there"
+            }
+            Self::StoreFull { bound, .. } => match bound {
+                StoreBound::Licenses | StoreBound::LicenseBytes => {
+                    "nothing was stored or lost; delete licenses that are not needed (`keyward licenses list`, `keyward licenses delete`), then try again"
+                }
+                StoreBound::Tombstones => {
+                    "nothing was removed; tombstones go once their licenses have ended: acquire any license over the network, which tells this client the time, then try again"
+                }
+                StoreBound::LicensesInMemory => {
+                    "nothing was lost; remove licenses that are not needed from this client or start it anew, then try again"
+                }
+                StoreBound::Operators => {
+                    "nothing was stored; enrol in another client directory: `keyward enrol --client-dir DIR`"
+                }
+            },
+            Self::TooMuchToRenew { .. } => {
+                "nothing was changed; delete licenses that are not needed, or start with a new client directory"
             }
             Self::HostOutOfStep | Self::Crypto(_) | Self::Decode(_) => {
                 "this is a fault of the program; please report it with the message above"

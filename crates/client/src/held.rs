@@ -7,18 +7,21 @@ use keyward_crypto::{
 use keyward_license::{
     codec::Wire,
     ids::{Digest, Kid, LicenseId},
-    license::LicenseBody,
+    license::{License, LicenseBody},
     operator_profile::OperatorProfile,
     time::Timestamp,
+    usage_rules::{Action, Allowed},
 };
 use rand_core::CryptoRng;
 
 use crate::{
     Client, ClientError, Held,
+    choose::{Place, Stop},
     device::KeyStore,
+    enforce::Question,
     flow::Io,
     operator::Operator,
-    store::{Tombstone, Write},
+    store::{LicenseRecord, Tombstone, Write},
 };
 
 /// A license that the client holds.
@@ -32,6 +35,15 @@ pub struct HeldLicense {
     pub signed: Vec<u8>,
     /// When it was stored, if the clock could be read; none for one that lives in memory.
     pub installed: Option<Timestamp>,
+    /// when its key was first released.
+    pub first_play: Option<Timestamp>,
+    /// The device's security level under the operator.
+    pub security_level: u64,
+    /// Whether it may be played now on this host, and if not, why.
+    pub verdict: Result<Allowed, Stop>,
+    /// Whether it is for this device and holds nothing that this host does not enforce (V-029). Only then is it
+    /// ever used.
+    pub is_for_this_host: bool,
 }
 
 /// An operator that the device is enrolled with.
@@ -63,27 +75,69 @@ impl<'a> Enrolment<'a> {
 }
 
 impl<K: KeyStore, R: CryptoRng> Client<K, R> {
+    /// removes every license whose removal date has come by this device's clock, as by request. Returns how
+    /// many there were.
+    pub(crate) async fn run_clean(&mut self, io: &Io) -> Result<usize, ClientError> {
+        let Some(now) = self.now(io) else { return Ok(0) };
+        let mut removed = 0;
+        for held in self.run_held(io).await? {
+            let kid = held.body.keys.first().map(|key| key.kid);
+            if let Some(kid) = kid.filter(|_| held.body.may_be_removed(now)) {
+                removed += self.run_remove(io, kid, Some(held.body.id)).await?;
+            }
+        }
+        Ok(removed)
+    }
+
     pub(crate) async fn run_held(&self, io: &Io) -> Result<Vec<HeldLicense>, ClientError> {
+        let question = Question::of(Action::Play, self.now(io));
         let stored = self.store.all_licenses(io).await?;
-        let stored = stored
-            .into_iter()
-            .map(|record| (record.operator, record.license.0, record.installed));
+        let stored = stored.into_iter().map(|record| {
+            let LicenseRecord {
+                license,
+                operator,
+                installed,
+                first_play,
+            } = record;
+            (operator, license.0, installed, first_play)
+        });
         let in_memory = self
             .memory
             .iter()
-            .map(|held| (held.operator, held.license.clone(), None));
-        let held = stored
-            .chain(in_memory)
-            .filter_map(|(operator, signed, installed)| {
-                let body = self.verified(&operator, &signed)?.body().clone();
-                Some(HeldLicense {
-                    body,
-                    operator,
-                    signed,
-                    installed,
-                })
+            .map(|held| (held.operator, held.license.clone(), None, held.first_play));
+        let fit = self.fit()?;
+        let mut all = Vec::new();
+        for (operator, signed, installed, first_play) in stored.chain(in_memory) {
+            let Some(license) = self.verified(&operator, &signed) else {
+                continue;
+            };
+            let candidate = self.candidate(license, &operator, first_play, Place::Memory, &question);
+            let body = candidate.body().clone();
+            let kid = body.keys.first().map(|key| key.kid);
+            all.push(HeldLicense {
+                is_for_this_host: kid.is_some_and(|kid| fit.covers(&body, kid)),
+                body,
+                operator,
+                signed,
+                installed,
+                first_play,
+                security_level: candidate.level,
+                verdict: candidate.verdict,
             });
-        Ok(held.collect())
+        }
+        Ok(all)
+    }
+
+    /// The tombstone of a license that is removed. One that has ended for certain needs none: nothing makes it of
+    /// use again.
+    pub(crate) fn tombstone_of(&self, license: &License) -> Result<Option<Write>, ClientError> {
+        let end = license.body().usable_until();
+        if end.zip(self.store.told()).is_some_and(|(end, now)| end <= now) {
+            return Ok(None);
+        }
+        let id = license.body().id;
+        let (key, tombstone) = (self.store.tombstone_key(&id)?, Tombstone { id, end });
+        Ok(Some(Write::PutUntil(key, tombstone.encode(), end)))
     }
 
     /// Removes the licenses of a key id, or only one of them.
@@ -104,14 +158,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             removed += 1;
             writes.push(Write::Delete(key));
             if let Some(license) = license {
-                let tombstone = Tombstone {
-                    id: license.body().id,
-                    end: license.body().end,
-                };
-                writes.push(Write::Put(
-                    self.store.tombstone_key(&tombstone.id)?,
-                    tombstone.encode(),
-                ));
+                writes.extend(self.tombstone_of(&license)?);
             }
         }
         if !writes.is_empty() {

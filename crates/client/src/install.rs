@@ -6,7 +6,7 @@ use keyward_crypto::x509::Role;
 use keyward_license::{
     codec::{Bytes, Wire},
     envelope::SealedResponse,
-    ids::{Kid, LicenseId, Nonce},
+    ids::{Digest, Kid, LicenseId, Nonce},
     license::{License, LicenseKind},
     response::{Denial, LicenseResponse, MAX_RESULTS, Outcome},
     signed::{MessageError, SignedBody, Unverified},
@@ -20,7 +20,7 @@ use crate::{
     device::KeyStore,
     flow::Io,
     operator::{self, Operator},
-    store::{LicenseRecord, MAX_LICENSES_PER_KID, Pending, PendingTable, Write},
+    store::{LicenseRecord, Pending, PendingTable, StoreBound, StoreLimits, Write},
 };
 
 /// What a response brought.
@@ -59,6 +59,7 @@ struct Accepted {
     kid: Kid,
     id: LicenseId,
     persistent: bool,
+    removal_date: Option<Timestamp>,
     bytes: Vec<u8>,
 }
 
@@ -93,6 +94,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                 return Err(refused);
             }
         };
+        self.make_room_in_memory(io, &accepted)?;
         for license in accepted.iter().filter(|license| license.persistent) {
             self.add_license(io, &pending, license, &mut writes).await?;
         }
@@ -107,17 +109,34 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         for license in accepted.iter().filter(|license| !license.persistent) {
             self.hold(Held {
                 kid: license.kid,
+                id: license.id,
                 operator: pending.operator,
                 license: license.bytes.clone(),
+                first_play: None,
             });
         }
         Ok(summary(response, &accepted))
     }
 
+    /// Refuses more licenses in memory than there may be; those that have ended go before that.
+    fn make_room_in_memory(&mut self, io: &Io, accepted: &[Accepted]) -> Result<(), ClientError> {
+        let coming = accepted.iter().filter(|license| !license.persistent).count();
+        let limit = self.store.limits().licenses_in_memory;
+        if coming == 0 || self.memory.len().saturating_add(coming) <= limit {
+            return Ok(());
+        }
+        let now = clock::read(&self.store.head().clock, self.moment(io)).now;
+        let mut held = core::mem::take(&mut self.memory);
+        held.retain(|held| !self.is_over(&held.operator, &held.license, now));
+        self.memory = held;
+        let count = self.memory.len().saturating_add(coming);
+        StoreLimits::check_count(count, limit, StoreBound::LicensesInMemory)
+    }
+
     /// Keeps a license in memory; the oldest of its key id makes room.
     fn hold(&mut self, license: Held) {
         let of_kid = self.memory.iter().filter(|held| held.kid == license.kid);
-        if of_kid.count() >= MAX_LICENSES_PER_KID {
+        if of_kid.count() >= self.store.limits().licenses_per_kid.max(1) {
             let oldest = self.memory.iter().position(|held| held.kid == license.kid);
             oldest.map(|at| self.memory.remove(at));
         }
@@ -190,11 +209,15 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         operator: &Operator,
         at: Timestamp,
     ) -> Result<Accepted, LicenseFault> {
-        // V-020, V-021, V-026
+        // V-020, V-021, V-026, V-030, V-031
         let license = License::verify(bytes, &operator.anchor, Some(at)).map_err(LicenseFault::Message)?;
         let body = license.body();
         if body.kind != LicenseKind::Simple {
             return Err(LicenseFault::Kind);
+        }
+        // V-029
+        if self.capabilities().cover(body).is_err() {
+            return Err(LicenseFault::NotAnnounced);
         }
         // V-022
         let device = self.keys.device_id().map_err(|_| LicenseFault::OtherDevice)?;
@@ -225,6 +248,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             kid,
             id: body.id,
             persistent: body.persistent,
+            removal_date: body.removal_date,
             bytes: bytes.to_vec(),
         })
     }
@@ -240,26 +264,39 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let key = self.store.license_key(&license.kid, &license.id)?;
         let now = clock::read(&self.store.head().clock, self.moment(io)).now;
         let mut kept = self.store.licenses(io, &license.kid).await?;
-        // The same license again takes its own place.
+        // the same license again takes its own place, and what was used of it stays used.
+        let same = kept.iter().find(|(other, _)| *other == key);
+        let first_play = same.and_then(|(_, record)| record.first_play);
         kept.retain(|(other, _)| *other != key);
         // What has ended goes first, then the oldest; one from before the clock was set counts as oldest.
-        kept.sort_by_cached_key(|(_, record)| (!self.is_over(record, now), record.installed));
-        let surplus = (kept.len() + 1).saturating_sub(MAX_LICENSES_PER_KID);
-        writes.extend(kept.into_iter().take(surplus).map(|(key, _)| Write::Delete(key)));
+        kept.sort_by_cached_key(|(_, record)| {
+            let over = self.is_over(&record.operator, &record.license.0, now);
+            (!over, record.installed)
+        });
+        let surplus = (kept.len() + 1).saturating_sub(self.store.limits().licenses_per_kid.max(1));
+        for (key, record) in kept.into_iter().take(surplus) {
+            writes.push(Write::Delete(key));
+            // what was begun does not begin anew. Others may come again.
+            let license = self.verified(&record.operator, &record.license.0);
+            if let Some(license) = license.filter(|_| record.first_play.is_some()) {
+                writes.extend(self.tombstone_of(&license)?);
+            }
+        }
         let record = LicenseRecord {
             license: Bytes(license.bytes.clone()),
             operator: pending.operator,
             installed: now,
+            first_play,
         };
-        writes.push(Write::Put(key, record.encode()));
+        writes.push(Write::PutUntil(key, record.encode(), license.removal_date));
         Ok(())
     }
 
-    /// Whether a stored license can never be used again.
-    fn is_over(&self, record: &LicenseRecord, now: Option<Timestamp>) -> bool {
+    /// Whether a license can never be used again.
+    fn is_over(&self, operator: &Digest, license: &[u8], now: Option<Timestamp>) -> bool {
         let end = self
-            .verified(&record.operator, &record.license.0)
-            .map(|license| license.body().end);
+            .verified(operator, license)
+            .map(|license| license.body().usable_until());
         end.is_none_or(|end| end.zip(now).is_some_and(|(end, now)| now >= end))
     }
 }

@@ -7,8 +7,10 @@
 //!   session   steps 4 to 11 of the main job
 //!   acquire   a license request, sealed to the server        ── Send ──►  host: HTTP, file
 //!   install   every check on response and license
-//!   enforce   the usage rules; releases a key
-//!   decrypt   released keys, for the samples of media
+//!   enforce   the usage rules; the best license releases its key
+//!   playback  the rules while content plays; from one license to the next
+//!   decrypt   clear bytes, none without having been asked for
+//!   host      outputs, clock and abilities, as the host states them
 //!   clock     the highest time already seen
 //!   store     sealed, authenticated records                  ── Get, Commit ──►  host: database
 //!   device    the device's keys, behind a trait
@@ -19,10 +21,12 @@
 //! are no sockets, files, clocks or threads in here, and plaintext and key use come only after the
 //! commit that they depend on was confirmed.
 //!
+//! What a store may hold has bounds, which the host sets ([`store::StoreLimits`]).
+//!
 //! What it refuses: a license server URL that the operator's profile does not name, a response to no
 //! pending request, a license that is signed by somebody else, bound to another device, sealed with a
-//! weaker suite than both sides have, or removed earlier, a store that was edited or set back, and a
-//! clock that runs backwards.
+//! weaker suite than both sides have, or removed earlier, a store that was edited or set back, more than
+//! the store may hold, and a clock that runs backwards.
 //!
 //! ```
 //! use keyward_client::{Client, device::SoftwareKeys, flow::{Moment, Progress, Reply, Step}, store::memory::MemoryStore};
@@ -49,18 +53,24 @@
 //! ```
 
 pub mod acquire;
+pub mod bound;
+mod choose;
 mod clock;
 pub mod decrypt;
 pub mod device;
 pub mod enforce;
 pub mod enrol;
 pub mod error;
+pub mod explain;
 pub mod flow;
 pub mod held;
+pub mod host;
 pub mod install;
 mod operator;
+pub mod playback;
 pub mod session;
 pub mod store;
+mod usage;
 
 use std::collections::BTreeMap;
 
@@ -68,8 +78,9 @@ use keyward_license::{
     ids::{DeviceId, Digest, Kid, LicenseId},
     license::{License, LicenseBody},
     operator_profile::OperatorProfile,
-    request::ClientInfo,
+    request::{ClientInfo, ClockKind},
     time::Timestamp,
+    usage_rules::Action,
 };
 use rand_core::CryptoRng;
 
@@ -81,12 +92,15 @@ use clock::Told;
 use device::KeyStore;
 use enforce::Availability;
 use enrol::Enrolled;
+use explain::{Circumstances, Explained};
 use flow::Flow;
 use held::{Enrolment, HeldLicense};
+use host::HostProfile;
 use install::Acquired;
 use operator::Operator;
+use playback::Standing;
 use session::{Acquisition, Opened};
-use store::Store;
+use store::{Store, StoreLimits, StoreUsage};
 
 /// The client component of one device.
 #[derive(Debug)]
@@ -98,14 +112,18 @@ pub struct Client<K, R> {
     operators: BTreeMap<Digest, Operator>,
     memory: Vec<Held>,
     told: Option<Told>,
+    host: HostProfile,
 }
 
 /// A license that lives in memory alone.
 #[derive(Debug)]
 struct Held {
     kid: Kid,
+    id: LicenseId,
     operator: Digest,
     license: Vec<u8>,
+    /// R-012: when its key was first released.
+    first_play: Option<Timestamp>,
 }
 
 impl<K: KeyStore, R: CryptoRng> Client<K, R> {
@@ -114,13 +132,30 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     ///
     /// The flow ends with an error of the store if its records are damaged or older than its epoch file.
     #[must_use]
-    pub fn open<'a>(keys: K, mut rng: R, info: ClientInfo, epoch: Option<Vec<u8>>) -> Flow<'a, Self>
+    pub fn open<'a>(keys: K, rng: R, info: ClientInfo, epoch: Option<Vec<u8>>) -> Flow<'a, Self>
     where
         K: 'a,
         R: 'a,
     {
-        Flow::new(|io| async move {
+        Self::open_with_limits(keys, rng, info, epoch, StoreLimits::default())
+    }
+
+    /// [`Client::open`] with other bounds of the store.
+    #[must_use]
+    pub fn open_with_limits<'a>(
+        keys: K,
+        mut rng: R,
+        info: ClientInfo,
+        epoch: Option<Vec<u8>>,
+        limits: StoreLimits,
+    ) -> Flow<'a, Self>
+    where
+        K: 'a,
+        R: 'a,
+    {
+        Flow::new(move |io| async move {
             let store = Store::open(&io, keys.store_key()?, epoch.as_deref(), &mut rng).await?;
+            let store = store.bounded_by(limits);
             let mut operators = BTreeMap::new();
             for id in &store.head().operators {
                 let record = store.operator(&io, id).await?;
@@ -135,8 +170,22 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                 operators,
                 memory: Vec::new(),
                 told: None,
+                host: HostProfile::default(),
             })
         })
+    }
+
+    /// The client on a host that says something of itself: where content goes, what it can carry out.
+    #[must_use]
+    pub fn on_host(mut self, host: HostProfile) -> Self {
+        self.host = host;
+        self
+    }
+
+    /// What the host has said of itself, to be changed as it changes. What plays notices at its next
+    /// [`Client::go_on`].
+    pub const fn host_mut(&mut self) -> &mut HostProfile {
+        &mut self.host
     }
 
     /// The device's id.
@@ -157,14 +206,66 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         Flow::new(|io| async move { self.run_enrol(&io, profile, token).await })
     }
 
+    /// Makes an enrolment request to be carried by other means. The discovery document was carried to the
+    /// device in the same way, and passes the same checks as one that was fetched.
+    pub fn request_enrolment(
+        &mut self,
+        profile: OperatorProfile,
+        token: String,
+        discovery: Vec<u8>,
+    ) -> Flow<'_, Vec<u8>> {
+        Flow::new(|io| async move { self.run_request_enrolment(&io, profile, token, discovery).await })
+    }
+
+    /// Installs an enrolment response that came by other means, in this process or a later one.
+    pub fn install_enrolment(&mut self, response: Vec<u8>) -> Flow<'_, Enrolled> {
+        Flow::new(|io| async move { self.run_install_enrolment(&io, &response).await })
+    }
+
     /// Can content under this key be opened now, with what is in the store?
     pub fn find(&self, kid: Kid) -> Flow<'_, Availability> {
-        Flow::new(move |io| async move { self.run_find(&io, kid).await })
+        self.find_for(Action::Play, kid)
+    }
+
+    /// [`Client::find`] for another right than to play.
+    pub fn find_for(&self, action: Action, kid: Kid) -> Flow<'_, Availability> {
+        Flow::new(move |io| async move { self.run_find(&io, kid, action).await })
+    }
+
+    /// What the rules say of every license of a key, the best first (R-040). Nothing is released or recorded.
+    pub fn explain(&self, kid: Kid, circumstances: Circumstances) -> Flow<'_, Vec<Explained>> {
+        Flow::new(move |io| async move { self.run_explain(&io, kid, &circumstances).await })
+    }
+
+    /// What the rules say of a license that need not be in the store. `None` if it verifies under no operator of
+    /// this client.
+    pub fn explain_license(
+        &self,
+        license: Vec<u8>,
+        circumstances: Circumstances,
+    ) -> Flow<'_, Option<Explained>> {
+        Flow::new(move |io| async move { self.run_explain_license(&io, &license, &circumstances).await })
+    }
+
+    /// R-043: judges again what plays, and takes its keys back where the rules do not permit it any more and no
+    /// other license of the key id does. Content that is opened reactively acquires one before that.
+    ///
+    /// Whoever hands out content calls it whenever [`Opened::holds`] says no. Where nothing has changed it asks for
+    /// no step.
+    pub fn go_on<'a>(&'a mut self, opened: &'a mut Opened) -> Flow<'a, Standing> {
+        Flow::new(move |io| async move { self.run_go_on(&io, opened).await })
     }
 
     /// Proactive acquisition: asks for licenses before anything is played.
     pub fn acquire(&mut self, wanted: Wanted) -> Flow<'_, Acquired> {
         Flow::new(|io| async move { self.run_acquire(&io, &wanted).await })
+    }
+
+    /// Asks the license server that `wanted` leads to for the time and for nothing else. With a round trip of at
+    /// most five minutes it stands in for a clock that may not be used, until this client ends, and lowers a floor
+    /// that only the local clock has set (R-010).
+    pub fn ask_time(&mut self, wanted: Wanted) -> Flow<'_, Timestamp> {
+        Flow::new(|io| async move { self.run_ask_time(&io, &wanted).await })
     }
 
     /// Opens content that needs the keys `kids`: looks in the store and, if `acquisition` permits, acquires
@@ -175,10 +276,29 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         wanted: Wanted,
         acquisition: Acquisition,
     ) -> Flow<'_, Opened> {
-        Flow::new(move |io| async move { self.run_open(&io, &kids, &wanted, acquisition).await })
+        self.open_content_for(Action::Play, kids, wanted, acquisition)
     }
 
-    /// Makes a license request to be carried by other means (a file, a proxy of the application's own).
+    /// [`Client::open_content`] for another right than to play.
+    pub fn open_content_for(
+        &mut self,
+        action: Action,
+        kids: Vec<Kid>,
+        wanted: Wanted,
+        acquisition: Acquisition,
+    ) -> Flow<'_, Opened> {
+        Flow::new(move |io| async move { self.run_open(&io, &kids, wanted, acquisition, action).await })
+    }
+
+    /// Takes in a discovery document that came by other means, for the requests that follow: it passes the
+    /// same checks as one that was fetched. One that is older than the stored one replaces nothing, and is
+    /// refused if that is not in use any more. Returns the operator: SHA-256 of its root certificate.
+    pub fn install_discovery(&mut self, document: Vec<u8>) -> Flow<'_, Digest> {
+        Flow::new(|io| async move { self.run_install_discovery(&io, document).await })
+    }
+
+    /// Makes a license request to be carried by other means (a file, a proxy of the application's own). It
+    /// is sealed as the stored discovery document says, which must be in use.
     pub fn request(&mut self, wanted: Wanted) -> Flow<'_, Vec<u8>> {
         Flow::new(|io| async move { self.run_request(&io, &wanted).await })
     }
@@ -212,9 +332,43 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         Flow::new(move |io| async move { Ok(self.run_remove(&io, kid, Some(license)).await? > 0) })
     }
 
+    /// R-044: removes every license whose removal date has come by this device's clock. Those whose date has come by
+    /// a server's word go by themselves, a few with every commit. Returns how many were removed.
+    pub fn clean(&mut self) -> Flow<'_, usize> {
+        Flow::new(|io| async move { self.run_clean(&io).await })
+    }
+
+    /// Seals every record of the store under a new key and forgets the old one: what was removed before cannot be
+    /// read from any copy of the records any more. Licenses, tombstones and operators stay.
+    ///
+    /// The records are one commit. A store of more than 256 MiB of licenses ends the flow with
+    /// [`ClientError::TooMuchToRenew`].
+    pub fn renew_store_key(&mut self) -> Flow<'_, ()> {
+        Flow::new(|io| async move { self.store.renew_key(&io, &mut self.rng).await })
+    }
+
     /// The operators that this device is enrolled with, each with the device's certificate.
     pub fn enrolments(&self) -> impl Iterator<Item = Enrolment<'_>> {
         self.operators.values().map(Enrolment::of)
+    }
+
+    /// What this client may hold.
+    #[must_use]
+    pub const fn store_limits(&self) -> &StoreLimits {
+        self.store.limits()
+    }
+
+    /// What it holds of that. Nothing is read for it.
+    #[must_use]
+    pub fn store_usage(&self) -> StoreUsage {
+        let totals = self.store.head().totals;
+        StoreUsage {
+            licenses: totals.licenses,
+            license_bytes: totals.license_bytes,
+            tombstones: totals.tombstones,
+            licenses_in_memory: self.memory.len(),
+            operators: self.operators.len(),
+        }
     }
 
     /// R-010: the time below which the host's clock is not believed.
@@ -225,7 +379,11 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
 
     /// The moment to read the clock with.
     fn moment(&self, io: &flow::Io) -> flow::Moment {
-        clock::moment(&self.store.head().clock, self.told, io.moment())
+        let moment = clock::of_kind(self.host.clock, io.moment());
+        if self.host.clock == ClockKind::None {
+            return moment;
+        }
+        clock::moment(&self.store.head().clock, self.told, moment)
     }
 
     /// A license that still verifies under its operator's root.

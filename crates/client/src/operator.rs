@@ -4,7 +4,7 @@ use keyward_crypto::x509::{Anchor, Certificate};
 use keyward_license::{
     certificate::Claims,
     codec::{Bytes, Wire},
-    discovery::{DiscoveryReader, LicenseServer, WELL_KNOWN_PATH},
+    discovery::{self, DiscoveryError, DiscoveryReader, ISSUED_AHEAD, LicenseServer, WELL_KNOWN_PATH},
     operator_profile::OperatorProfile,
     time::Timestamp,
 };
@@ -59,6 +59,23 @@ impl Operator {
     pub(crate) fn weakest_suite(&self) -> u64 {
         self.profile.minimum_suite.max(self.best_suite)
     }
+
+    /// V-061: whether the kept discovery document was issued after `document`: then it keeps its place, so that
+    /// nobody brings back a recipient that the operator has given up. One from the future, by a clock that was
+    /// wrong, is no bar.
+    pub(crate) fn keeps_newer_than(
+        &self,
+        document: &[u8],
+        now: Option<Timestamp>,
+    ) -> Result<bool, ClientError> {
+        let issued = |document| {
+            let said = discovery::unverified(document).map_err(DiscoveryError::from)?;
+            Ok::<_, ClientError>(said.issued)
+        };
+        let (kept, other) = (issued(&self.discovery)?, issued(document)?);
+        let is_from_the_future = now.is_some_and(|now| kept > now.plus(ISSUED_AHEAD));
+        Ok(other < kept && !is_from_the_future)
+    }
 }
 
 /// Where a URL leads, if the profile permits it: scheme and authority.
@@ -70,6 +87,10 @@ pub(crate) fn permitted_origin(profile: &OperatorProfile, url: &str) -> Result<S
             why,
         })
 }
+
+/// V-061
+pub(crate) const OLDER_DOCUMENT: ClientError =
+    ClientError::DiscoveryRefused("it is older than the one that this device has");
 
 /// Fetches the discovery document of the server at `origin`.
 pub(crate) async fn fetch_discovery(io: &Io, origin: &str) -> Result<Vec<u8>, ClientError> {

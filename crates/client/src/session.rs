@@ -1,14 +1,24 @@
 //! The client's side of the main job, in its numbered steps.
 
-use keyward_content::file::{FileError, LockedFile, Opener};
-use keyward_license::ids::Kid;
+use keyward_content::{
+    cenc::{Pattern, SampleCipher, Scheme},
+    file::{FileError, LockedFile, Opener},
+    media::{KeyError, KeyRing},
+};
+use keyward_license::{
+    ids::{Kid, LicenseId},
+    license::Resolution,
+    usage_rules::{Action, Refusal},
+};
 use rand_core::CryptoRng;
 
 use crate::{
     Client, ClientError,
     acquire::Wanted,
+    bound::{Bound, Keys},
+    choose::Stop,
+    clock::Pace,
     device::KeyStore,
-    enforce::{Availability, Bound},
     flow::Io,
     install::{Acquired, AcquiredKey},
 };
@@ -22,16 +32,23 @@ pub enum Acquisition {
     Never,
 }
 
-/// Content that was opened.
+/// Content that was opened, and its playback as it goes on.
 ///
-/// A protected file is unlocked with it ([`Opened::unlock`]); for protected media it is the
-/// [`KeyRing`](keyward_content::media::KeyRing).
+/// A protected file is unlocked with it ([`Opened::unlock`]); for protected media it has the
+/// [`KeyRing`](keyward_content::media::KeyRing) ([`Opened::keys`]). Whoever hands out content asks
+/// [`Opened::holds`] for every piece, and [`Client::go_on`] when that says no.
 #[derive(Debug)]
 pub struct Opened {
     /// The released keys, one for each key id that was asked for, in that order.
     pub bound: Vec<Bound>,
     /// What was acquired on the way, if anything had to be.
     pub acquired: Option<Acquired>,
+    pub(crate) pace: Pace,
+    pub(crate) wanted: Wanted,
+    pub(crate) acquisition: Acquisition,
+    pub(crate) frame_changed: bool,
+    /// Licenses in grace for which a new one was asked for.
+    pub(crate) renewed: Vec<LicenseId>,
 }
 
 impl Opened {
@@ -43,6 +60,34 @@ impl Opened {
         let bound = self.bound.iter().find(|bound| bound.kid() == file.kid());
         bound.ok_or(FileError::WrongKey)?.unlock(file)
     }
+
+    /// The keys, for whoever reads the samples of media. They go with the playback's.
+    #[must_use]
+    pub fn keys(&self) -> Keys {
+        Keys::of(&self.bound)
+    }
+
+    /// the size of the frames that are to be decoded under a key, as the decoder has it. The next
+    /// [`Client::go_on`] judges with it, and [`Opened::holds`] says no until then.
+    pub fn set_frame(&mut self, kid: Kid, frame: Resolution) {
+        let of_kid = self.bound.iter_mut().filter(|bound| bound.kid() == kid);
+        for bound in of_kid.filter(|bound| bound.frame != Some(frame)) {
+            bound.frame = Some(frame);
+            self.frame_changed = true;
+        }
+    }
+}
+
+/// The keys as they are now.
+impl KeyRing for Opened {
+    fn cipher(&self, kid: Kid, scheme: Scheme, pattern: Pattern) -> Result<SampleCipher, KeyError> {
+        self.keys().cipher(kid, scheme, pattern)
+    }
+
+    fn permits(&self, kid: Kid) -> Result<(), KeyError> {
+        let bound = self.bound.iter().find(|bound| bound.kid() == kid);
+        bound.ok_or(KeyError::Missing)?.permits(kid)
+    }
 }
 
 impl<K: KeyStore, R: CryptoRng> Client<K, R> {
@@ -51,33 +96,68 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         &mut self,
         io: &Io,
         kids: &[Kid],
-        wanted: &Wanted,
+        wanted: Wanted,
         acquisition: Acquisition,
+        action: Action,
     ) -> Result<Opened, ClientError> {
         // 4, 5: can it be opened with licenses in the store?
-        let mut ready = true;
-        for kid in kids {
-            let available = self.run_find(io, *kid).await?;
-            ready &= matches!(available, Availability::Ready { .. });
-            if let Availability::Refused(refusal) = available {
-                self.remember_time(io, &refusal).await?;
-            }
+        let mut missing = self.missing(io, kids, action).await?;
+        let reactive = acquisition == Acquisition::Reactive;
+        // A license that only lacks a clock needs the time, and no other license.
+        if reactive && missing == Missing::Time {
+            self.run_ask_time(io, &wanted).await?;
+            missing = self.missing(io, kids, action).await?;
         }
         // 6 to 10: if not, request them, and install what comes back.
-        let acquired = if ready || acquisition == Acquisition::Never {
-            None
-        } else {
-            let acquired = self.run_acquire(io, wanted).await?;
+        let acquired = if reactive && missing != Missing::Nothing {
+            let acquired = self.run_acquire(io, &wanted).await?;
             deny(kids, &acquired)?;
             Some(acquired)
+        } else {
+            None
         };
         // 11: bind the licenses, and release the keys: all of them, or none.
-        let mut bound = Vec::with_capacity(kids.len());
-        for kid in kids {
-            bound.push(self.run_bind(io, *kid).await?);
-        }
-        Ok(Opened { bound, acquired })
+        let bound = self.run_bind(io, kids, action).await?;
+        let mut pace = Pace::default();
+        pace.see(self.clocked(io), io.moment());
+        Ok(Opened {
+            bound,
+            acquired,
+            pace,
+            wanted,
+            acquisition,
+            frame_changed: false,
+            renewed: Vec::new(),
+        })
     }
+
+    /// What keeps the keys from being released.
+    async fn missing(&mut self, io: &Io, kids: &[Kid], action: Action) -> Result<Missing, ClientError> {
+        let question = crate::enforce::Question::of(action, self.now(io));
+        let mut missing = Missing::Nothing;
+        for kid in kids {
+            let of_kid = match self.best(io, *kid, &question).await? {
+                Ok(_) => Missing::Nothing,
+                Err(Some(Stop::Refused(Refusal::NoUsableClock))) => Missing::Time,
+                Err(Some(stop)) if !stop.may_be_helped() => Missing::Nothing,
+                Err(Some(stop)) => {
+                    self.remember_time(io, stop).await?;
+                    Missing::Licenses
+                }
+                Err(None) => Missing::Licenses,
+            };
+            missing = missing.max(of_kid);
+        }
+        Ok(missing)
+    }
+}
+
+/// What a license server can help with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Missing {
+    Nothing,
+    Time,
+    Licenses,
 }
 
 /// Turns a denial for a key that is needed into the error that says why.

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!  epoch file   epoch id, epoch key, generation; sealed under the key store's key
-//!  head         generation, digest of the index root, clock, operators
+//!  head         generation, digest of the index root, totals, clock, operators
 //!  index        a radix tree of fan-out 256, two levels and a bucket: every node holds its children's
 //!               digests, so a removed, swapped or older record is seen on the way down to it
-//!  records      licenses, pending requests, tombstones, operators
+//!  records      licenses, pending requests, tombstones, operators, waiting enrolments
 //! ```
 //! Record keys are HMACs, so the file tells nobody which content is held; values are AES-256-GCM with
 //! the record key as associated data. Finding the licenses of a key id reads head, two nodes, one
@@ -16,10 +16,42 @@
 //! store must be as new as its epoch file says, or newer by the one commit between whose two writes a
 //! crash may fall; opening closes that gap before anything else is written. The generation is also
 //! signed into requests, and the server refuses one that falls.
+//!
+//! # Bounds
+//!
+//! The head counts what the index lists, and every commit is held against [`StoreLimits`] before it is handed
+//! to the host: whatever a response brings, a commit is within the bounds or does not happen.
+//!
+//! | what | by default | beyond it |
+//! | --- | --- | --- |
+//! | licenses in the store | 1,000,000 | [`ClientError::StoreFull`]; the request goes on waiting |
+//! | bytes of their records | 4 GiB | [`ClientError::StoreFull`]; the request goes on waiting |
+//! | licenses of one key id | 8 | those that have ended make room, then the oldest |
+//! | tombstones | 1,000,000 | [`ClientError::StoreFull`]; nothing is removed |
+//! | pending requests | 64, for 30 days | the oldest makes room |
+//! | enrolments that wait for their response | 8 | the oldest makes room |
+//! | licenses in memory | 1,024 | [`ClientError::StoreFull`]; the request goes on waiting |
+//! | operators | 64 | [`ClientError::StoreFull`]; no enrolment is asked for |
+//! | key ids of a request | 256 | [`ClientError::Decode`] |
+//! | results of a response | 1,024, of key ids that were asked for | [`ClientError::ResponseMismatch`] |
+//! | bytes of an answer | 8 MiB ([`MAX_ANSWER`](crate::flow::MAX_ANSWER)) | the host cuts it off |
+//!
+//! A tombstone goes when a server has stated a time at which its license could not be used any more, a license
+//! when one has stated its removal date: every commit removes up to 16 of those, found by the earliest such
+//! time that each node of the index states of what is below it. A time that only the local clock has shown is
+//! not enough, since a server's answer may lower it again.
+//!
+//! # A new key
+//!
+//! What was removed lies in old pages and copies of the database, sealed. A new key turns it into noise: every
+//! record is sealed under it, and the epoch file forgets the old one.
 
+mod enrolment;
 mod index;
+mod limits;
 pub mod memory;
 mod records;
+mod renewal;
 
 use keyward_crypto::{Secret, SecretBytes, aead, kdf};
 use keyward_license::{
@@ -27,13 +59,16 @@ use keyward_license::{
     codec::{DecodeError, Wire},
     ids::{Digest, EpochId, Kid, LicenseId},
     request::StoreState,
+    time::Timestamp,
 };
 use rand_core::CryptoRng;
 
+pub(crate) use enrolment::WaitingEnrolment;
+pub use limits::{StoreBound, StoreLimits, StoreUsage};
 pub(crate) use records::{Clock, Head, LicenseRecord, OperatorRecord, Pending, PendingTable, Tombstone};
 
-use crate::{ClientError, flow::Io};
-use index::Change;
+use crate::{ClientError, clock, flow::Io};
+use index::{Change, Listed};
 
 /// Key of a record in the host's map: a kind byte and 32 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,8 +114,8 @@ const KIND_PENDING: u8 = 3;
 const KIND_TOMBSTONE: u8 = 4;
 const KIND_OPERATOR: u8 = 5;
 
-/// Most licenses kept for one key id; those that have ended make room first, then the oldest.
-pub(crate) const MAX_LICENSES_PER_KID: usize = 8;
+/// Most records that one commit removes because their time has come.
+const REMOVED_A_COMMIT: usize = 16;
 
 cbor_map! {
     /// The epoch file's content.
@@ -89,10 +124,14 @@ cbor_map! {
         [1] version: u64,
         /// Names the epoch.
         [2] id: EpochId,
-        /// Seals and names every record.
+        /// Seals every record.
         [3] key: Secret<32>,
         /// Generation of the newest commit that this file knows of.
         [4] generation: u64,
+        /// The key that follows, while the records are being sealed under it.
+        [5?] next_key: Secret<32>,
+        /// Names every record, where the key of the records does not: names stay the same for good.
+        [6?] name_key: Secret<32>,
     }
 }
 
@@ -106,6 +145,7 @@ pub(crate) struct Store {
     value_key: Secret<32>,
     name_key: Secret<32>,
     head: Head,
+    limits: StoreLimits,
     /// A commit was handed to the host and its end is not known: `head` may be older than the records.
     unconfirmed: bool,
 }
@@ -113,7 +153,17 @@ pub(crate) struct Store {
 /// A record to write or delete.
 pub(crate) enum Write {
     Put(RecordKey, Vec<u8>),
+    /// A record that goes by itself once a server has stated this time; never, without one.
+    PutUntil(RecordKey, Vec<u8>, Option<Timestamp>),
     Delete(RecordKey),
+}
+
+impl Write {
+    const fn key(&self) -> &RecordKey {
+        match self {
+            Self::Put(key, _) | Self::PutUntil(key, ..) | Self::Delete(key) => key,
+        }
+    }
 }
 
 impl Store {
@@ -135,7 +185,7 @@ impl Store {
             (Some(epoch), None) if epoch.generation == 0 => Self::new(file_key, epoch, Head::default()),
             (Some(_), None) => Err(ClientError::StoreRolledBack),
             (Some(epoch), Some(head)) => {
-                let mut store = Self::new(file_key, epoch, Head::default())?.with_head(&head)?;
+                let mut store = Self::of_head(file_key, epoch, &head)?;
                 store.catch_up(io, rng).await?;
                 Ok(store)
             }
@@ -172,19 +222,36 @@ impl Store {
     }
 
     fn new(file_key: Secret<32>, epoch: EpochFile, head: Head) -> Result<Self, ClientError> {
-        let derive = |label: &[u8]| kdf::hkdf_sha256(epoch.key.expose(), epoch.id.as_bytes(), label);
-        let (value_key, name_key) = (
-            derive(b"keyward/1 store-value")?,
-            derive(b"keyward/1 store-name")?,
-        );
+        let (value_key, name_key) = (epoch.derive(b"keyward/1 store-value")?, epoch.name_key()?);
         Ok(Self {
             file_key,
             epoch,
             value_key,
             name_key,
             head,
+            limits: StoreLimits::default(),
             unconfirmed: false,
         })
+    }
+
+    /// The store with other bounds.
+    pub(crate) const fn bounded_by(mut self, limits: StoreLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    pub(crate) const fn limits(&self) -> &StoreLimits {
+        &self.limits
+    }
+
+    /// A time that has come for certain.
+    pub(crate) fn told(&self) -> Option<Timestamp> {
+        clock::told(&self.head.clock)
+    }
+
+    /// Refuses to ask for a license if there is no room for one.
+    pub(crate) fn check_room(&self) -> Result<(), ClientError> {
+        self.limits.check_room(&self.head.totals)
     }
 
     fn with_head(mut self, sealed: &[u8]) -> Result<Self, ClientError> {
@@ -309,25 +376,21 @@ impl Store {
             epoch: Vec::new(),
         };
         let mut changes = Vec::new();
-        for write in writes {
-            match write {
-                Write::Put(key, value) => {
-                    let value = SecretBytes::new(value);
-                    let sealed = self.seal(&key, value.expose(), rng)?;
-                    changes.push(Change {
-                        key,
-                        digest: Some(index::digest(&sealed)),
-                    });
-                    batch.puts.push((key, sealed));
-                }
-                Write::Delete(key) => {
-                    changes.push(Change { key, digest: None });
-                    batch.deletes.push(key);
-                }
-            }
+        for key in self.records_that_go(io, &writes).await? {
+            changes.push(Change { key, record: None });
+            batch.deletes.push(key);
         }
-        let mut head = self.head.clone();
-        head.index = self.update_index(io, rng, changes, &mut batch).await?;
+        for write in writes {
+            changes.push(self.change(write, &mut batch, rng)?);
+        }
+        let updated = self.update_index(io, rng, changes, &mut batch).await?;
+        self.limits.check(&self.head.totals, &updated.totals)?;
+        let mut head = Head {
+            index: updated.root,
+            due: updated.due,
+            totals: updated.totals,
+            ..self.head.clone()
+        };
         change_head(&mut head);
         head.generation = head.generation.saturating_add(1);
         batch.puts.push((HEAD, self.seal(&HEAD, &head.encode(), rng)?));
@@ -340,6 +403,38 @@ impl Store {
         io.commit(batch).await?;
         (self.head, self.epoch, self.unconfirmed) = (head, epoch, false);
         Ok(())
+    }
+
+    /// Records whose time has come by a server's word, but for those that are written anyway.
+    async fn records_that_go(&self, io: &Io, writes: &[Write]) -> Result<Vec<RecordKey>, ClientError> {
+        let Some(now) = self.told() else {
+            return Ok(Vec::new());
+        };
+        let mut due = self.records_due(io, now, REMOVED_A_COMMIT).await?;
+        due.retain(|key| writes.iter().all(|write| write.key() != key));
+        Ok(due)
+    }
+
+    /// Adds a write to the batch, and says what it changes in the index.
+    fn change(
+        &self,
+        write: Write,
+        batch: &mut Batch,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Change, ClientError> {
+        let (key, value, due) = match write {
+            Write::Put(key, value) => (key, value, None),
+            Write::PutUntil(key, value, due) => (key, value, due),
+            Write::Delete(key) => {
+                batch.deletes.push(key);
+                return Ok(Change { key, record: None });
+            }
+        };
+        let value = SecretBytes::new(value);
+        let sealed = self.seal(&key, value.expose(), rng)?;
+        let record = Some(Listed::record(&key, &sealed, due));
+        batch.puts.push((key, sealed));
+        Ok(Change { key, record })
     }
 
     const fn ensure_confirmed(&self) -> Result<(), ClientError> {
@@ -394,6 +489,19 @@ impl EpochFile {
             id: EpochId::random(rng),
             key: Secret::random(rng),
             generation: 0,
+            next_key: None,
+            name_key: None,
+        }
+    }
+
+    fn derive(&self, label: &[u8]) -> Result<Secret<32>, ClientError> {
+        Ok(kdf::hkdf_sha256(self.key.expose(), self.id.as_bytes(), label)?)
+    }
+
+    fn name_key(&self) -> Result<Secret<32>, ClientError> {
+        match &self.name_key {
+            Some(key) => Ok(key.duplicate()),
+            None => self.derive(b"keyward/1 store-name"),
         }
     }
 
@@ -402,12 +510,15 @@ impl EpochFile {
         Ok(aead::seal(file_key, EPOCH_AAD, clear.expose(), rng)?)
     }
 
-    const fn duplicate(&self) -> Self {
+    /// The same, without a key that follows.
+    fn duplicate(&self) -> Self {
         Self {
             version: self.version,
             id: self.id,
             key: self.key.duplicate(),
             generation: self.generation,
+            next_key: None,
+            name_key: self.name_key.as_ref().map(Secret::duplicate),
         }
     }
 }

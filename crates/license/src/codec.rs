@@ -56,7 +56,7 @@ pub enum DecodeError {
         /// The number.
         number: u64,
     },
-    /// A value breaks a rule of its message.
+    /// A value breaks a rule of its message; in a license V-021, V-026, V-030 and V-031.
     #[error("{0}")]
     Invalid(&'static str),
 }

@@ -8,7 +8,7 @@ use keyward_crypto::{
 use crate::{
     cbor_map,
     certificate::{Claims, certificate_digest},
-    codec::{Bytes, Reader},
+    codec::{Bytes, Reader, Wire},
     ids::Digest,
     signed::{ChainVerifier, MessageError, SignedBody, Unverified},
     time::Timestamp,
@@ -16,6 +16,9 @@ use crate::{
 
 /// Where the document is found below the license server URL's origin.
 pub const WELL_KNOWN_PATH: &str = "/.well-known/keyward";
+
+/// How far ahead of the reader's clock a document may have been issued, in seconds.
+pub const ISSUED_AHEAD: u64 = 300;
 
 /// Media types of the HTTP bodies (the COSE messages inside have their own, see
 /// [`SignedBody::MEDIA_TYPE`]).
@@ -176,6 +179,15 @@ impl DiscoveryReader<'_> {
     }
 }
 
+/// What a discovery document says: to choose whose root it is verified under. Nothing is verified.
+///
+/// # Errors
+/// [`MessageError`] if this is no discovery document, or one of another version.
+pub fn unverified(document: &[u8]) -> Result<Discovery, MessageError> {
+    let body = Unverified::<Discovery>::parse(document)?.unverified_body()?;
+    Ok(Discovery::decode(&body)?)
+}
+
 /// The paths that a discovery document names, under whatever keys: for who carries messages of exchanges
 /// that it need not know. Nothing is verified.
 ///
@@ -204,9 +216,6 @@ fn path(path: &str) -> Result<&str, DiscoveryError> {
         Err(DiscoveryError::Refused("a path in it is not one"))
     }
 }
-
-/// How far ahead of the reader's clock a document may have been issued, in seconds.
-const ISSUED_AHEAD: u64 = 300;
 
 #[cfg(test)]
 mod tests {

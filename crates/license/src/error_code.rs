@@ -109,6 +109,8 @@ error_codes! {
     ClientLacksCapability = 304, "client-lacks-capability", 403, Client, "update the client";
     /// The request asked for time and lists alone.
     NoLicenseRequested = 305, "no-license-requested", 200, Client, "ask again with licenses requested";
+    /// The authorization token of the request was refused, or was used before.
+    AuthorizationRefused = 306, "authorization-refused", 403, Account, "sign in again, then ask with a new authorization token";
     /// The enrolment token is not known, was used by another device, is for another role, or has expired.
     TokenRefused = 401, "token-refused", 403, Account, "ask the operator for a new enrolment token";
     /// A key in the enrolment request was refused.
@@ -117,6 +119,8 @@ error_codes! {
     Internal = 501, "internal", 500, Server, "try again later";
     /// The server is stopping or has too much to do.
     Busy = 502, "busy", 503, Server, "try again later";
+    /// The address, device, packager or service asks more often than it may.
+    RateLimited = 503, "rate-limited", 429, Client, "wait a second, then try again";
     /// The server does not make what the packaging request asks for.
     PackagingUnsupported = 601, "packaging-unsupported", 400, Client, "ask for tracks of one key type and no crypto periods";
     /// The license server behind the proxy cannot be reached.

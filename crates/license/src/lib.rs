@@ -13,7 +13,7 @@
 //!  discovery    where a server answers and whom to seal to
 //!  exchange     the asking side: seal a request, hold its answer against it
 //!  party        the keys of whoever is enrolled; carrier: what is sent and what comes back
-//!  usage_rules  evaluate(license, host, action): one pure function spec/rules.md
+//!  usage_rules  evaluate(chain, usage, host, action, now): pure   spec/rules.md
 //!  operator_profile  what a client is configured with to trust an operator
 //!  error_code   the numbered errors of the wire                    spec/errors.md
 //!  finding      what is found when a party examines its own files

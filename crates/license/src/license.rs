@@ -8,31 +8,33 @@
 //! The sealed key opens only under the hash of the body: a license whose terms were altered does not
 //! open, even for a client that forgot the signature.
 
-use keyward_crypto::{
-    Secret,
-    ecdsa::Signer,
-    hpke::{self, Suite},
-    x509::Role,
-};
-use rand_core::CryptoRng;
+mod explicit;
+mod guid;
+mod sealed;
+mod terms;
 
 use crate::{
     cbor_enum, cbor_map,
-    codec::{Bytes, DecodeError, Wire},
-    envelope::binding,
-    ids::{DeviceId, Digest, DomainId, Kid, LicenseId, Nonce},
-    signed::{self, ChainVerifier, MessageError, SignedBody, Unverified, Verified},
+    codec::{Bytes, DecodeError},
+    ids::{DeviceId, DomainId, Kid, LicenseId, Nonce},
+    signed::{PROTOCOL_VERSION, SignedBody},
     time::Timestamp,
 };
 
-/// Context of the key inside a license: first member of its HPKE `info`.
-pub const KEY_CONTEXT: &str = "keyward/1 license-key";
+pub use explicit::{AgcAndColourStripe, CopyControl, ExplicitRestriction, HdcpType, REDUCED_PIXELS};
+pub use guid::{Guid, GuidParseError};
+pub use sealed::{KEY_CONTEXT, License, LicenseKeys, PreparedLicense, SealedKey};
+pub use terms::{
+    ExtendedRestriction, ExtendedRight, Flag, MAX_EXPLICIT_RESTRICTIONS, MAX_EXTENDED_DATA,
+    MAX_EXTENDED_RESTRICTIONS, MAX_EXTENDED_RIGHTS, MAX_PLAY_ENABLERS, OutputProtectionLevels, PlayEnabler,
+    Resolution,
+};
 
 cbor_map! {
     /// Body of a license: everything but the key.
     ///
-    /// Keys 13 to 25 and 27 to 31 are assigned by `spec/license.md` to terms that this version does not
-    /// enforce; being critical, they make it refuse the license.
+    /// Keys 21 to 23 and 27 are assigned by `spec/license.md` to terms that this version does not know;
+    /// being critical, they make it refuse the license.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct LicenseBody = "license" {
         /// Protocol version.
@@ -51,7 +53,7 @@ cbor_map! {
         [7] persistent: bool,
         /// The request's nonce, in in-memory licenses.
         [8?] nonce: Nonce,
-        /// What the holder may do.
+        /// What the holder may do. Empty only where there are extended rights.
         [9] rights: Vec<Right>,
         /// Not usable before.
         [10?] begin: Timestamp,
@@ -59,8 +61,28 @@ cbor_map! {
         [11?] end: Timestamp,
         /// Smallest security level of a device that may use it.
         [12?] minimum_security_level: u64,
+        /// Not usable from this many seconds after the first play on.
+        [13?] expiration_after_first_play: u64,
+        /// What ends the license stops a playback as well.
+        [14?] real_time_expiration: Flag,
+        /// The client may remove it from its store from this time on.
+        [15?] removal_date: Timestamp,
+        /// For how many seconds after the end it may still be used.
+        [16?] grace_period: u64,
+        /// The least protection that outputs must have.
+        [17?] output_protection_levels: OutputProtectionLevels,
+        /// Demands on decoder and outputs that are named by a GUID; at most [`MAX_EXPLICIT_RESTRICTIONS`].
+        [18?] explicit_restrictions: Vec<ExplicitRestriction>,
+        /// Outputs that are permitted by name; at most [`MAX_PLAY_ENABLERS`].
+        [19?] play_enablers: Vec<PlayEnabler>,
+        /// Where the content comes from.
+        [24?] source_id: u64,
+        /// Demands of the application; at most [`MAX_EXTENDED_RESTRICTIONS`].
+        [25?] extended_restrictions: Vec<ExtendedRestriction>,
         /// What the license is called, for people; up to 255 bytes.
         [26?] name: String,
+        /// What the application may do besides; at most [`MAX_EXTENDED_RIGHTS`].
+        [28?] extended_rights: Vec<ExtendedRight>,
     }
 }
 
@@ -71,10 +93,70 @@ impl SignedBody for LicenseBody {
 }
 
 impl LicenseBody {
-    /// Terms that this version enforces, as keys of the license body: what a client announces.
-    pub const TERMS: [u64; 3] = [10, 11, 12];
+    /// Every term that this version knows, as its key in the license body. A client announces those of
+    /// them that it enforces.
+    pub const TERMS: [u64; 13] = [10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 24, 25, 28];
 
-    /// V-021, V-026: checks that the body's fields fit together.
+    /// A license of one key for playing, persistent and without terms.
+    #[must_use]
+    pub fn new(
+        id: LicenseId,
+        kind: LicenseKind,
+        key: KeyDescription,
+        binding: Binding,
+        issued: Timestamp,
+    ) -> Self {
+        Self {
+            version: PROTOCOL_VERSION,
+            id,
+            kind,
+            keys: vec![key],
+            binding,
+            issued,
+            persistent: true,
+            nonce: None,
+            rights: vec![Right::Play],
+            begin: None,
+            end: None,
+            minimum_security_level: None,
+            expiration_after_first_play: None,
+            real_time_expiration: None,
+            removal_date: None,
+            grace_period: None,
+            output_protection_levels: None,
+            explicit_restrictions: None,
+            play_enablers: None,
+            source_id: None,
+            extended_restrictions: None,
+            name: None,
+            extended_rights: None,
+        }
+    }
+
+    /// Keys of the terms that the license holds, ascending.
+    pub fn terms(&self) -> impl Iterator<Item = u64> {
+        let held = [
+            self.begin.is_some(),
+            self.end.is_some(),
+            self.minimum_security_level.is_some(),
+            self.expiration_after_first_play.is_some(),
+            self.real_time_expiration.is_some(),
+            self.removal_date.is_some(),
+            self.grace_period.is_some(),
+            self.output_protection_levels.is_some(),
+            self.explicit_restrictions.is_some(),
+            self.play_enablers.is_some(),
+            self.source_id.is_some(),
+            self.extended_restrictions.is_some(),
+            self.extended_rights.is_some(),
+        ];
+        Self::TERMS
+            .into_iter()
+            .zip(held)
+            .filter_map(|(term, held)| held.then_some(term))
+    }
+
+    /// V-021, V-026, V-030, V-031: checks that the body's fields are bounded and fit together.
     ///
     /// # Errors
     /// [`DecodeError::Invalid`].
@@ -102,7 +184,10 @@ impl LicenseBody {
                 self.begin.unwrap_or_default() < end,
                 "the license ends before it begins",
             ),
-            (!self.rights.is_empty(), "a license grants at least one right"),
+            (
+                !self.rights.is_empty() || self.extended_rights.is_some(),
+                "a license grants at least one right",
+            ),
             (
                 self.name.as_ref().is_none_or(|name| name.len() <= 255),
                 "the license's name is too long",
@@ -110,7 +195,7 @@ impl LicenseBody {
         ];
         match checks.iter().find(|(holds, _)| !holds) {
             Some((_, fault)) => Err(DecodeError::Invalid(fault)),
-            None => Ok(()),
+            None => terms::check(self),
         }
     }
 
@@ -125,10 +210,10 @@ impl LicenseBody {
         }
     }
 
-    /// Whether any term depends on time.
+    /// whether any term depends on time, so that the license needs a clock.
     #[must_use]
     pub const fn is_time_limited(&self) -> bool {
-        self.begin.is_some() || self.end.is_some()
+        self.begin.is_some() || self.expires()
     }
 }
 
@@ -255,190 +340,18 @@ cbor_enum! {
     }
 }
 
-cbor_map! {
-    /// The sealed part of a license.
-    #[derive(Debug, Clone, PartialEq, Eq)]
-    pub struct SealedKey = "sealed key" {
-        /// HPKE suite number (1, 2), or 16: AES-256-GCM under a root license's key.
-        [1] suite: u64,
-        /// HPKE: the encapsulated key. Suite 16: empty.
-        [2] encapsulated: Bytes,
-        /// Ciphertext with its tag.
-        [3] ciphertext: Bytes,
-    }
-}
-
-cbor_map! {
-    /// The secrets inside a license.
-    #[derive(Debug)]
-    pub struct LicenseKeys = "license keys" {
-        /// The keys, in the order of the body's descriptions.
-        [1] keys: Vec<Bytes>,
-        /// HMAC of a server secret over the license id: authenticates a later stop.
-        [2] proof_key: Secret<32>,
-    }
-}
-
-impl Drop for LicenseKeys {
-    fn drop(&mut self) {
-        self.keys
-            .iter_mut()
-            .for_each(|key| zeroize::Zeroize::zeroize(&mut key.0));
-    }
-}
-
-/// A license that is complete but for its signature: it must be recorded first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PreparedLicense {
-    /// The encoded body.
-    pub body: Vec<u8>,
-    /// The encoded sealed part.
-    pub sealed: Vec<u8>,
-}
-
-impl PreparedLicense {
-    /// Seals `keys` to the device's public key of `suite`, bound to the encoded `body`.
-    ///
-    /// # Errors
-    /// [`MessageError::Making`].
-    pub fn for_device(
-        body: Vec<u8>,
-        keys: &LicenseKeys,
-        suite: Suite,
-        public_key: &[u8],
-        rng: &mut impl CryptoRng,
-    ) -> Result<Self, MessageError> {
-        let info = binding(KEY_CONTEXT, suite, &body_digest(&body));
-        let clear = keyward_crypto::SecretBytes::new(keys.encode());
-        let sealed =
-            hpke::seal(suite, public_key, &info, clear.expose(), rng).map_err(MessageError::Making)?;
-        let sealed = SealedKey {
-            suite: suite.number(),
-            encapsulated: Bytes(sealed.encapsulated),
-            ciphertext: Bytes(sealed.ciphertext),
-        };
-        Ok(Self {
-            body,
-            sealed: sealed.encode(),
-        })
-    }
-
-    /// Signs the license; it can be signed once, by move.
-    ///
-    /// # Errors
-    /// [`MessageError::Making`].
-    pub fn sign(self, chain: &[Vec<u8>], signer: &dyn Signer) -> Result<Vec<u8>, MessageError> {
-        signed::sign::<LicenseBody>(&self.body, &[&self.sealed], chain, signer)
-    }
-}
-
-/// A license whose signature, signer and form were checked. Whether it may be used is another
-/// question: [`evaluate`](crate::usage_rules::evaluate).
-#[derive(Debug)]
-pub struct License {
-    verified: Verified<LicenseBody>,
-    sealed: SealedKey,
-    suite: Suite,
-}
-
-impl License {
-    /// Verifies a license's signature and its signer: V-001 to V-005, V-020, V-021, V-026.
-    ///
-    /// The signer must have been valid when the license was issued and, where `arriving_at` is given
-    /// (the license comes in a response), must be valid then as well.
-    ///
-    /// # Errors
-    /// [`MessageError`].
-    pub fn verify(
-        bytes: &[u8],
-        verifier: &dyn ChainVerifier,
-        arriving_at: Option<Timestamp>,
-    ) -> Result<Self, MessageError> {
-        let verified =
-            Unverified::<LicenseBody>::parse(bytes)?.verify(verifier, Role::LicenseServer, |body| {
-                core::iter::once(body.issued).chain(arriving_at).collect()
-            })?;
-        verified.body().check()?;
-        let sealed = verified
-            .attachments()
-            .first()
-            .ok_or(DecodeError::Invalid("the license has no sealed key"))?;
-        let sealed = SealedKey::decode(&sealed.0)?;
-        let suite = Suite::from_number(sealed.suite).ok_or(DecodeError::UnknownNumber {
-            what: "suite",
-            number: sealed.suite,
-        })?;
-        Ok(Self {
-            verified,
-            sealed,
-            suite,
-        })
-    }
-
-    /// The license's terms.
-    #[must_use]
-    pub const fn body(&self) -> &LicenseBody {
-        self.verified.body()
-    }
-
-    /// The suite the key is sealed with.
-    #[must_use]
-    pub const fn suite(&self) -> Suite {
-        self.suite
-    }
-
-    /// The sealed key.
-    #[must_use]
-    pub const fn sealed(&self) -> &SealedKey {
-        &self.sealed
-    }
-
-    /// The HPKE `info` under which the key opens.
-    #[must_use]
-    pub fn key_binding(&self) -> Vec<u8> {
-        binding(KEY_CONTEXT, self.suite, &self.verified.digest())
-    }
-
-    /// V-023: reads the opened key part and checks that it fits the body.
-    ///
-    /// # Errors
-    /// [`DecodeError`].
-    pub fn read_keys(&self, opened: &keyward_crypto::SecretBytes) -> Result<LicenseKeys, DecodeError> {
-        let keys = LicenseKeys::decode(opened.expose())?;
-        if keys.keys.len() == self.body().keys.len() {
-            Ok(keys)
-        } else {
-            Err(DecodeError::Invalid(
-                "the license does not hold the keys it describes",
-            ))
-        }
-    }
-}
-
-fn body_digest(body: &[u8]) -> Digest {
-    Digest::new(keyward_crypto::kdf::sha256(&[body]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn simple() -> LicenseBody {
-        LicenseBody {
-            version: 1,
-            id: LicenseId::new([1; 16]),
-            kind: LicenseKind::Simple,
-            keys: vec![key(KeyType::File, None)],
-            binding: Binding::device(&DeviceId::new([2; 32])),
-            issued: Timestamp(1),
-            persistent: true,
-            nonce: None,
-            rights: vec![Right::Play],
-            begin: None,
-            end: None,
-            minimum_security_level: None,
-            name: None,
-        }
+        LicenseBody::new(
+            LicenseId::new([1; 16]),
+            LicenseKind::Simple,
+            key(KeyType::File, None),
+            Binding::device(&DeviceId::new([2; 32])),
+            Timestamp(1),
+        )
     }
 
     fn key(key_type: KeyType, operation: Option<u64>) -> KeyDescription {

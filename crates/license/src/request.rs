@@ -6,6 +6,7 @@ use crate::{
     cbor_enum, cbor_map,
     codec::{Bytes, DecodeError},
     ids::{Digest, DomainId, EpochId, Kid, Nonce},
+    license::{Guid, LicenseBody},
     signed::SignedBody,
     time::Timestamp,
 };
@@ -85,17 +86,24 @@ impl LicenseRequest {
             exchange_algorithms,
             suites,
             clock: _,
+            explicit_restrictions,
+            extended_restrictions,
+            source_ids,
+            watermarks,
         } = &self.capabilities;
+        let numbers = [exchange_algorithms, extended_restrictions, source_ids];
+        let guids = [explicit_restrictions, watermarks];
         [
             key_types.len(),
             terms.len(),
-            exchange_algorithms.as_ref().map_or(0, Vec::len),
             suites.len(),
             self.revocation_lists.as_ref().map_or(0, Vec::len),
             self.memberships.as_ref().map_or(0, Vec::len),
         ]
-        .iter()
-        .all(|length| *length <= MAX_LIST)
+        .into_iter()
+        .chain(numbers.map(|list| list.as_ref().map_or(0, Vec::len)))
+        .chain(guids.map(|list| list.as_ref().map_or(0, Vec::len)))
+        .all(|length| length <= MAX_LIST)
     }
 
     /// Checks counts and lengths that the decoder does not.
@@ -174,6 +182,69 @@ cbor_map! {
         [4] suites: Vec<u64>,
         /// How good its clock is.
         [5] clock: ClockKind,
+        /// Explicit restrictions it enforces, by GUID.
+        [6?] explicit_restrictions: Vec<Guid>,
+        /// Extended restrictions it understands, by kind.
+        [7?] extended_restrictions: Vec<u64>,
+        /// Source ids whose rules it follows.
+        [8?] source_ids: Vec<u64>,
+        /// Watermark technologies that it embeds, by GUID.
+        [9?] watermarks: Vec<Guid>,
+    }
+}
+
+/// What a client that announced its capabilities cannot be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotAnnounced {
+    /// A key of another type.
+    #[error("the client cannot use a key of this type")]
+    KeyType(u64),
+    /// V-029: a term, by its key.
+    #[error("the client does not enforce a term of the license")]
+    Term(u64),
+    /// V-029: an explicit restriction.
+    #[error("the client does not enforce an explicit restriction of the license")]
+    ExplicitRestriction(Guid),
+}
+
+impl Capabilities {
+    /// What can be used, enforced and opened, and no explicit restriction, extended restriction, source or
+    /// watermark.
+    #[must_use]
+    pub const fn new(key_types: Vec<u64>, terms: Vec<u64>, suites: Vec<u64>, clock: ClockKind) -> Self {
+        Self {
+            key_types,
+            terms,
+            exchange_algorithms: None,
+            suites,
+            clock,
+            explicit_restrictions: None,
+            extended_restrictions: None,
+            source_ids: None,
+            watermarks: None,
+        }
+    }
+
+    /// V-029: whether everything in the license is something that the client announced. What it understands
+    /// of extended restrictions, sources and watermarks is the usage rules' to judge.
+    ///
+    /// # Errors
+    /// [`NotAnnounced`], the first thing that is not.
+    pub fn cover(&self, license: &LicenseBody) -> Result<(), NotAnnounced> {
+        let mut key_types = license.keys.iter().map(|key| key.key_type.number());
+        if let Some(other) = key_types.find(|key_type| !self.key_types.contains(key_type)) {
+            return Err(NotAnnounced::KeyType(other));
+        }
+        if let Some(other) = license.terms().find(|term| !self.terms.contains(term)) {
+            return Err(NotAnnounced::Term(other));
+        }
+        let announced = self.explicit_restrictions.as_deref().unwrap_or_default();
+        let mut restrictions = license.explicit_restrictions().iter();
+        match restrictions.find(|one| !announced.contains(&one.guid())) {
+            Some(other) => Err(NotAnnounced::ExplicitRestriction(other.guid())),
+            None => Ok(()),
+        }
     }
 }
 
@@ -244,5 +315,59 @@ cbor_map! {
         [1] domain: DomainId,
         /// Newest revision whose key the device holds.
         [2] revision: u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ids::{DeviceId, LicenseId},
+        license::{Binding, ExplicitRestriction, KeyDescription, KeyType, LicenseKind},
+    };
+
+    fn license() -> LicenseBody {
+        let key = KeyDescription {
+            kid: Kid::new([2; 16]),
+            key_type: KeyType::File,
+            algorithm: None,
+            operation: None,
+        };
+        let binding = Binding::device(&DeviceId::new([3; 32]));
+        let id = LicenseId::new([1; 16]);
+        LicenseBody {
+            end: Some(Timestamp(9)),
+            explicit_restrictions: Some(vec![ExplicitRestriction::InternalScreenOnly]),
+            ..LicenseBody::new(id, LicenseKind::Simple, key, binding, Timestamp(0))
+        }
+    }
+
+    #[test]
+    fn v_029_a_license_holds_only_what_was_announced() {
+        let full = || Capabilities {
+            explicit_restrictions: Some(vec![ExplicitRestriction::INTERNAL_SCREEN_ONLY]),
+            ..Capabilities::new(vec![3], vec![11, 18], vec![1], ClockKind::Secure)
+        };
+        let guid = ExplicitRestriction::INTERNAL_SCREEN_ONLY;
+        type Edit = fn(&mut Capabilities);
+        let cases: [(Edit, Result<(), NotAnnounced>); 6] = [
+            (|_| (), Ok(())),
+            (|all| all.key_types = vec![1, 2], Err(NotAnnounced::KeyType(3))),
+            (|all| all.terms = vec![10, 18], Err(NotAnnounced::Term(11))),
+            (|all| all.terms = vec![11], Err(NotAnnounced::Term(18))),
+            (
+                |all| all.explicit_restrictions = None,
+                Err(NotAnnounced::ExplicitRestriction(guid)),
+            ),
+            (
+                |all| all.explicit_restrictions = Some(vec![ExplicitRestriction::SCMS]),
+                Err(NotAnnounced::ExplicitRestriction(guid)),
+            ),
+        ];
+        for (edit, expected) in cases {
+            let mut capabilities = full();
+            edit(&mut capabilities);
+            assert_eq!(capabilities.cover(&license()), expected, "{capabilities:?}");
+        }
     }
 }

@@ -8,16 +8,22 @@ use keyward_license::{
     codec::{FIRST_GREASE_KEY, FIRST_OPTIONAL_KEY, gate::MAX_DEPTH},
     discovery::{Discovery, WELL_KNOWN_PATH, media_type},
     enrolment::{EnrolmentRequest, EnrolmentResponse, SHARE_CONTEXT},
-    license::{KEY_CONTEXT, LicenseBody, LicenseKind},
+    license::{
+        ExplicitRestriction, KEY_CONTEXT, LicenseBody, LicenseKind, MAX_EXPLICIT_RESTRICTIONS,
+        MAX_EXTENDED_DATA, MAX_EXTENDED_RESTRICTIONS, MAX_EXTENDED_RIGHTS, MAX_PLAY_ENABLERS,
+        OutputProtectionLevels, PlayEnabler,
+    },
     packaging::{KEYS_CONTEXT, MAX_CONTENT_ID, MAX_LABEL, MAX_TRACKS, PackagingRequest, PackagingResponse},
     request::{LicenseRequest, MAX_CLIENT_TEXT, MAX_CUSTOM_DATA, MAX_HEADERS, MAX_KIDS, MAX_TOKEN},
     response::{LicenseResponse, MAX_RESULTS},
     signed::SignedBody,
+    usage_rules::Rule,
 };
 
 const OVERVIEW: &str = include_str!("../../../spec/overview.md");
 const PROTOCOL: &str = include_str!("../../../spec/protocol.md");
 const LICENSE: &str = include_str!("../../../spec/license.md");
+const RULES: &str = include_str!("../../../spec/rules.md");
 const CDDL: &str = include_str!("../../../spec/messages.cddl");
 
 #[test]
@@ -135,11 +141,16 @@ fn terms() {
             .unwrap_or_default()
     };
     for key in LicenseBody::TERMS {
-        assert!(starts(key).contains("(R-0"), "{key} is enforced by a rule");
+        let row = starts(key);
+        assert!(
+            row.contains("(R-0") || row.contains("(V-0"),
+            "{key} is enforced by a rule"
+        );
     }
-    for key in (13..=25).chain([27]) {
+    for key in [21, 22, 23, 27] {
         assert!(starts(key).ends_with("| assigned, refused |"), "{key}");
     }
+    assert!(starts(20).contains("not used, refused"));
     let kinds = table(LICENSE, "| kind | number | bound to | key | in this version |");
     for (row, number) in kinds.iter().zip(1..) {
         assert!(
@@ -148,6 +159,58 @@ fn terms() {
         );
     }
     assert_eq!(LicenseKind::from_number(kinds.len() as u64 + 1), None);
+}
+
+#[test]
+fn explicit_restrictions_enablers_and_levels() {
+    let restrictions = table(LICENSE, "| GUID | restriction | data |");
+    assert_eq!(restrictions.len(), ExplicitRestriction::ALL.len());
+    for (row, guid) in restrictions.iter().zip(ExplicitRestriction::ALL) {
+        assert!(row.starts_with(&format!("| `{guid}` |")), "{row}");
+    }
+    let enablers = table(LICENSE, "| GUID | permits |");
+    for (row, PlayEnabler(guid)) in enablers.iter().zip([
+        PlayEnabler::UNKNOWN_OUTPUT,
+        PlayEnabler::UNKNOWN_OUTPUT_REDUCED,
+        PlayEnabler::AIRPLAY,
+    ]) {
+        assert!(row.starts_with(&format!("| `{guid}` |")), "{row}");
+    }
+    let levels = table(LICENSE, "| key | scale | levels |");
+    let scales: [&[u64]; 5] = [
+        &OutputProtectionLevels::AUDIO,
+        &OutputProtectionLevels::AUDIO,
+        &OutputProtectionLevels::COMPRESSED_DIGITAL_VIDEO,
+        &OutputProtectionLevels::UNCOMPRESSED_DIGITAL_VIDEO,
+        &OutputProtectionLevels::ANALOG_VIDEO,
+    ];
+    for (row, published) in levels.iter().zip(scales) {
+        let published: Vec<_> = published.iter().map(u64::to_string).collect();
+        assert!(row.ends_with(&format!("| {} |", published.join(", "))), "{row}");
+    }
+    for counts in [
+        format!("At least one, at most {MAX_EXPLICIT_RESTRICTIONS}, each GUID once."),
+        format!("At least one, at most {MAX_PLAY_ENABLERS}, each once;"),
+        format!("At least one and at most {MAX_EXTENDED_RESTRICTIONS} restrictions:"),
+        format!("(4, at most {MAX_EXTENDED_DATA} bytes)"),
+        format!("least one right, at most {MAX_EXTENDED_RIGHTS}, each kind once."),
+    ] {
+        assert!(LICENSE.contains(&counts), "{counts}");
+    }
+}
+
+#[test]
+fn usage_rules_stand_in_the_spec_with_their_numbers() {
+    for rule in Rule::ALL {
+        assert!(RULES.contains(&format!("| {rule} |")), "{rule}");
+    }
+    // R-010 is the clock's, and from R-040 on they are the client's.
+    let is_of_another = |line: &&str| ["| R-010", "| R-04"].iter().any(|other| line.starts_with(other));
+    let of_spec = RULES.lines().filter(|line| line.starts_with("| R-0"));
+    assert_eq!(
+        of_spec.filter(|line| !is_of_another(line)).count(),
+        Rule::ALL.len()
+    );
 }
 
 #[test]
@@ -162,6 +225,11 @@ fn limits() {
     );
     assert!(PROTOCOL.contains(&packaging), "{packaging}");
     for limit in [
+        format!("[ 1*{MAX_EXPLICIT_RESTRICTIONS} explicit-restriction ]"),
+        format!("[ 1*{MAX_PLAY_ENABLERS} play-enabler ]"),
+        format!("[ 1*{MAX_EXTENDED_RESTRICTIONS} extended-restriction ]"),
+        format!("[ 1*{MAX_EXTENDED_RIGHTS} extended-right ]"),
+        format!("bstr .size (0..{MAX_EXTENDED_DATA})"),
         format!("[ 0*{MAX_KIDS} kid ]"),
         format!("[ 0*{MAX_HEADERS} bstr ]"),
         format!("[ 0*{MAX_RESULTS} result ]"),

@@ -466,6 +466,22 @@ fn problem(message: &[u8]) -> Answer {
 /// The step of an error of [`License::verify`].
 fn license_rule(error: MessageError) -> Refused {
     const WINDOW: &str = "the license ends before it begins";
+    const KNOWN: [&str; 7] = [
+        "a duration of the license is of no seconds",
+        "an output protection level is not a published one",
+        "a list of the license is empty, too long, or holds something twice",
+        "an extended restriction holds too much data",
+        "an explicit restriction holds data that is not of its GUID",
+        "the license holds an explicit restriction that this version does not know",
+        "a flag that is not set is left out",
+    ];
+    const FITTING: [&str; 5] = [
+        "a grace period needs an end",
+        "a real-time expiration needs an end or an expiration after first play",
+        "a removal date needs an end and does not come before it",
+        "an HDCP type needs a level of uncompressed digital video of at least 271",
+        "a key exchange license holds a term about playing",
+    ];
     const FORM: [&str; 4] = [
         "a license holds exactly one key",
         "an in-memory license holds the request's nonce, another does not",
@@ -476,6 +492,12 @@ fn license_rule(error: MessageError) -> Refused {
         MessageError::Decode(DecodeError::Invalid(WINDOW)) => Refused("V-026", error.to_string()),
         MessageError::Decode(DecodeError::Invalid(fault)) if FORM.contains(&fault) => {
             Refused("V-021", error.to_string())
+        }
+        MessageError::Decode(DecodeError::Invalid(fault)) if KNOWN.contains(&fault) => {
+            Refused("V-030", error.to_string())
+        }
+        MessageError::Decode(DecodeError::Invalid(fault)) if FITTING.contains(&fault) => {
+            Refused("V-031", error.to_string())
         }
         other => rule(other),
     }

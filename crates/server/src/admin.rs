@@ -14,9 +14,9 @@ use crate::{
     Error, Server,
     chance::rng,
     policy::{Policy, PolicyTerms, check_name, is_security_level},
-    store::{DeviceProfile, KeySource, sqlite::NewToken},
+    store::{DeviceProfile, KeyRow, KeySource, sqlite::NewToken},
     token::{self, Token},
-    vault::{self, PackagingKey, RegisteredKey, Source},
+    vault::{self, PackagingKey, RegisteredKey, Registration, Source},
 };
 
 /// What an enrolment token will be good for.
@@ -237,11 +237,10 @@ impl Server {
     /// # Errors
     /// [`Error::PolicyRefused`], or a failure of the database.
     pub async fn create_policy(&self, name: &str, terms: PolicyTerms) -> Result<u64, Error> {
+        let now = self.inner().clock.now();
         check_name(name)?;
-        terms.check()?;
-        self.store()
-            .add_policy(name.to_owned(), terms, self.inner().clock.now())
-            .await
+        terms.check(now)?;
+        self.store().add_policy(name.to_owned(), terms, now).await
     }
 
     /// The newest version of every policy, by name.
@@ -252,17 +251,45 @@ impl Server {
         self.store().policies().await
     }
 
+    /// Every version of a policy, the newest first.
+    ///
+    /// # Errors
+    /// [`Error::PolicyUnknown`], or a failure of the database.
+    pub async fn policy_versions(&self, name: &str) -> Result<Vec<Policy>, Error> {
+        let versions = self.store().policy_versions(name).await?;
+        if versions.is_empty() {
+            return Err(Error::PolicyUnknown(name.to_owned()));
+        }
+        Ok(versions)
+    }
+
     /// Registers a key id whose key is derived from a license key seed. The same again is fine.
     ///
     /// # Errors
     /// [`Error::KeyConflict`], [`Error::SeedUnknown`], [`Error::KeyTypeRefused`], or a failure of the
     /// database.
     pub async fn register_key(&self, kid: Kid, key_type: KeyType, seed: u64) -> Result<(), Error> {
+        self.register_key_of_level(kid, key_type, seed, None).await
+    }
+
+    /// As [`Server::register_key`], for devices of a security level alone: 150, 2000 or 3000. A license for the
+    /// key then needs the higher of this and the policy's. Of a key id that is registered the level is set.
+    ///
+    /// # Errors
+    /// Those of [`Server::register_key`], and [`Error::OutOfRange`] for another level.
+    pub async fn register_key_of_level(
+        &self,
+        kid: Kid,
+        key_type: KeyType,
+        seed: u64,
+        minimum_security_level: Option<u64>,
+    ) -> Result<(), Error> {
         let (inner, identity) = (self.inner(), self.inner().identity());
-        let key = (kid, key_type, seed);
+        let asked = registration(kid, key_type, minimum_security_level)?;
+        let (secret, now) = (&identity.fingerprint_secret, inner.clock.now());
         inner
             .vault
-            .register(&inner.store, &identity.fingerprint_secret, key, inner.clock.now())
+            .register(&inner.store, secret, (asked, seed), now)
             .await
     }
 
@@ -272,12 +299,25 @@ impl Server {
     /// [`Error::KeyConflict`], [`Error::KeyReused`], [`Error::KeyTypeRefused`], or a failure of the
     /// database.
     pub async fn import_key(&self, kid: Kid, key_type: KeyType, key: &ContentKey) -> Result<(), Error> {
+        self.import_key_of_level(kid, key_type, key, None).await
+    }
+
+    /// As [`Server::import_key`], for devices of a security level alone, see
+    /// [`Server::register_key_of_level`].
+    ///
+    /// # Errors
+    /// Those of [`Server::import_key`], and [`Error::OutOfRange`] for another level.
+    pub async fn import_key_of_level(
+        &self,
+        kid: Kid,
+        key_type: KeyType,
+        key: &ContentKey,
+        minimum_security_level: Option<u64>,
+    ) -> Result<(), Error> {
         let (inner, identity) = (self.inner(), self.inner().identity());
-        let key = (kid, key_type, key);
-        inner
-            .vault
-            .import(&inner.store, &identity.fingerprint_secret, key, inner.clock.now())
-            .await
+        let asked = registration(kid, key_type, minimum_security_level)?;
+        let (secret, now) = (&identity.fingerprint_secret, inner.clock.now());
+        inner.vault.import(&inner.store, secret, (asked, key), now).await
     }
 
     /// Takes over a license key seed of another system, 30 to 64 bytes. Returns its number.
@@ -299,18 +339,16 @@ impl Server {
     /// # Errors
     /// A failure of the database.
     pub async fn keys(&self) -> Result<Vec<RegisteredKey>, Error> {
-        let keys = self.store().keys().await?.into_iter().map(|key| {
-            let source = match key.source {
-                KeySource::Seed(number) => Source::Seed(number),
-                KeySource::Sealed(_) => Source::Stored,
-            };
-            RegisteredKey {
-                kid: key.kid,
-                key_type: key.key_type,
-                source,
-            }
-        });
-        Ok(keys.collect())
+        let keys = self.store().keys().await?.into_iter();
+        Ok(keys.map(|key| registered(&key)).collect())
+    }
+
+    /// A key id, if it is registered.
+    ///
+    /// # Errors
+    /// A failure of the database.
+    pub async fn registered_key(&self, kid: Kid) -> Result<Option<RegisteredKey>, Error> {
+        Ok(self.store().key(&kid).await?.as_ref().map(registered))
     }
 
     /// The content key of a registered key id, to encrypt content with. The act stands in the database, as an
@@ -447,6 +485,37 @@ fn check_account(account: &str) -> Result<(), Error> {
             expected: "1 to 255 bytes",
         })
     }
+}
+
+fn registered(key: &KeyRow) -> RegisteredKey {
+    let source = match &key.source {
+        KeySource::Seed(number) => Source::Seed(*number),
+        KeySource::Sealed(_) => Source::Stored,
+    };
+    RegisteredKey {
+        kid: key.kid,
+        key_type: key.key_type,
+        source,
+        minimum_security_level: key.minimum_security_level,
+    }
+}
+
+fn registration(
+    kid: Kid,
+    key_type: KeyType,
+    minimum_security_level: Option<u64>,
+) -> Result<Registration, Error> {
+    if !minimum_security_level.is_none_or(is_security_level) {
+        return Err(Error::OutOfRange {
+            what: "the key's minimum security level",
+            expected: "150, 2000 or 3000",
+        });
+    }
+    Ok(Registration {
+        kid,
+        key_type,
+        minimum_security_level,
+    })
 }
 
 /// The name of a role in the database and in JSON.

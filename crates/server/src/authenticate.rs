@@ -20,6 +20,7 @@ use moka::sync::Cache;
 use crate::{
     Refusal,
     operator::Identity,
+    rate::{Limiter, Turn},
     store::{DeviceRow, Question, RightRow, Store},
 };
 
@@ -39,6 +40,7 @@ pub(crate) struct Authenticated {
     /// What the enrolment says.
     pub(crate) enrolled_level: u64,
     pub(crate) account: i64,
+    pub(crate) account_name: String,
     /// What the account may have of each key id.
     pub(crate) rights: Vec<(Kid, RightRow)>,
     /// Whether the same request was answered before.
@@ -110,9 +112,11 @@ pub(crate) fn verify(
 
 /// V-042 to V-044: the device is enrolled, its nonce is fresh, its store has not gone back. The same is
 /// judged again when the answer is recorded; here it saves the work. What the account may have of `kids` is
-/// asked on the same occasion.
+/// asked on the same occasion. How often the device asks is judged as soon as it is known, so that nothing
+/// that it repeats or is refused for is free.
 pub(crate) async fn authenticate(
     store: &Store,
+    rates: &Limiter<Turn>,
     request: Verified<LicenseRequest>,
     kids: Vec<Kid>,
     now: Timestamp,
@@ -134,6 +138,9 @@ pub(crate) async fn authenticate(
     if row.revoked {
         return Err(Refusal::DeviceRevoked);
     }
+    if !rates.admit((device, row.answered == Some(request.digest()))) {
+        return Err(Refusal::RateLimited("the device asks too often"));
+    }
     let answered = judge_replay(&row, &request.digest(), &body.store)?;
     let security_level = claims.security_level.unwrap_or_default().min(row.security_level);
     Ok(Authenticated {
@@ -143,6 +150,7 @@ pub(crate) async fn authenticate(
         security_level,
         enrolled_level: row.security_level,
         account: row.account,
+        account_name: row.account_name,
         rights: kids.into_iter().zip(found.rights).collect(),
         answered,
     })
@@ -171,9 +179,10 @@ pub(crate) fn verify_packager(
 }
 
 /// V-071, V-072: the packager is enrolled, its nonce is fresh. The same is judged again when the answer is
-/// recorded; here it saves the work.
+/// recorded; here it saves the work. How often it asks is judged as for devices.
 pub(crate) async fn authenticate_packager(
     store: &Store,
+    rates: &Limiter<Turn>,
     request: Verified<PackagingRequest>,
 ) -> Result<AuthenticatedPackager, Refusal> {
     let signer = request.signer().ok_or(Refusal::PackagerUnknown)?;
@@ -186,6 +195,10 @@ pub(crate) async fn authenticate_packager(
         .ok_or(Refusal::PackagerUnknown)?;
     if row.revoked {
         return Err(Refusal::PackagerRevoked);
+    }
+    let answered = row.answered.as_ref().map(|answered| answered.request);
+    if !rates.admit((packager, answered == Some(request.digest()))) {
+        return Err(Refusal::RateLimited("the packager asks too often"));
     }
     // V-072
     let answered = match row.answered {

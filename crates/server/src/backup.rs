@@ -26,10 +26,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error,
-    operator::{
-        self, CONFIG_FILE, DATABASE_FILE, PROFILE_FILE, ROOT_KEY_FILE,
-        making::{Making, create_private, write_private},
-    },
+    fail_points::{Act, Progress},
+    operator::{self, CONFIG_FILE, DATABASE_FILE, PROFILE_FILE, ROOT_KEY_FILE, making::Making},
     sealing::{KEK_FILE, KekSource, KeyEncryptionKey},
     store::sqlite::examination::{self, Examination, Schema},
 };
@@ -66,13 +64,16 @@ pub async fn back_up(dir: &Path, to: &Path, with_secrets: bool, now: Timestamp) 
     if !dir.join(CONFIG_FILE).exists() {
         return Err(Error::NoOperator(dir.to_owned()));
     }
-    let making = Making::begin(to, ".keyward-backup-", Error::BackupExists)?;
+    let making = Making::begin(to, Act::Backup)?;
     let database = making.path().join(DATABASE_FILE);
     // Made here, so that SQLite gives it the same permissions.
-    write_private(&database, &[])?;
+    making.create(DATABASE_FILE)?;
     let detail = if with_secrets { "with-secrets" } else { "" };
-    examination::copy(&operator::database_path(dir), &database, detail, now).await?;
+    let recorded = || making.has_come_to(Progress::Recorded);
+    examination::copy(&operator::database_path(dir), &database, (detail, now), recorded).await?;
+    making.has_come_to(Progress::Copied);
     flush_file(&database)?;
+    making.has_written(DATABASE_FILE);
     check_whole(&database).await?;
     let mut files = BTreeMap::from([(DATABASE_FILE.to_owned(), Entry::of(&database)?)]);
     for (name, is_secret) in BESIDE {
@@ -80,7 +81,7 @@ pub async fn back_up(dir: &Path, to: &Path, with_secrets: bool, now: Timestamp) 
         if is_secret && !(with_secrets && source.exists()) {
             continue;
         }
-        files.insert(name.to_owned(), copy(&source, &making.path().join(name))?);
+        files.insert(name.to_owned(), copy(&source, &making, name)?);
     }
     let (root, _) = examination::core(&database).await?;
     let manifest = Manifest {
@@ -90,7 +91,7 @@ pub async fn back_up(dir: &Path, to: &Path, with_secrets: bool, now: Timestamp) 
         made: now.0,
         files,
     };
-    write_private(&making.path().join(MANIFEST), &manifest.to_json())?;
+    making.write(MANIFEST, &manifest.to_json())?;
     making.finish()?;
     manifest.backup()
 }
@@ -109,9 +110,10 @@ pub async fn restore(
 ) -> Result<(Backup, RestoredKey), Error> {
     let manifest = Manifest::read(from)?;
     let backup = manifest.backup()?;
-    let making = Making::begin(to, ".keyward-restore-", Error::OperatorExists)?;
+    let making = Making::begin(to, Act::Restore)?;
     for (name, entry) in &manifest.files {
-        let copied = copy(&from.join(name), &making.path().join(name))?;
+        let name = known(name).ok_or_else(|| damaged(name, "is no file of an operator"))?;
+        let copied = copy(&from.join(name), &making, name)?;
         if copied != *entry {
             return Err(damaged(name, "is not what was backed up"));
         }
@@ -137,6 +139,7 @@ pub async fn restore(
         operator::check_secrets(kek, &secrets)?;
     }
     examination::record_restored(&database, backup.made, now).await?;
+    making.has_come_to(Progress::Recorded);
     flush_file(&database)?;
     making.finish()?;
     Ok((backup, key))
@@ -173,8 +176,7 @@ impl Manifest {
             return Err(Error::BackupForm(form.keyward_backup));
         }
         let manifest: Self = serde_json::from_slice(&json).map_err(|_| none())?;
-        let known = |name: &str| name == DATABASE_FILE || BESIDE.iter().any(|(beside, _)| *beside == name);
-        if let Some(name) = manifest.files.keys().find(|name| !known(name)) {
+        if let Some(name) = manifest.files.keys().find(|name| known(name).is_none()) {
             return Err(damaged(name, "is no file of an operator"));
         }
         for name in [DATABASE_FILE, CONFIG_FILE, PROFILE_FILE] {
@@ -241,12 +243,14 @@ impl Entry {
 }
 
 /// Copies a file to a new one that only its owner can read, flushed.
-fn copy(from: &Path, to: &Path) -> Result<Entry, Error> {
+fn copy(from: &Path, making: &Making, name: &'static str) -> Result<Entry, Error> {
+    let to = making.path().join(name);
     let mut source = fs::File::open(from).map_err(Error::file("read", from))?;
-    let mut target = create_private(to)?;
+    let mut target = making.create(name)?;
     let entry =
         Entry::through(&mut source, |piece| target.write_all(piece)).map_err(Error::file("copy", from))?;
     target.sync_all().map_err(Error::file("write", to))?;
+    making.has_written(name);
     Ok(entry)
 }
 
@@ -276,6 +280,12 @@ fn damaged(name: &str, fault: &'static str) -> Error {
     }
 }
 
+/// The name of a file that a backup may have.
+fn known(name: &str) -> Option<&'static str> {
+    let beside = BESIDE.iter().map(|(beside, _)| *beside);
+    beside.chain([DATABASE_FILE]).find(|known| *known == name)
+}
+
 /// The files beside the database, and whether they are secrets.
 const BESIDE: [(&str, bool); 4] = [
     (CONFIG_FILE, false),
@@ -284,5 +294,5 @@ const BESIDE: [(&str, bool); 4] = [
     (ROOT_KEY_FILE, true),
 ];
 
-const MANIFEST: &str = "manifest.json";
+pub(crate) const MANIFEST: &str = "manifest.json";
 const FORM: u64 = 1;

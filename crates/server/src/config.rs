@@ -2,12 +2,29 @@
 //!
 //! `operator.sample.toml` documents every key with its default; a test keeps it and the defaults equal.
 
+mod authorization;
+mod denials;
+mod limits;
+
 use core::time::Duration;
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
 use axum::http::Uri;
 use keyward_crypto::hpke::Suite;
+use keyward_license::packaging::MAX_LABEL;
 use serde::Deserialize;
+
+use crate::policy::is_security_level;
+
+use authorization::AuthorizationFile;
+pub use authorization::{Authorization, AuthorizationSource, JwtAlgorithm, JwtKey, Webhook};
+pub(crate) use denials::is_page;
+pub use denials::{DenialText, Denials};
+use limits::LimitsFile;
+pub use limits::{Limits, Network, NetworkError, Rate};
 
 /// The sample file: what [`init`](crate::operator::init) writes with the operator's own values.
 pub const SAMPLE: &str = include_str!("../operator.sample.toml");
@@ -27,42 +44,20 @@ pub struct Config {
     pub admin_listen: SocketAddr,
     /// Smallest suite that licenses are sealed with.
     pub minimum_suite: Suite,
-    /// Bounds on requests.
+    /// Bounds on requests and connections.
     pub limits: Limits,
     /// How long what the server signs is valid.
     pub lifetimes: Lifetimes,
     /// What packagers are given.
     pub packaging: Packaging,
+    /// Who decides about licenses.
+    pub authorization: Authorization,
+    /// What viewers are told when a license is denied.
+    pub denials: Denials,
     /// Who may carry requests.
     pub services: Services,
     /// How the database is used.
     pub database: Database,
-}
-
-/// Bounds on requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Largest body, in bytes.
-    pub body_bytes: usize,
-    /// Time for headers and for a body to arrive.
-    pub arrival: Duration,
-    /// Requests worked on at the same time.
-    pub concurrent_requests: usize,
-    /// Time for a peer to take more of an answer.
-    pub departure: Duration,
-    /// Open connections.
-    pub connections: usize,
-    /// Time after which a connection takes no further request.
-    pub connection_lifetime: Duration,
-    /// Time for requests in work to finish when the server stops or their connection's time is over.
-    pub shutdown: Duration,
-}
-
-impl Default for Limits {
-    /// As the sample documents them.
-    fn default() -> Self {
-        LimitsFile::default().limits()
-    }
 }
 
 /// How long what the server signs is valid.
@@ -75,10 +70,12 @@ pub struct Lifetimes {
 }
 
 /// What packagers are given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packaging {
     /// Where the keys of new tracks come from.
     pub new_keys: NewKeys,
+    /// Smallest security level of a device that gets the key of a new track, by the track's label.
+    pub minimum_security_levels: BTreeMap<String, u64>,
 }
 
 /// Where new content keys come from.
@@ -170,21 +167,13 @@ struct ConfigFile {
     #[serde(default)]
     packaging: PackagingFile,
     #[serde(default)]
+    authorization: AuthorizationFile,
+    #[serde(default)]
+    denials: BTreeMap<String, DenialText>,
+    #[serde(default)]
     services: ServicesFile,
     #[serde(default)]
     database: DatabaseFile,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct LimitsFile {
-    body_bytes: usize,
-    arrival_seconds: u64,
-    departure_seconds: u64,
-    concurrent_requests: usize,
-    connections: usize,
-    connection_seconds: u64,
-    shutdown_seconds: u64,
 }
 
 #[derive(Deserialize)]
@@ -199,6 +188,7 @@ struct LifetimesFile {
 struct PackagingFile {
     seed: u64,
     vault_keys: bool,
+    minimum_security_levels: BTreeMap<String, u64>,
 }
 
 #[derive(Deserialize, Default)]
@@ -215,20 +205,6 @@ struct DatabaseFile {
     busy_seconds: u64,
 }
 
-impl Default for LimitsFile {
-    fn default() -> Self {
-        Self {
-            body_bytes: 1 << 20,
-            arrival_seconds: 15,
-            departure_seconds: 15,
-            concurrent_requests: 256,
-            connections: 1024,
-            connection_seconds: 300,
-            shutdown_seconds: 10,
-        }
-    }
-}
-
 impl Default for LifetimesFile {
     fn default() -> Self {
         Self {
@@ -243,6 +219,7 @@ impl Default for PackagingFile {
         Self {
             seed: 1,
             vault_keys: false,
+            minimum_security_levels: BTreeMap::new(),
         }
     }
 }
@@ -288,66 +265,13 @@ impl ConfigFile {
             limits: self.limits.validate()?,
             lifetimes: self.lifetimes.validate()?,
             packaging: self.packaging.validate()?,
+            authorization: self.authorization.validate()?,
+            denials: Denials::validate(self.denials)?,
             services: Services {
                 required: self.services.required,
             },
             database: self.database.validate()?,
         })
-    }
-}
-
-impl LimitsFile {
-    fn validate(&self) -> Result<Limits, ConfigError> {
-        within(
-            "limits.body_bytes",
-            self.body_bytes,
-            4096,
-            16 << 20,
-            "4096 to 16777216",
-        )?;
-        within("limits.arrival_seconds", self.arrival_seconds, 1, 300, "1 to 300")?;
-        within(
-            "limits.departure_seconds",
-            self.departure_seconds,
-            1,
-            300,
-            "1 to 300",
-        )?;
-        within(
-            "limits.concurrent_requests",
-            self.concurrent_requests,
-            1,
-            65_536,
-            "1 to 65536",
-        )?;
-        within("limits.connections", self.connections, 1, 65_536, "1 to 65536")?;
-        within(
-            "limits.connection_seconds",
-            self.connection_seconds,
-            1,
-            86_400,
-            "1 to 86400",
-        )?;
-        within(
-            "limits.shutdown_seconds",
-            self.shutdown_seconds,
-            1,
-            600,
-            "1 to 600",
-        )?;
-        Ok(self.limits())
-    }
-
-    const fn limits(&self) -> Limits {
-        Limits {
-            body_bytes: self.body_bytes,
-            arrival: Duration::from_secs(self.arrival_seconds),
-            departure: Duration::from_secs(self.departure_seconds),
-            concurrent_requests: self.concurrent_requests,
-            connections: self.connections,
-            connection_lifetime: Duration::from_secs(self.connection_seconds),
-            shutdown: Duration::from_secs(self.shutdown_seconds),
-        }
     }
 }
 
@@ -375,7 +299,7 @@ impl LifetimesFile {
 }
 
 impl PackagingFile {
-    fn validate(&self) -> Result<Packaging, ConfigError> {
+    fn validate(self) -> Result<Packaging, ConfigError> {
         within(
             "packaging.seed",
             self.seed,
@@ -383,7 +307,16 @@ impl PackagingFile {
             u64::from(u32::MAX),
             "1 to 4294967295",
         )?;
+        let named = |label: &String| (1..=MAX_LABEL).contains(&label.len());
+        let levels = &self.minimum_security_levels;
+        if !levels.keys().all(named) || !levels.values().all(|level| is_security_level(*level)) {
+            return Err(ConfigError::Value {
+                key: "packaging.minimum_security_levels",
+                expected: "labels of 1 to 64 bytes, each with 150, 2000 or 3000",
+            });
+        }
         Ok(Packaging {
+            minimum_security_levels: self.minimum_security_levels,
             new_keys: if self.vault_keys {
                 NewKeys::Vault
             } else {

@@ -42,32 +42,7 @@ impl DiscoveryCache {
 
     /// Signs a document that is valid for `lifetime` seconds from now, and holds it for half of them.
     pub(crate) fn sign(&self, identity: &Identity, lifetime: u64, now: Timestamp) -> Result<Vec<u8>, Error> {
-        let body = Discovery {
-            version: PROTOCOL_VERSION,
-            operator: identity.operator,
-            request_encryption: identity
-                .request_encryption_chain
-                .iter()
-                .cloned()
-                .map(Bytes)
-                .collect(),
-            license_path: LICENSE_PATH.to_owned(),
-            enrolment_path: ENROLMENT_PATH.to_owned(),
-            issued: now,
-            expires: now.plus(lifetime),
-            packaging_path: identity
-                .packager_authority
-                .is_some()
-                .then(|| PACKAGING_PATH.to_owned()),
-        };
-        let body = grease(&body.encode(), &mut rng())?;
-        let bytes = signed::sign::<Discovery>(
-            &body,
-            &[],
-            &identity.license_server_chain,
-            &identity.license_server,
-        )
-        .map_err(Error::Making)?;
+        let bytes = sign(identity, lifetime, now)?;
         let document = Document {
             bytes: bytes.clone(),
             issued: now,
@@ -76,4 +51,29 @@ impl DiscoveryCache {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(document);
         Ok(bytes)
     }
+}
+
+/// Signs a document that is valid for `lifetime` seconds from now.
+pub(crate) fn sign(identity: &Identity, lifetime: u64, now: Timestamp) -> Result<Vec<u8>, Error> {
+    let body = Discovery {
+        version: PROTOCOL_VERSION,
+        operator: identity.operator,
+        request_encryption: identity
+            .request_encryption_chain
+            .iter()
+            .cloned()
+            .map(Bytes)
+            .collect(),
+        license_path: LICENSE_PATH.to_owned(),
+        enrolment_path: ENROLMENT_PATH.to_owned(),
+        issued: now,
+        expires: now.plus(lifetime),
+        packaging_path: identity
+            .packager_authority
+            .is_some()
+            .then(|| PACKAGING_PATH.to_owned()),
+    };
+    let body = grease(&body.encode(), &mut rng())?;
+    let (chain, key) = (&identity.license_server_chain, &identity.license_server);
+    signed::sign::<Discovery>(&body, &[], chain, key).map_err(Error::Making)
 }

@@ -1,4 +1,11 @@
-//! What may the account have? Key ids of the request, each with its key and policy or its denial.
+//! What may the account have? Key ids of the request, each with its key and terms or its denial.
+//!
+//! ```text
+//!  key ids ─► registered? ─► sources, in their order ─► terms of each grant, narrowed ─► used before?
+//! ```
+//! Sources are handlers (see [`handler`](crate::handler)): the first that grants or denies a key id decides it.
+
+use std::collections::{HashMap, HashSet};
 
 use keyward_content::header::ContentHeader;
 use keyward_license::{
@@ -6,18 +13,48 @@ use keyward_license::{
     ids::Kid,
     request::{LicenseRequest, MAX_KIDS},
     response::Denial,
+    time::Timestamp,
 };
 
 use crate::{
-    Refusal,
-    store::{Grant, KeyRow, RightRow},
+    Error, Refusal,
+    authenticate::Authenticated,
+    handler::{
+        Asked, AskedKey, AuthorizationToken, Decision, EntitlementRow, HandlerError, Narrowing, Once,
+        Permission, Source, Terms, Verdict,
+    },
+    policy::{Policy, PolicyFault},
+    server::Inner,
+    store::{Grant, KeyRow, Rests, RightRow},
 };
 
 /// A key id that the account is entitled to.
 #[derive(Debug)]
 pub(crate) struct Entitled {
     pub(crate) key: KeyRow,
+    /// The terms, narrowed.
     pub(crate) grant: Grant,
+    /// What is asked about once more when the license is recorded.
+    pub(crate) rests: Rests,
+    /// What must not have been used before, and is used up with the license.
+    pub(crate) once: Option<Once>,
+}
+
+/// A denial, and whose words it is in.
+#[derive(Debug)]
+pub(crate) enum Denied {
+    /// The server's, which the operator's configuration may replace.
+    Ours(Denial),
+    /// A handler's.
+    Theirs(Denial),
+}
+
+/// What the sources said.
+#[derive(Debug)]
+pub(crate) struct Rights {
+    pub(crate) keys: Vec<(Kid, Result<Entitled, Denied>)>,
+    /// For the application.
+    pub(crate) custom_data: Option<Vec<u8>>,
 }
 
 /// The key ids that a request asks for, each once, in the order of their first mention. Of content
@@ -43,19 +80,62 @@ pub(crate) fn kids(request: &LicenseRequest) -> Result<Vec<Kid>, Refusal> {
     Ok(kids)
 }
 
-/// Whether the account may have the key id, and under which policy.
-pub(crate) fn entitle(right: RightRow) -> Result<Entitled, Denial> {
-    match (right.key, right.grant) {
-        (None, _) => Err(denial(
-            ErrorCode::KidUnknown,
-            "this operator does not know the key id",
-        )),
-        (Some(_), None) => Err(denial(
-            ErrorCode::NotEntitled,
-            "the account is not entitled to this content",
-        )),
-        (Some(key), Some(grant)) => Ok(Entitled { key, grant }),
+/// Puts the key ids before the sources, and finds the terms of what they grant.
+pub(crate) async fn entitle(
+    server: &Inner,
+    authenticated: &mut Authenticated,
+    now: Timestamp,
+) -> Result<Rights, Error> {
+    let found = core::mem::take(&mut authenticated.rights);
+    if !authenticated.request.body().license_requested {
+        let none = |(kid, _)| {
+            (
+                kid,
+                ours(ErrorCode::NoLicenseRequested, "the request asks for no license"),
+            )
+        };
+        return Ok(Rights {
+            keys: found.into_iter().map(none).collect(),
+            custom_data: None,
+        });
     }
+    let asked = asked(authenticated, &found, now);
+    let heard = hear(&server.sources, asked).await;
+    let used = used(server, &heard).await?;
+    let policies = policies(server, &heard).await?;
+    let mut verdicts = heard.verdicts;
+    let keys = found.into_iter().map(|(kid, right)| {
+        let Some(key) = right.key else {
+            return (
+                kid,
+                ours(ErrorCode::KidUnknown, "this operator does not know the key id"),
+            );
+        };
+        let entitled = match verdicts.remove(&kid) {
+            None => ours(
+                ErrorCode::NotEntitled,
+                "the account is not entitled to this content",
+            ),
+            Some((Verdict::Deny(denial), _)) => Err(Denied::Theirs(denial)),
+            // V-046
+            Some((Verdict::Grant(_), Some(once))) if used.contains(&once) => ours(
+                ErrorCode::AuthorizationRefused,
+                "the authorization was used before",
+            ),
+            Some((Verdict::Grant(permission), once)) => resolve(*permission, right.grant, &policies, now)
+                .map(|(grant, rests)| Entitled {
+                    key,
+                    grant,
+                    rests,
+                    once,
+                }),
+        };
+        (kid, entitled)
+    });
+    Ok(Rights {
+        keys: keys.collect(),
+        custom_data: heard.custom_data,
+    })
 }
 
 /// A denial with its number and sentence.
@@ -64,5 +144,194 @@ pub(crate) fn denial(code: ErrorCode, sentence: &str) -> Denial {
         code: code.number(),
         sentence: sentence.to_owned(),
         url: None,
+    }
+}
+
+fn ours<T>(code: ErrorCode, sentence: &str) -> Result<T, Denied> {
+    Err(Denied::Ours(denial(code, sentence)))
+}
+
+/// The request as handlers see it: of the key ids those that are registered.
+fn asked(authenticated: &Authenticated, found: &[(Kid, RightRow)], now: Timestamp) -> Asked {
+    let body = authenticated.request.body();
+    let key = |(kid, right): &(Kid, RightRow)| {
+        let key = right.key.as_ref()?;
+        let (content, label) = right.track.clone().unzip();
+        Some(AskedKey {
+            kid: *kid,
+            key_type: key.key_type,
+            minimum_security_level: key.minimum_security_level,
+            content,
+            label,
+            entitlement: right.grant.as_ref().map(|grant| EntitlementRow {
+                policy: grant.policy.name.clone(),
+                version: grant.policy.version,
+                expires: grant.expires,
+            }),
+        })
+    };
+    Asked {
+        request: authenticated.request.digest(),
+        device: authenticated.device,
+        account: authenticated.account_name.clone(),
+        security_level: authenticated.security_level,
+        client: body.client.clone(),
+        capabilities: body.capabilities.clone(),
+        persistent: body.persistent,
+        keys: found.iter().filter_map(key).collect(),
+        authorization: body.authorization.clone().map(AuthorizationToken::new),
+        custom_data: body.custom_data.as_ref().map(|data| data.0.clone()),
+        now,
+    }
+}
+
+/// What all sources said together.
+#[derive(Default)]
+struct Heard {
+    /// With what must not be used twice for it.
+    verdicts: HashMap<Kid, (Verdict, Option<Once>)>,
+    custom_data: Option<Vec<u8>>,
+}
+
+/// Asks one source after the other about what is left to decide.
+async fn hear(sources: &[Box<dyn Source>], mut asked: Asked) -> Heard {
+    let mut heard = Heard::default();
+    for source in sources {
+        if asked.keys.is_empty() {
+            break;
+        }
+        let decision = source.ask(&asked).await;
+        let decision = decision.unwrap_or_else(|error| failed(&asked, &error));
+        heard.take(&asked, decision);
+        asked.keys.retain(|key| !heard.verdicts.contains_key(&key.kid));
+    }
+    heard
+}
+
+/// Nothing is granted because somebody could not be asked.
+fn failed(asked: &Asked, error: &HandlerError) -> Decision {
+    tracing::warn!(device = %asked.device, %error, "who decides about licenses could not be asked");
+    let mut decision = Decision::default();
+    let sentence = "who decides about this content cannot be asked at present";
+    decision.deny_all(asked, ErrorCode::Busy, sentence);
+    decision
+}
+
+impl Heard {
+    /// Takes what was decided about the key ids that were asked about, and nothing else.
+    fn take(&mut self, asked: &Asked, decision: Decision) {
+        for (kid, verdict) in decision.verdicts {
+            if !asked.keys.iter().any(|key| key.kid == kid) {
+                tracing::warn!(%kid, "a handler decided about a key id that it was not asked about");
+                continue;
+            }
+            let once = match &verdict {
+                Verdict::Grant(_) => decision.once.clone(),
+                Verdict::Deny(_) => None,
+            };
+            self.verdicts.entry(kid).or_insert((verdict, once));
+        }
+        self.custom_data = self.custom_data.take().or(decision.custom_data);
+    }
+}
+
+/// What must not be used twice, and was used.
+async fn used(server: &Inner, heard: &Heard) -> Result<HashSet<Once>, Error> {
+    let distinct: HashSet<&Once> = heard
+        .verdicts
+        .values()
+        .filter_map(|(_, once)| once.as_ref())
+        .collect();
+    let mut used = HashSet::new();
+    for once in distinct {
+        if server.store.is_used(once).await? {
+            used.insert(once.clone());
+        }
+    }
+    Ok(used)
+}
+
+/// The newest version of each policy that is named.
+async fn policies(server: &Inner, heard: &Heard) -> Result<HashMap<String, Option<Policy>>, Error> {
+    let mut policies = HashMap::new();
+    for (verdict, _) in heard.verdicts.values() {
+        let Verdict::Grant(permission) = verdict else {
+            continue;
+        };
+        if let Terms::Policy(name) = &permission.terms
+            && !policies.contains_key(name)
+        {
+            policies.insert(name.clone(), server.store.newest_policy(name).await?);
+        }
+    }
+    Ok(policies)
+}
+
+/// Finds the terms of a permission and narrows them.
+fn resolve(
+    permission: Permission,
+    row: Option<Grant>,
+    policies: &HashMap<String, Option<Policy>>,
+    now: Timestamp,
+) -> Result<(Grant, Rests), Denied> {
+    let wrong = |what: &'static str| {
+        tracing::error!(what, "a handler granted what cannot be issued");
+        Denied::Ours(denial(ErrorCode::Internal, "the server failed"))
+    };
+    let (grant, rests) = match permission.terms {
+        Terms::Entitlement => {
+            let grant = row.ok_or_else(|| wrong("an entitlement that the account has not"))?;
+            (grant.clone(), Rests::Row(Box::new(grant)))
+        }
+        Terms::Policy(name) => {
+            let policy = policies.get(&name).cloned().flatten();
+            let policy = policy.ok_or_else(|| wrong("a policy that this operator has not"))?;
+            let rests = Rests::Policy(name, policy.version);
+            (
+                Grant {
+                    policy,
+                    expires: None,
+                },
+                rests,
+            )
+        }
+        Terms::Own(terms) => {
+            terms.check(now).map_err(|_| wrong("terms that are no policy"))?;
+            (own(*terms), Rests::Handler)
+        }
+    };
+    let expires = [grant.expires, permission.expires].into_iter().flatten().min();
+    if permission.narrowing == Narrowing::NONE {
+        return Ok((Grant { expires, ..grant }, rests));
+    }
+    let terms = permission.narrowing.of(grant.policy.terms);
+    match terms.check(now) {
+        // What has no effect beside a stricter term does no harm.
+        Ok(()) | Err(PolicyFault::Conflict(_)) => {}
+        Err(PolicyFault::Over) => {
+            return ours(
+                ErrorCode::NotEntitled,
+                "the entitlement ends before a license would begin",
+            );
+        }
+        Err(_) => return Err(wrong("limits that leave nothing of a policy")),
+    }
+    let policy = Policy {
+        terms,
+        ..grant.policy
+    };
+    Ok((Grant { policy, expires }, rests))
+}
+
+/// Terms that are no policy of the operator are recorded under no name; versions of policies begin at 1.
+fn own(terms: crate::policy::PolicyTerms) -> Grant {
+    let policy = Policy {
+        name: String::new(),
+        version: 0,
+        terms,
+    };
+    Grant {
+        policy,
+        expires: None,
     }
 }

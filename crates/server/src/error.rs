@@ -1,8 +1,11 @@
 //! What can go wrong in the server, for the person who runs it. What a device is told stands in
 //! [`refusal`](crate::refusal).
 
-use std::{path::PathBuf, sync::Arc};
+mod database;
 
+use std::{io::ErrorKind, path::PathBuf, sync::Arc};
+
+pub use database::DatabaseFault;
 use keyward_content::header::HeaderError;
 use keyward_crypto::CryptoError;
 use keyward_license::{
@@ -59,18 +62,32 @@ pub enum Error {
     /// The key-encryption key file can be read by others.
     #[error("the key-encryption key file `{0}` can be read by other users")]
     KekExposed(PathBuf),
+    /// A secret's file can be read by others.
+    #[error("the secret in `{0}` can be read by other users")]
+    SecretExposed(PathBuf),
     /// The secrets of this operator are sealed under another key-encryption key.
     #[error("the key-encryption key is not the one that this operator's secrets are sealed under")]
     WrongKek,
+    /// Another server serves this operator.
+    #[error("another server serves the operator `{0}`")]
+    AlreadyServed(PathBuf),
+    /// The database's file is not there.
+    #[error("the operator's database `{0}` is missing")]
+    NoDatabase(PathBuf),
     /// The database failed.
-    #[error("the database failed: {0}")]
-    Database(sqlx::Error),
-    /// The database could not be brought to this version's schema.
-    #[error("the database schema could not be set up: {0}")]
-    Migration(#[from] sqlx::migrate::MigrateError),
+    #[error("the database failed: {fault} ({source})")]
+    Database {
+        /// Why, as far as it says so.
+        fault: DatabaseFault,
+        /// What it said.
+        source: sqlx::Error,
+    },
+    /// The database is not of this version, and could not be brought to its schema.
+    #[error("the database is not as this version of keyward knows it: {0}")]
+    Migration(sqlx::migrate::MigrateError),
     /// A group of writes could not be committed; none of it happened.
-    #[error("the database could not commit a write")]
-    NotCommitted,
+    #[error("the database could not commit a write: {0}")]
+    NotCommitted(DatabaseFault),
     /// The database failed for several requests at once.
     #[error(transparent)]
     Together(Arc<Self>),
@@ -149,7 +166,20 @@ impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match error {
             sqlx::Error::PoolClosed => Self::Stopping,
-            other => Self::Database(other),
+            source => Self::Database {
+                fault: DatabaseFault::of(&source),
+                source,
+            },
+        }
+    }
+}
+
+impl From<sqlx::migrate::MigrateError> for Error {
+    fn from(error: sqlx::migrate::MigrateError) -> Self {
+        use sqlx::migrate::MigrateError;
+        match error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
+            other => Self::Migration(other),
         }
     }
 }
@@ -157,7 +187,7 @@ impl From<sqlx::Error> for Error {
 impl Error {
     /// What to do next.
     #[must_use]
-    pub const fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> &'static str {
         match self {
             Self::OperatorExists(_) => {
                 "name a directory that does not exist, or use the operator that is there"
@@ -167,14 +197,24 @@ impl Error {
             Self::NoBackup(_) => "name a directory that `keyward admin backup` made",
             Self::BackupForm(_) => "use the version of keyward that made the backup, or a later one",
             Self::BackupDamaged { .. } => "use another backup, or another copy of this one",
-            Self::File { .. } => "check the path and its permissions",
+            Self::File { source, .. } => match source.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room on the disk, and repeat",
+                ErrorKind::ReadOnlyFilesystem => "name a place on a disk that can be written",
+                _ => "check the path and its permissions",
+            },
             Self::Config(error) => error.hint(),
             Self::KekMalformed => "supply the key-encryption key as `keyward init` wrote it",
-            Self::KekExposed(_) => "run `chmod 600` on the file, and consider who has read it",
-            Self::WrongKek => "supply the key-encryption key that belongs to this operator directory",
-            Self::Database(_) | Self::Migration(_) | Self::NotCommitted | Self::Together(_) => {
-                "check the disk's free space and the permissions of keyward.db"
+            Self::KekExposed(_) | Self::SecretExposed(_) => {
+                "run `chmod 600` on the file, and consider who has read it"
             }
+            Self::WrongKek => "supply the key-encryption key that belongs to this operator directory",
+            Self::AlreadyServed(_) => {
+                "stop the other server first; commands of `keyward admin` work while it runs"
+            }
+            Self::NoDatabase(_) => "restore the operator from its backup: `keyward admin restore`",
+            Self::Database { fault, .. } | Self::NotCommitted(fault) => fault.hint(),
+            Self::Migration(_) => "use the version of keyward that wrote it, or restore a backup",
+            Self::Together(error) => error.hint(),
             Self::Damaged(_) => "restore the operator directory from a backup",
             Self::Stopping => "try again when the server has started",
             Self::Crypto(_) | Self::Making(_) | Self::Encoding(_) | Self::ContentHeader(_) => {
@@ -206,9 +246,25 @@ impl Error {
     pub(crate) fn of_batch(error: &Arc<Self>) -> Self {
         match **error {
             Self::Stopping => Self::Stopping,
-            Self::NotCommitted => Self::NotCommitted,
+            Self::NotCommitted(fault) => Self::NotCommitted(fault),
             _ => Self::Together(Arc::clone(error)),
         }
+    }
+
+    /// Why the database failed, if it is that which failed.
+    #[must_use]
+    pub fn database_fault(&self) -> Option<DatabaseFault> {
+        match self {
+            Self::Database { fault, .. } | Self::NotCommitted(fault) => Some(*fault),
+            Self::Together(error) => error.database_fault(),
+            _ => None,
+        }
+    }
+
+    /// Whether the same may succeed later, when the disk is what it should be again.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        self.database_fault().is_some_and(DatabaseFault::is_passing)
     }
 
     /// Whether the request of an administrator is at fault, not the server.

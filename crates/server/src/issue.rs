@@ -3,7 +3,7 @@
 //! ```text
 //!  1 decode        bytes -> opened request           sealed to us? does it open?
 //!  2 authenticate  whose signature, which device?    enrolled, not revoked, fresh nonce, store not rolled back
-//!  3 entitle       may the account have the key id?  a row, found with the device; never a field of the request
+//!  3 entitle       may the account have the key id?  a handler says so: rows, a verified token, a webhook
 //!  4 decide        policy -> terms                   nothing that the device could not use
 //!  5 prepare       complete but for the signatures   keys sealed under the hash of the terms
 //!  6 record        committed to the database         checks 2 and 3 once more; may refuse
@@ -12,8 +12,8 @@
 //! ```
 //! The types keep the order: signing takes a [`Recorded`], which only the database makes, out of what
 //! [`prepare`] returns. A crash after step 6 loses nothing: the same request is signed from what was
-//! recorded and gets the same licenses, now or in a year. Key ids fail one by one, with a denial each;
-//! everything else fails the request.
+//! recorded and gets the same licenses, for as long as the signer's certificate of then lasts. Key ids fail
+//! one by one, with a denial each; everything else fails the request.
 
 use keyward_crypto::{Secret, hpke::Suite, kdf::hmac_sha256};
 use keyward_license::{
@@ -21,22 +21,24 @@ use keyward_license::{
     envelope::SealedResponse,
     error_code::ErrorCode,
     ids::{DeviceId, Digest, Kid, LicenseId},
-    license::{Binding, KeyDescription, LicenseBody, LicenseKeys, LicenseKind, PreparedLicense, Right},
-    request::{ClockKind, LicenseRequest},
+    license::{Binding, KeyDescription, LicenseBody, LicenseKeys, LicenseKind, PreparedLicense},
+    request::{ClockKind, LicenseRequest, NotAnnounced},
     response::{Denial, KeyResult, LicenseResponse},
     signed::{self, MessageError, PROTOCOL_VERSION, SignedBody},
     time::Timestamp,
-    usage_rules::{self, Decision, Host},
+    usage_rules::{self, Action, Decision, Host, Understood, Usage},
 };
 
 use crate::{
     Error, Refusal,
     authenticate::{self, Authenticated},
     chance::rng,
-    entitle::{self, Entitled, denial},
+    entitle::{self, Denied, Entitled, Rights, denial},
+    fail_points::{Exchange, Point, Stage, reach},
     operator::Identity,
+    policy::{explicit_restriction_name, term_name},
     server::Inner,
-    store::{Basis, Grant, KeyRow, PreparedAnswer, PreparedOutcome, PreparedResult, Recorded, Recording},
+    store::{Basis, LicenseBasis, PreparedAnswer, PreparedOutcome, PreparedResult, Recorded, Recording},
 };
 
 /// Answers a sealed license request with a sealed license response.
@@ -54,31 +56,38 @@ pub(crate) async fn issue(server: &Inner, bytes: &[u8]) -> Result<Vec<u8>, Refus
     //    ends here, with the same answer.
     let request = authenticate::verify(&identity, &server.chains, &opened, now)?;
     let kids = entitle::kids(request.body())?;
-    let mut asked = authenticate::authenticate(&server.store, request, kids, now).await?;
+    let mut asked =
+        authenticate::authenticate(&server.store, &server.rates.devices, request, kids, now).await?;
     if asked.answered {
         return answer_again(server, &identity, &asked).await;
     }
 
-    // 3. Entitle: each key id by the account of the device's enrolment.
-    let rights = entitle_all(&mut asked);
+    // 3. Entitle: each key id by the handlers that this operator asks.
+    let Rights { keys, custom_data } = entitle::entitle(server, &mut asked, now).await?;
 
     // 4. Decide: terms from the policy, tried on the device.
-    let decisions = decide_all(server, &asked, rights, now)?;
+    let decisions = decide_all(server, &asked, keys, now)?;
 
     // 5. Prepare: keys sealed to the device, bound to the terms.
     let basis = basis(&asked, &decisions);
-    let answer = prepare(server, &identity, &asked, decisions, now).await?;
+    let answer = PreparedAnswer {
+        custom_data,
+        ..prepare(server, &identity, &asked, decisions, now).await?
+    };
 
     // 6. Record: nothing is signed that does not stand in the database.
     let store = asked.request.body().store.clone();
     let recording = Recording { answer, store, basis };
     let recorded = server.store.record_answer(recording).await?;
 
+    reach(Point::Answer(Exchange::License, Stage::Recorded));
+
     // 7. Sign: the licenses, then the response that carries them.
     let signed = sign(&identity, recorded)?;
 
     // 8. Answer: sealed to the request, and kept for its repetition.
     let answer = signed.seal(&asked.request.body().response_key)?;
+    reach(Point::Answer(Exchange::License, Stage::Signed));
     server.answers.keep(signed.device, signed.request, &answer);
     server.metrics.licenses_issued(signed.licenses);
     signed
@@ -110,49 +119,36 @@ async fn answer_again(
     Ok(answer)
 }
 
-type Rights = Vec<(Kid, Result<Entitled, Denial>)>;
 type Decisions = Vec<(Kid, Result<Decided, Denial>)>;
 
 /// A license that may be issued: its terms and where its key is.
 struct Decided {
     body: LicenseBody,
-    key: KeyRow,
-    grant: Grant,
+    entitled: Entitled,
     suite: Suite,
     public_key: Vec<u8>,
-}
-
-fn entitle_all(asked: &mut Authenticated) -> Rights {
-    let rights = core::mem::take(&mut asked.rights).into_iter();
-    let requested = asked.request.body().license_requested;
-    let entitle = |(kid, right)| {
-        let right = if requested {
-            entitle::entitle(right)
-        } else {
-            Err(denial(
-                ErrorCode::NoLicenseRequested,
-                "the request asks for no license",
-            ))
-        };
-        (kid, right)
-    };
-    rights.map(entitle).collect()
 }
 
 fn decide_all(
     server: &Inner,
     asked: &Authenticated,
-    rights: Rights,
+    keys: Vec<(Kid, Result<Entitled, Denied>)>,
     now: Timestamp,
 ) -> Result<Decisions, Error> {
-    rights
-        .into_iter()
+    keys.into_iter()
         .map(|(kid, right)| {
             let decision = match right {
-                Ok(entitled) => decide(server, asked, entitled, now)?,
-                Err(denial) => Err(denial),
+                Ok(entitled) => decide(server, asked, entitled, now)?.map_err(Denied::Ours),
+                Err(denied) => Err(denied),
             };
-            Ok((kid, decision))
+            if let Err(Denied::Ours(denial) | Denied::Theirs(denial)) = &decision {
+                tracing::info!(%kid, code = denial.code, reason = %denial.sentence, "denied");
+            }
+            let told = decision.map_err(|denied| match denied {
+                Denied::Ours(denial) => server.config.denials.tell(denial),
+                Denied::Theirs(denial) => denial,
+            });
+            Ok((kid, told))
         })
         .collect()
 }
@@ -170,29 +166,15 @@ fn decide(
     if body.end.is_some_and(|end| end <= judged_at) {
         return Ok(Err(denial(
             ErrorCode::NotEntitled,
-            "the entitlement ends before a license would begin",
+            "the right to this content ends before a license would begin",
         )));
     }
     body.check()?;
     let request = asked.request.body();
-    let lacks = |sentence| Ok(Err(denial(ErrorCode::ClientLacksCapability, sentence)));
-    if !request
-        .capabilities
-        .key_types
-        .contains(&entitled.key.key_type.number())
-    {
-        return lacks("the client cannot use a key of this type");
-    }
-    let required = [
-        (10, body.begin.is_some()),
-        (11, body.end.is_some()),
-        (12, body.minimum_security_level.is_some()),
-    ];
-    if required
-        .iter()
-        .any(|(term, used)| *used && !request.capabilities.terms.contains(term))
-    {
-        return lacks("the client does not enforce a term of the license");
+    let lacks = |sentence: &str| Ok(Err(denial(ErrorCode::ClientLacksCapability, sentence)));
+    // V-029, as the client will ask it.
+    if let Err(missing) = request.capabilities.cover(&body) {
+        return lacks(&not_announced(missing));
     }
     // The suite comes from the certificate alone: what a request claims cannot weaken it.
     let best = asked
@@ -204,73 +186,128 @@ fn decide(
     else {
         return lacks("the device has no sealing key of a suite that it and this operator use");
     };
-    let clock = Some(judged_at).filter(|_| request.capabilities.clock != ClockKind::None);
-    let host = Host {
-        security_level: asked.security_level,
-        now: clock,
-    };
-    if let Decision::Refused(refusal) = usage_rules::evaluate(&body, &host, Right::Play) {
+    if let Some(refusal) = dry_run(asked, &body, judged_at) {
         return Ok(Err(denial(refusal_code(&refusal), &refusal.to_string())));
     }
     let public_key = public_key.to_vec();
     Ok(Ok(Decided {
         body,
-        key: entitled.key,
-        grant: entitled.grant,
+        entitled,
         suite,
         public_key,
     }))
 }
 
+/// Tries the license as the device would: a refusal if none of its rights could ever be used. Outputs and frame
+/// sizes are the player's to know.
+fn dry_run(asked: &Authenticated, body: &LicenseBody, at: Timestamp) -> Option<usage_rules::Refusal> {
+    let announced = &asked.request.body().capabilities;
+    let understood = |kind: &u64| Understood {
+        kind: *kind,
+        engaged: true,
+    };
+    let extended: Vec<_> = announced
+        .extended_restrictions
+        .iter()
+        .flatten()
+        .map(understood)
+        .collect();
+    let host = Host {
+        extended: &extended,
+        sources: announced.source_ids.as_deref().unwrap_or_default(),
+        watermarks: announced.watermarks.as_deref().unwrap_or_default(),
+        ..Host::of_level(asked.security_level)
+    };
+    let clock = Some(at).filter(|_| announced.clock != ClockKind::None);
+    let extended_rights = body.extended_rights.iter().flatten();
+    let actions = body
+        .rights
+        .iter()
+        .map(|right| Action::from(*right))
+        .chain(extended_rights.map(|right| Action::Extended(right.kind)));
+    let mut first = None;
+    for action in actions {
+        match usage_rules::evaluate(&[body], &Usage::default(), &host, action, clock) {
+            Decision::Allowed(_) => return None,
+            Decision::Refused(refusal) => first = first.or(Some(refusal)),
+        }
+    }
+    first
+}
+
+/// The policy's terms, for this device and key. The stricter of policy and key says which devices may have it.
 fn terms(asked: &Authenticated, entitled: &Entitled, now: Timestamp) -> LicenseBody {
     let request = asked.request.body();
-    let terms = &entitled.grant.policy.terms;
-    let window = terms.window(now);
-    // No license outlasts the entitlement that it was issued on.
-    let end = window.end.into_iter().chain(entitled.grant.expires).min();
-    let persistent = request.persistent && terms.persistent_allowed;
+    let policy = &entitled.grant.policy.terms;
+    let persistent = request.persistent && policy.persistent_allowed;
     let key = &entitled.key;
-    LicenseBody {
-        version: PROTOCOL_VERSION,
-        id: LicenseId::random(&mut rng()),
-        kind: LicenseKind::Simple,
-        keys: vec![KeyDescription {
-            kid: key.kid,
-            key_type: key.key_type,
-            algorithm: None,
-            operation: None,
-        }],
-        binding: Binding::device(&asked.device),
-        issued: now,
+    let description = KeyDescription {
+        kid: key.kid,
+        key_type: key.key_type,
+        algorithm: None,
+        operation: None,
+    };
+    let (id, binding) = (LicenseId::random(&mut rng()), Binding::device(&asked.device));
+    let body = LicenseBody {
         persistent,
         nonce: (!persistent).then_some(request.nonce),
-        rights: vec![Right::Play],
-        begin: window.begin,
-        end,
-        minimum_security_level: Some(terms.minimum_security_level),
-        name: None,
+        ..LicenseBody::new(id, LicenseKind::Simple, description, binding, now)
+    };
+    let body = policy.apply(body, entitled.grant.expires);
+    LicenseBody {
+        minimum_security_level: body.minimum_security_level.max(key.minimum_security_level),
+        ..body
     }
 }
 
-/// R-001 to R-005, as the device is told them.
+/// What the client would have to announce, by its name.
+fn not_announced(missing: NotAnnounced) -> String {
+    let name = match missing {
+        NotAnnounced::Term(term) => term_name(term),
+        NotAnnounced::ExplicitRestriction(guid) => explicit_restriction_name(guid),
+        _ => None,
+    };
+    match name {
+        Some(name) => format!("{missing}: `{name}`"),
+        None => missing.to_string(),
+    }
+}
+
+/// The rules that may refuse a license to a device, as the device is told them.
 const fn refusal_code(refusal: &usage_rules::Refusal) -> ErrorCode {
     match refusal {
         usage_rules::Refusal::SecurityLevelTooLow { .. } => ErrorCode::SecurityLevelTooLow,
-        usage_rules::Refusal::NoUsableClock => ErrorCode::ClientLacksCapability,
+        usage_rules::Refusal::NoUsableClock
+        | usage_rules::Refusal::SourceNotFollowed { .. }
+        | usage_rules::Refusal::RestrictionNotUnderstood { .. }
+        | usage_rules::Refusal::WatermarkNotEmbedded { .. } => ErrorCode::ClientLacksCapability,
         _ => ErrorCode::NotEntitled,
     }
 }
 
 /// What the licenses rest on, to be asked about once more when they are recorded.
 fn basis(asked: &Authenticated, decisions: &Decisions) -> Basis {
-    let granted = |(kid, decision): &(Kid, Result<Decided, Denial>)| {
-        let decided = decision.as_ref().ok()?;
-        Some((*kid, decided.grant.clone()))
+    let decided = || {
+        decisions
+            .iter()
+            .filter_map(|(_, decision)| decision.as_ref().ok())
     };
+    let grants = decided().map(|Decided { entitled, .. }| LicenseBasis {
+        kid: entitled.key.kid,
+        rests: entitled.rests.clone(),
+        key_level: entitled.key.minimum_security_level,
+    });
+    let mut once = Vec::new();
+    for one in decided().filter_map(|decided| decided.entitled.once.as_ref()) {
+        if !once.contains(one) {
+            once.push(one.clone());
+        }
+    }
     Basis {
         account: asked.account,
         security_level: asked.enrolled_level,
-        grants: decisions.iter().filter_map(granted).collect(),
+        grants: grants.collect(),
+        once,
     }
 }
 
@@ -298,6 +335,7 @@ async fn prepare(
         request: asked.request.digest(),
         server_time: now,
         results,
+        custom_data: None,
     })
 }
 
@@ -307,7 +345,10 @@ async fn prepare_license(
     decided: Decided,
 ) -> Result<PreparedOutcome, Error> {
     let id = decided.body.id;
-    let content_key = server.vault.content_key(&server.store, &decided.key).await?;
+    let content_key = server
+        .vault
+        .content_key(&server.store, &decided.entitled.key)
+        .await?;
     let proof_key = Secret::new(hmac_sha256(identity.proof_secret.expose(), &[id.as_bytes()])?);
     let keys = LicenseKeys {
         keys: vec![Bytes(content_key.expose().to_vec())],
@@ -317,7 +358,7 @@ async fn prepare_license(
     let body = grease(&decided.body.encode(), rng)?;
     let license = PreparedLicense::for_device(body, &keys, decided.suite, &decided.public_key, rng)
         .map_err(Error::Making)?;
-    let policy = decided.grant.policy;
+    let policy = decided.entitled.grant.policy;
     Ok(PreparedOutcome::License {
         id,
         license,
@@ -339,7 +380,10 @@ struct Signed {
 
 fn sign(identity: &Identity, recorded: Recorded<PreparedAnswer>) -> Result<Signed, Error> {
     let answer = recorded.into_inner();
-    let (chain, key) = (&identity.license_server_chain, &identity.license_server);
+    let (chain, key) = (
+        identity.signer_chain(answer.server_time),
+        &identity.license_server,
+    );
     let mut summary = Vec::with_capacity(answer.results.len());
     let mut results = Vec::with_capacity(answer.results.len());
     let (mut licenses, mut denials) = (0, Vec::new());
@@ -369,7 +413,7 @@ fn sign(identity: &Identity, recorded: Recorded<PreparedAnswer>) -> Result<Signe
         revocation_lists: None,
         server_time: answer.server_time,
         transaction: None,
-        custom_data: None,
+        custom_data: answer.custom_data.map(Bytes),
     };
     let body = grease(&body.encode(), &mut rng())?;
     let response = signed::sign::<LicenseResponse>(&body, &[], chain, key).map_err(Error::Making)?;

@@ -5,18 +5,21 @@
 //!  config     operator.toml, parsed, then validated
 //!  server     Server: open, call or serve, close
 //!  issue      a license in eight numbered steps                  authenticate, entitle, policy
+//!  handler    who decides: rows, tokens, a webhook, or whoever writes Rust
 //!  packaging  key ids and keys for a packager in eight numbered steps
 //!  provision  a certificate in six numbered steps
 //!  discovery  where devices find the server, signed
 //!  backup     a copy of an operator while its server runs, and back
 //!  doctor     what is wrong with an operator, and what will go wrong
+//!  jwt, webhook  who decides, besides the rows
 //!  metrics    what is counted, for a monitoring system
 //!  vault      one key id, one type, one source                   danger: handing out seeds, opening requests
 //!  admin      accounts, devices, policies, keys, tokens
 //!  services   who carries requests, by name
 //!  proxy      carries requests to a license server elsewhere, unread
 //!  store      the database in verbs; every write in a group commit
-//!  http       one file per endpoint; errors made in one place
+//!  http       one file per endpoint; errors made in one place; whose connection and request it is
+//!  rate       who asks too often is told to come again
 //!  refusal    what a device is told, by rule and number          spec/rules.md, spec/errors.md
 //! ```
 //!
@@ -74,14 +77,18 @@ pub mod discovery;
 pub mod doctor;
 mod entitle;
 pub mod error;
+mod fail_points;
+pub mod handler;
 mod http;
 mod issue;
+mod jwt;
 mod metrics;
 pub mod operator;
 mod packaging;
 pub mod policy;
 mod provision;
 pub mod proxy;
+mod rate;
 pub mod refusal;
 pub mod sealing;
 mod server;
@@ -89,6 +96,14 @@ pub mod services;
 mod store;
 pub mod token;
 pub mod vault;
+mod webhook;
+
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod common;
+/// Tests that stand inside share their world with those outside.
+#[cfg(test)]
+extern crate self as keyward_server;
 
 pub use error::Error;
 pub use refusal::Refusal;

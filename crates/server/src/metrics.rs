@@ -8,52 +8,48 @@
 //!  keyward_commit_items                         writes that shared a commit
 //!  keyward_queue_items                          writes that wait
 //!  keyward_connections{listener}                open ones
+//!  keyward_connections_closed_total{listener,reason}   `address`: of one that had too many, at once;
+//!                                               `silent`: gave way, because others waited for a place
 //!  keyward_certificate_expiry_seconds{certificate}   negative once it has ended
 //!  keyward_build_info{version}
 //! ```
 //! Nothing in it names an account, a device or a key.
 
+mod traffic;
+
 use core::{fmt, time::Duration};
 
-use axum::http::StatusCode;
 use keyward_crypto::x509::Certificate;
-use keyward_license::{error_code::ErrorCode, time::Timestamp};
+use keyward_license::time::Timestamp;
 use prometheus_client::{
-    encoding::text,
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
-    registry::{Registry, Unit},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Unit,
 };
 
 use crate::{
     Error, Server,
     store::{Purpose, Store},
 };
-
-/// One value a label.
-type Labels<const N: usize> = [(&'static str, &'static str); N];
+pub(crate) use traffic::{Labels, OPEN_METRICS, Outcome, SECONDS, Traffic};
 
 /// The counters of a server.
 pub(crate) struct Metrics {
-    registry: Registry,
-    requests: Family<Labels<2>, Counter>,
+    pub(crate) traffic: Traffic,
     issue: Histogram,
     issued: Counter,
     denied: Family<Labels<1>, Counter>,
     queue: Gauge,
-    connections: Family<Labels<1>, Gauge>,
     certificates: Family<Labels<1>, Gauge>,
 }
 
 impl Metrics {
     /// Counters of a server with this database.
     pub(crate) fn new(store: &Store) -> Self {
-        let mut registry = Registry::with_prefix("keyward");
-        let (requests, denied) = (Family::default(), Family::default());
+        let mut traffic = Traffic::new();
+        let registry = traffic.registry();
         let (issued, queue) = (Counter::default(), Gauge::default());
-        let (connections, certificates) = (Family::default(), Family::default());
-        let issue = Histogram::new(ISSUE_SECONDS);
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("requests", "Answers by endpoint and outcome", requests.clone());
+        let (denied, certificates) = (Family::default(), Family::default());
+        let issue = Histogram::new(SECONDS);
         let time = "Time to answer a license request, its commit included";
         registry.register_with_unit("issue", time, Unit::Seconds, issue.clone());
         registry.register("licenses_issued", "Licenses that were issued", issued.clone());
@@ -63,26 +59,16 @@ impl Metrics {
         let help = "Writes that shared a commit";
         registry.register_with_unit("commit", help, items.clone(), store.commit_sizes());
         registry.register_with_unit("queue", "Writes that wait", items, queue.clone());
-        registry.register("connections", "Open connections", connections.clone());
         let help = "Time until a certificate ends";
         registry.register_with_unit("certificate_expiry", help, Unit::Seconds, certificates.clone());
-        registry.register("build", "This program", build);
         Self {
-            registry,
-            requests,
+            traffic,
             issue,
             issued,
             denied,
             queue,
-            connections,
             certificates,
         }
-    }
-
-    /// An endpoint answered.
-    pub(crate) fn answered(&self, endpoint: &'static str, outcome: Outcome) {
-        let labels = [("endpoint", endpoint), ("code", outcome.0)];
-        self.requests.get_or_create(&labels).inc();
     }
 
     /// A license request was answered, or refused, in this time.
@@ -97,13 +83,8 @@ impl Metrics {
 
     /// A license was denied, with a number of `spec/errors.md`.
     pub(crate) fn license_denied(&self, code: u64) {
-        let labels = [("code", name_of(code))];
+        let labels = [("code", Outcome::of_problem(code).as_str())];
         self.denied.get_or_create(&labels).inc();
-    }
-
-    /// The open connections of a listener.
-    pub(crate) fn connections(&self, listener: &'static str) -> Gauge {
-        self.connections.get_or_create_owned(&[("listener", listener)])
     }
 
     fn certificate(&self, name: &'static str, ends: u64, now: Timestamp) {
@@ -112,22 +93,6 @@ impl Metrics {
         self.certificates
             .get_or_create(&[("certificate", name)])
             .set(left);
-    }
-}
-
-/// How a request ended: `ok`, or the name of the problem that answered it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Outcome(&'static str);
-
-impl Outcome {
-    /// Of a problem with this number.
-    pub(crate) const fn of_problem(code: u64) -> Self {
-        Self(name_of(code))
-    }
-
-    /// Of an answer that is no problem document of ours.
-    pub(crate) fn of_status(status: StatusCode) -> Self {
-        Self(if status.is_success() { "ok" } else { "other" })
     }
 }
 
@@ -151,10 +116,7 @@ impl Server {
         metrics
             .queue
             .set(i64::try_from(inner.store.queued()).unwrap_or(i64::MAX));
-        let mut encoded = String::new();
-        // Writing to a string does not fail.
-        text::encode(&mut encoded, &metrics.registry).ok();
-        Ok(encoded)
+        Ok(metrics.traffic.text())
     }
 }
 
@@ -164,17 +126,6 @@ impl fmt::Debug for Metrics {
     }
 }
 
-const fn name_of(code: u64) -> &'static str {
-    match ErrorCode::from_number(code) {
-        Some(code) => code.name(),
-        None => "other",
-    }
-}
-
 fn signed(seconds: u64) -> i64 {
     i64::try_from(seconds).unwrap_or(i64::MAX)
 }
-
-const ISSUE_SECONDS: [f64; 13] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-];

@@ -12,6 +12,7 @@
 mod identity;
 pub(crate) mod making;
 mod pki;
+mod serving;
 
 use std::{
     fs,
@@ -29,12 +30,14 @@ use keyward_license::{
 use rand_core::CryptoRng;
 
 pub(crate) use identity::{Identity, check_secrets};
-use making::{Making, flush, write_private};
+use making::{Making, flush};
 pub(crate) use pki::{CLOCK_TOLERANCE, serial};
+pub(crate) use serving::Serving;
 
 use crate::{
     Error, Server,
     config::{self, Config},
+    fail_points::{Act, Extent, Point, reach},
     sealing::{Cell, KEK_FILE, KekSource, KeyEncryptionKey},
     store::{Founding, Store},
     token::Token,
@@ -82,8 +85,8 @@ pub async fn init(
 ) -> Result<Initialised, Error> {
     let toml = configuration(&options);
     let config = Config::from_toml(&toml)?;
-    let making = Making::begin(dir, ".keyward-init-", Error::OperatorExists)?;
-    let (admin_token, operator) = fill(making.path(), options.kek, &toml, &config, now, rng).await?;
+    let making = Making::begin(dir, Act::Init)?;
+    let (admin_token, operator) = fill(&making, options.kek, &toml, &config, now, rng).await?;
     making.finish()?;
     Ok(Initialised {
         dir: dir.to_owned(),
@@ -123,12 +126,18 @@ pub fn renew_profile(dir: &Path, server: &Server) -> Result<OperatorProfile, Err
     let profile = profile(server.config(), server.inner().identity().anchor.der());
     let path = dir.join(PROFILE_FILE);
     // Beside the old one, then in its place: there is never half a profile.
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(Error::file("write", &path))?;
+    let beside = tempfile::Builder::new()
+        .prefix(".keyward-profile-")
+        .tempfile_in(dir);
+    let mut file = beside.map_err(Error::file("write", &path))?;
+    reach(Point::Profile(Extent::Made));
     file.write_all(&profile.encode())
         .and_then(|()| file.as_file().sync_all())
         .map_err(Error::file("write", &path))?;
+    reach(Point::Profile(Extent::Written));
     file.persist(&path)
         .map_err(|error| Error::file("write", &path)(error.error))?;
+    reach(Point::Profile(Extent::Placed));
     flush(dir)?;
     Ok(profile)
 }
@@ -167,9 +176,9 @@ pub(crate) fn profile(config: &Config, root: &[u8]) -> OperatorProfile {
     }
 }
 
-/// Writes every file of a new operator into `dir`.
+/// Writes every file of a new operator into its directory.
 async fn fill(
-    dir: &Path,
+    making: &Making,
     kek: KekSource,
     toml: &str,
     config: &Config,
@@ -180,7 +189,7 @@ async fn fill(
         KekSource::Given(kek) => kek,
         KekSource::File => {
             let kek = KeyEncryptionKey::generate(rng);
-            write_private(&dir.join(KEK_FILE), kek.to_hex().as_bytes())?;
+            making.write(KEK_FILE, kek.to_hex().as_bytes())?;
             kek
         }
     };
@@ -188,15 +197,11 @@ async fn fill(
     let authority = pki::found(&config.name, now, rng)?;
     let operator = Digest::new(sha256(&[&authority.root]));
     let sealed_root = kek.seal(root_cell(&operator), authority.root_key.scalar().expose(), rng)?;
-    write_private(&dir.join(ROOT_KEY_FILE), &sealed_root)?;
-    write_private(&dir.join(CONFIG_FILE), toml.as_bytes())?;
-    write_private(
-        &dir.join(PROFILE_FILE),
-        &profile(config, &authority.root).encode(),
-    )?;
+    making.write(ROOT_KEY_FILE, &sealed_root)?;
+    making.write(CONFIG_FILE, toml.as_bytes())?;
+    making.write(PROFILE_FILE, &profile(config, &authority.root).encode())?;
     // Made here, so that SQLite gives its files the same permissions.
-    let database = dir.join(DATABASE_FILE);
-    write_private(&database, &[])?;
+    making.create(DATABASE_FILE)?;
     let secrets = identity::seal_secrets(&kek, &authority, rng)?;
     let founding = Founding {
         secrets,
@@ -205,7 +210,8 @@ async fn fill(
         certificates: authority.certificates,
         admin_token: (admin_token.hash(), "init".to_owned()),
     };
-    Store::found(&database, founding, now).await?;
+    Store::found(&making.path().join(DATABASE_FILE), founding, now).await?;
+    making.has_written(DATABASE_FILE);
     Ok((admin_token, operator))
 }
 

@@ -29,6 +29,7 @@ use crate::{
     Error, Refusal,
     authenticate::{self, AuthenticatedPackager},
     chance::rng,
+    fail_points::{Exchange, Point, Stage, reach},
     operator::Identity,
     server::Inner,
     store::{AssignedTrack, PackagingAnswer, PackagingRecord, Recorded},
@@ -48,7 +49,8 @@ pub(crate) async fn package(server: &Inner, bytes: &[u8]) -> Result<Vec<u8>, Ref
     // 2. Authenticate: signature and chain, then the packager's row. A request that was answered before
     //    ends here, with the same bytes.
     let request = authenticate::verify_packager(&identity, &server.chains, &opened, now)?;
-    let mut asked = authenticate::authenticate_packager(&server.store, request).await?;
+    let mut asked =
+        authenticate::authenticate_packager(&server.store, &server.rates.devices, request).await?;
     if let Some(answer) = asked.answered.take() {
         return Ok(again(&asked, answer));
     }
@@ -138,14 +140,15 @@ async fn fresh_track(
     identity: &Identity,
     wanted: &WantedTrack,
 ) -> Result<(AssignedTrack, ContentKey), Error> {
-    let source = server.config.packaging.new_keys;
+    let packaging = &server.config.packaging;
+    let level = packaging.minimum_security_levels.get(&wanted.label).copied();
     let fresh = server
         .vault
         .fresh(
             &server.store,
             &identity.fingerprint_secret,
-            wanted.key_type,
-            source,
+            (wanted.key_type, level),
+            packaging.new_keys,
         )
         .await?;
     let track = AssignedTrack {
@@ -222,13 +225,14 @@ async fn answer(
         packager,
         nonce,
         request,
+        server_time,
         prepared,
-        ..
     } = recorded.into_inner();
+    reach(Point::Answer(Exchange::Packaging, Stage::Recorded));
 
     // 7. Sign.
     let response = prepared
-        .sign(&identity.license_server_chain, &identity.license_server)
+        .sign(identity.signer_chain(server_time), &identity.license_server)
         .map_err(Error::Making)?;
 
     // 8. Answer: sealed to the request, and kept for its repetition.
@@ -236,6 +240,7 @@ async fn answer(
     let context = PackagingResponse::CONTEXT;
     let sealed = SealedResponse::seal(context, &body.response_key, &request, &response, &mut rng());
     let answer = sealed.map_err(Error::Making)?.encode();
+    reach(Point::Answer(Exchange::Packaging, Stage::Signed));
     server
         .store
         .keep_packaging(packager, nonce, answer.clone())

@@ -31,6 +31,7 @@ use crate::{
     admin::role_name,
     authenticate::{self, Opened},
     chance::rng,
+    fail_points::{Exchange, Point, Stage, reach},
     operator::{CLOCK_TOLERANCE, Identity, serial},
     refusal::TokenFault,
     server::Inner,
@@ -68,7 +69,9 @@ pub(crate) async fn enrol(server: &Inner, bytes: &[u8]) -> Result<Vec<u8>, Refus
     let certificate = match record {
         EnrolmentRecord::Issued(der) => der,
         EnrolmentRecord::ToSign(recorded) => {
+            reach(Point::Answer(Exchange::Enrolment, Stage::Recorded));
             let (serial, der) = sign(&identity, recorded, &device.key)?;
+            reach(Point::Answer(Exchange::Enrolment, Stage::Signed));
             server.store.keep_certificate(serial, der).await?
         }
     };

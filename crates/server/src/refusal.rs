@@ -50,6 +50,9 @@ pub enum Refusal {
     /// V-044: the store generation has fallen.
     #[error("the store's generation has fallen since the device's last request")]
     StoreRolledBack,
+    /// V-046: what is good for one answer was used while this one was decided. Decided again, it is a denial.
+    #[error("the authorization was used meanwhile")]
+    AuthorizationUsed,
     /// The store's generation is beyond what a server counts.
     #[error("the store's generation is not below 2^63")]
     GenerationTooLarge,
@@ -95,6 +98,12 @@ pub enum Refusal {
     /// The server has too much to do, is stopping, or must decide anew.
     #[error("{0}")]
     Busy(&'static str),
+    /// The database or its disk fails for the time being; nothing was recorded.
+    #[error("the server's database is not available at present")]
+    Unavailable(#[source] Error),
+    /// Somebody asks more often than it may.
+    #[error("{0}")]
+    RateLimited(&'static str),
     /// The server failed.
     #[error("the server failed")]
     Failed(#[source] Error),
@@ -146,7 +155,8 @@ impl Refusal {
             Self::DeviceKey(_) | Self::KeyOfOtherRole | Self::SealingKeys(_) | Self::SealingKeyInvalid => {
                 ErrorCode::KeyRefused
             }
-            Self::Busy(_) => ErrorCode::Busy,
+            Self::Busy(_) | Self::Unavailable(_) | Self::AuthorizationUsed => ErrorCode::Busy,
+            Self::RateLimited(_) => ErrorCode::RateLimited,
             Self::Failed(_) => ErrorCode::Internal,
         }
     }
@@ -161,6 +171,7 @@ impl Refusal {
             Self::DeviceUnknown | Self::DeviceRevoked => "V-042",
             Self::NonceReused => "V-043",
             Self::StoreRolledBack => "V-044",
+            Self::AuthorizationUsed => "V-046",
             Self::NotOwnSignature | Self::DeviceKey(_) => "V-050",
             Self::Token(TokenFault::OtherRole) | Self::KeyOfOtherRole => "V-054",
             Self::Token(_) => "V-051",
@@ -174,6 +185,8 @@ impl Refusal {
             | Self::Header(_)
             | Self::GenerationTooLarge
             | Self::Busy(_)
+            | Self::Unavailable(_)
+            | Self::RateLimited(_)
             | Self::Failed(_) => "",
         }
     }
@@ -184,7 +197,9 @@ impl Refusal {
     pub fn into_problem(self) -> Problem {
         let code = self.code();
         match &self {
-            Self::Failed(error) => tracing::error!(code = code.name(), error = %error, "the server failed"),
+            Self::Failed(error) | Self::Unavailable(error) => {
+                tracing::error!(code = code.name(), error = %error, hint = error.hint(), "the server failed");
+            }
             _ => tracing::info!(code = code.name(), rule = self.rule(), reason = %self, "request refused"),
         }
         Problem::new(code, self.to_string())
@@ -195,6 +210,7 @@ impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         match error {
             Error::Stopping => Self::Busy("the server is stopping"),
+            error if error.is_passing() => Self::Unavailable(error),
             other => Self::Failed(other),
         }
     }
@@ -243,12 +259,28 @@ const fn message_rule(error: &MessageError) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::DatabaseFault;
 
     #[test]
     fn a_failure_of_the_server_tells_nothing_of_its_cause() {
         let problem = Refusal::from(Error::Damaged("the secret row")).into_problem();
         assert_eq!((problem.code, problem.status), (501, 500));
         assert_eq!(problem.detail, "the server failed");
+    }
+
+    #[test]
+    fn what_may_pass_is_told_as_busy_and_tells_nothing_of_its_cause() {
+        let told = |fault| {
+            let problem = Refusal::from(Error::NotCommitted(fault)).into_problem();
+            (problem.code, problem.status, problem.detail)
+        };
+        for fault in [DatabaseFault::Full, DatabaseFault::Locked, DatabaseFault::Gone] {
+            let detail = "the server's database is not available at present".to_owned();
+            assert_eq!(told(fault), (502, 503, detail));
+        }
+        for fault in [DatabaseFault::Damaged, DatabaseFault::Other] {
+            assert_eq!(told(fault), (501, 500, "the server failed".to_owned()));
+        }
     }
 
     #[test]
@@ -265,6 +297,7 @@ mod tests {
             Refusal::DeviceRevoked,
             Refusal::NonceReused,
             Refusal::StoreRolledBack,
+            Refusal::AuthorizationUsed,
             Refusal::GenerationTooLarge,
             Refusal::NotOwnSignature,
             Refusal::DeviceKey(CryptoError::MalformedKey("not a P-256 public key")),
@@ -280,6 +313,7 @@ mod tests {
             Refusal::Unsupported(Unsupported::MixedHeader),
             Refusal::PackagerSuite,
             Refusal::Busy("the server is stopping"),
+            Refusal::RateLimited("the device asks too often"),
         ];
         let lines: Vec<_> = refusals
             .iter()
@@ -297,6 +331,7 @@ mod tests {
         204 V-042 the device was revoked
         205 V-043 another request of the device had this nonce
         206 V-044 the store's generation has fallen since the device's last request
+        502 V-046 the authorization was used meanwhile
         101  the store's generation is not below 2^63
         201 V-050 the enrolment request is not signed by the device key that it names
         402 V-050 the device key was refused: malformed key material: not a P-256 public key
@@ -312,6 +347,7 @@ mod tests {
         601 V-073 one content header names keys of one key type
         304 V-077 the packager has no sealing key of a suite that this operator permits
         502  the server is stopping
+        503  the device asks too often
         ");
     }
 }

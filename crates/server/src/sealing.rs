@@ -86,7 +86,9 @@ impl KekSource {
             Self::Given(key) => Ok(key),
             Self::File => {
                 let path = dir.join(KEK_FILE);
-                refuse_exposed(&path)?;
+                if is_exposed(&path)? {
+                    return Err(Error::KekExposed(path));
+                }
                 let text = std::fs::read_to_string(&path).map_err(Error::file("read", &path))?;
                 KeyEncryptionKey::from_hex(&Zeroizing::new(text))
             }
@@ -110,23 +112,24 @@ impl Cell<'_> {
 /// Name of the key-encryption key's file.
 pub(crate) const KEK_FILE: &str = "kek";
 
+/// Whether others than its owner may read a file.
+///
+/// # Errors
+/// [`Error::File`].
 #[cfg(unix)]
-fn refuse_exposed(path: &Path) -> Result<(), Error> {
+pub(crate) fn is_exposed(path: &Path) -> Result<bool, Error> {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(path)
         .map_err(Error::file("read", path))?
         .permissions()
         .mode();
-    if mode & 0o077 == 0 {
-        Ok(())
-    } else {
-        Err(Error::KekExposed(path.to_owned()))
-    }
+    Ok(mode & 0o077 != 0)
 }
 
+/// Whether others than its owner may read a file: not known here.
 #[cfg(not(unix))]
-fn refuse_exposed(_: &Path) -> Result<(), Error> {
-    Ok(())
+pub(crate) fn is_exposed(_: &Path) -> Result<bool, Error> {
+    Ok(false)
 }
 
 #[cfg(test)]

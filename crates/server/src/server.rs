@@ -2,7 +2,7 @@
 
 use core::future::Future;
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -16,13 +16,17 @@ use crate::{
     chance::rng,
     clock::Clock,
     config::{Config, ConfigError, NewKeys},
-    discovery::DiscoveryCache,
-    http, issue,
+    discovery::{self, DiscoveryCache},
+    handler::{LicenseHandler, Source, sources},
+    http::{self, addresses::Addresses},
+    issue,
     metrics::Metrics,
-    operator::{self, Identity},
+    operator::{self, Identity, Serving},
     packaging, provision,
+    rate::Rates,
     sealing::KekSource,
     store::Store,
+    token::KnownTokens,
     vault::Vault,
 };
 
@@ -31,13 +35,20 @@ use crate::{
 pub struct Server(Arc<Inner>);
 
 pub(crate) struct Inner {
+    dir: PathBuf,
     pub(crate) config: Config,
     pub(crate) store: Store,
     pub(crate) vault: Vault,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Who decides about licenses, in the order in which they are asked.
+    pub(crate) sources: Vec<Box<dyn Source>>,
     pub(crate) chains: ChainCache,
     pub(crate) answers: Answers,
     pub(crate) metrics: Metrics,
+    pub(crate) rates: Rates,
+    pub(crate) addresses: Addresses,
+    pub(crate) known_services: KnownTokens,
+    pub(crate) known_administrators: KnownTokens,
     discovery: DiscoveryCache,
     identity: RwLock<Arc<Identity>>,
 }
@@ -58,6 +69,32 @@ impl Server {
     /// [`Error::NoOperator`], [`Error::Config`], [`Error::WrongKek`], [`Error::Database`].
     pub async fn open(dir: &Path, kek: KekSource, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let config = operator::read_config(dir)?;
+        let sources = sources::load(&config.authorization, dir)?;
+        Self::open_with(dir, config, kek, clock, sources).await
+    }
+
+    /// Opens the operator in `dir` as [`Server::open`] does, and lets `handler` alone decide about licenses. What
+    /// `[authorization]` of the configuration says is not used; the rows of the database are put before the handler.
+    ///
+    /// # Errors
+    /// Those of [`Server::open`].
+    pub async fn open_with_handler(
+        dir: &Path,
+        kek: KekSource,
+        clock: Arc<dyn Clock>,
+        handler: impl LicenseHandler,
+    ) -> Result<Self, Error> {
+        let config = operator::read_config(dir)?;
+        Self::open_with(dir, config, kek, clock, vec![Box::new(handler)]).await
+    }
+
+    async fn open_with(
+        dir: &Path,
+        config: Config,
+        kek: KekSource,
+        clock: Arc<dyn Clock>,
+        sources: Vec<Box<dyn Source>>,
+    ) -> Result<Self, Error> {
         let kek = kek.load(dir)?;
         let store = Store::open(&operator::database_path(dir), &config.database).await?;
         let identity = match Identity::load(&store, &kek, &config.name, clock.now(), &mut rng()).await {
@@ -68,11 +105,17 @@ impl Server {
             }
         };
         Ok(Self(Arc::new(Inner {
+            dir: dir.to_owned(),
             metrics: Metrics::new(&store),
+            rates: Rates::new(&config.limits),
+            addresses: Addresses::new(&config.limits),
+            known_services: KnownTokens::new(),
+            known_administrators: KnownTokens::new(),
             config,
             store,
             vault: Vault::new(kek),
             clock,
+            sources,
             chains: ChainCache::new(),
             answers: Answers::new(),
             discovery: DiscoveryCache::default(),
@@ -137,23 +180,39 @@ impl Server {
             .map_err(|error| Refusal::from(error).into_problem())
     }
 
+    /// A discovery document to be carried to devices by other means: valid for `lifetime` seconds from now, or
+    /// as long as one that is served if absent. It is not the one that is served.
+    ///
+    /// # Errors
+    /// [`Error::Making`].
+    pub fn discovery_to_carry(&self, lifetime: Option<u64>) -> Result<Vec<u8>, Error> {
+        let inner = &self.0;
+        let lifetime = lifetime.unwrap_or(inner.config.lifetimes.discovery);
+        discovery::sign(&inner.identity(), lifetime, inner.clock.now())
+    }
+
     /// Serves both listeners until `shutdown` is ready; then takes no new connection, gives requests in
     /// work the configured time to finish, writes what is queued, and closes the database.
     ///
     /// # Errors
-    /// [`Error::Serving`]; [`Error::Config`] if new tracks are to derive from a seed that is not there.
+    /// [`Error::AlreadyServed`], [`Error::Serving`]; [`Error::Config`] if new tracks are to derive from a seed that
+    /// is not there.
     pub async fn serve(
         self,
         public: TcpListener,
         admin: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), Error> {
-        let served = match self.check_seed().await {
-            Ok(()) => http::serve(&self, public, admin, shutdown).await,
-            Err(error) => Err(error),
-        };
+        let served = async {
+            let serving = Serving::begin(&self.0.dir)?;
+            self.check_seed().await?;
+            http::serve(&self, public, admin, shutdown).await?;
+            Ok(serving)
+        }
+        .await;
         self.close().await;
-        served
+        // Nobody else serves until everything is written.
+        served.map(drop)
     }
 
     /// Whether there is the seed that new tracks are to derive from. Judged before packagers come, and not when

@@ -5,6 +5,7 @@ use core::fmt;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use keyward_crypto::kdf::sha256;
 use keyward_license::ids::Digest;
+use moka::sync::Cache;
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
@@ -46,6 +47,31 @@ impl fmt::Debug for Token {
 pub(crate) fn hash(token: &str) -> Digest {
     Digest::new(sha256(&[token.as_bytes()]))
 }
+
+/// Tokens that were good last time, by their hashes. They say whose rate a request counts for and nothing else:
+/// each request is authenticated anew.
+pub(crate) struct KnownTokens(Cache<Digest, ()>);
+
+impl KnownTokens {
+    pub(crate) fn new() -> Self {
+        Self(Cache::new(KNOWN))
+    }
+
+    pub(crate) fn has(&self, token: &str) -> bool {
+        self.0.contains_key(&hash(token))
+    }
+
+    pub(crate) fn learn(&self, token: &str, good: bool) {
+        if good {
+            self.0.insert(hash(token), ());
+        } else {
+            self.0.invalidate(&hash(token));
+        }
+    }
+}
+
+/// Tokens held.
+const KNOWN: u64 = 1024;
 
 #[cfg(test)]
 mod tests {

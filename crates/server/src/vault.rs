@@ -39,6 +39,27 @@ pub struct RegisteredKey {
     pub key_type: KeyType,
     /// Where it comes from.
     pub source: Source,
+    /// Smallest security level of a device that gets it, besides what the policy asks for.
+    pub minimum_security_level: Option<u64>,
+}
+
+/// What a key id is registered as.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Registration {
+    pub(crate) kid: Kid,
+    pub(crate) key_type: KeyType,
+    pub(crate) minimum_security_level: Option<u64>,
+}
+
+impl Registration {
+    fn with(self, source: KeySource) -> KeyRow {
+        KeyRow {
+            kid: self.kid,
+            key_type: self.key_type,
+            source,
+            minimum_security_level: self.minimum_security_level,
+        }
+    }
 }
 
 /// A content key with what it serves.
@@ -95,7 +116,7 @@ impl Vault {
         &self,
         store: &Store,
         fingerprints: &Secret<32>,
-        key_type: KeyType,
+        (key_type, minimum_security_level): (KeyType, Option<u64>),
         source: NewKeys,
     ) -> Result<FreshKey, Error> {
         check_key_type(key_type)?;
@@ -111,6 +132,7 @@ impl Vault {
             kid,
             key_type,
             source,
+            minimum_security_level,
         };
         let key = self.content_key(store, &row).await?;
         let fingerprint = fingerprint(fingerprints, &key)?;
@@ -121,41 +143,33 @@ impl Vault {
         })
     }
 
-    /// Registers `kid` with a key derived from a seed.
+    /// Registers a key id with a key derived from a seed.
     pub(crate) async fn register(
         &self,
         store: &Store,
         fingerprints: &Secret<32>,
-        (kid, key_type, seed): (Kid, KeyType, u64),
+        (asked, seed): (Registration, u64),
         now: Timestamp,
     ) -> Result<(), Error> {
-        check_key_type(key_type)?;
-        let row = KeyRow {
-            kid,
-            key_type,
-            source: KeySource::Seed(seed),
-        };
+        check_key_type(asked.key_type)?;
+        let row = asked.with(KeySource::Seed(seed));
         let key = self.content_key(store, &row).await?;
         store
             .register_key(row, fingerprint(fingerprints, &key)?, now)
             .await
     }
 
-    /// Registers `kid` with a key of its own.
+    /// Registers a key id with a key of its own.
     pub(crate) async fn import(
         &self,
         store: &Store,
         fingerprints: &Secret<32>,
-        (kid, key_type, key): (Kid, KeyType, &ContentKey),
+        (asked, key): (Registration, &ContentKey),
         now: Timestamp,
     ) -> Result<(), Error> {
-        check_key_type(key_type)?;
-        let sealed = self.kek.seal(key_cell(&kid), key.expose(), &mut rng())?;
-        let row = KeyRow {
-            kid,
-            key_type,
-            source: KeySource::Sealed(sealed),
-        };
+        check_key_type(asked.key_type)?;
+        let sealed = self.kek.seal(key_cell(&asked.kid), key.expose(), &mut rng())?;
+        let row = asked.with(KeySource::Sealed(sealed));
         store
             .register_key(row, fingerprint(fingerprints, key)?, now)
             .await

@@ -604,7 +604,8 @@ async fn administration_from_token_to_license() {
         "5a".repeat(16)
     );
     assert_eq!(served.full("POST", "/keys/import", &import).await.0, 204);
-    let register = r#"{"kid":"33333333333333333333333333333333","key_type":"cenc-ctr"}"#;
+    let register =
+        r#"{"kid":"33333333333333333333333333333333","key_type":"cenc-ctr","minimum_security_level":3000}"#;
     assert_eq!(served.full("POST", "/keys", register).await.0, 204);
     let (status, granted) = served
         .full(
@@ -636,11 +637,11 @@ async fn administration_from_token_to_license() {
     let (_, keys) = served.full("GET", "/keys", "").await;
     assert_eq!(
         keys[1],
-        serde_json::json!({"kid": "2".repeat(32), "key_type": "file", "seed": null})
+        serde_json::json!({"kid": "2".repeat(32), "key_type": "file", "seed": null, "minimum_security_level": null})
     );
     assert_eq!(
         keys[2],
-        serde_json::json!({"kid": "3".repeat(32), "key_type": "cenc-ctr", "seed": 1})
+        serde_json::json!({"kid": "3".repeat(32), "key_type": "cenc-ctr", "seed": 1, "minimum_security_level": 3000})
     );
     let (_, policies) = served.full("GET", "/policies", "").await;
     assert_eq!(policies[1]["name"], "rental");
@@ -669,6 +670,69 @@ async fn administration_from_token_to_license() {
     }
     let body = device.request(&recipient, &[KID]);
     assert_eq!(device.ask(world, &body).await.unwrap_err().code, 204);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn policies_by_preset_with_changes_and_by_version() {
+    let served = serve(&[]).await;
+    let (status, presets) = served.full("GET", "/policy-presets", "").await;
+    assert_eq!((status, &presets[0]["name"]), (200, &serde_json::json!("rental")));
+    let day = r#"{"preset":"rental","terms":{"expiration_after_first_play_seconds":86400,"removal_after_end_seconds":null}}"#;
+    let named = r#"{"name":"film-night","preset":"rental-streaming"}"#;
+    for (body, name, version) in [
+        (r#"{"preset":"rental"}"#, "rental", 1),
+        (day, "rental", 2),
+        (named, "film-night", 1),
+    ] {
+        let written = served.full("POST", "/policies", body).await;
+        let expected = serde_json::json!({"name": name, "version": version});
+        assert_eq!(written, (201, expected));
+    }
+    let (_, versions) = served.full("GET", "/policies/rental", "").await;
+    assert_eq!(versions[1]["terms"], presets[0]["terms"]);
+    let changed = serde_json::json!({
+        "begin_offset_seconds": -300,
+        "duration_seconds": 2_592_000,
+        "expiration_after_first_play_seconds": 86_400,
+        "persistent_allowed": true,
+        "minimum_security_level": 2000,
+    });
+    assert_eq!(
+        versions[0],
+        serde_json::json!({"name": "rental", "version": 2, "terms": changed})
+    );
+    // What is shown can be written again.
+    let again = serde_json::json!({"name": "again", "terms": versions[0]["terms"]});
+    assert_eq!(served.full("POST", "/policies", &again.to_string()).await.0, 201);
+    let (status, unknown) = served.full("GET", "/policies/lease", "").await;
+    assert_eq!(
+        (status, &unknown["detail"]),
+        (404, &serde_json::json!("there is no policy `lease`"))
+    );
+    for (body, expected) in [
+        (
+            r#"{"preset":"lease"}"#,
+            "the policy was refused: there is no preset `lease`",
+        ),
+        (
+            r#"{"preset":"rental","terms":{"duration":1}}"#,
+            "the policy was refused: its terms cannot be read: unknown field `duration`",
+        ),
+        (
+            r#"{"name":"p","terms":{"persistent_allowed":true}}"#,
+            "the policy was refused: its terms cannot be read: missing field `minimum_security_level`",
+        ),
+        (
+            r#"{"terms":{"persistent_allowed":true,"minimum_security_level":2000}}"#,
+            "the policy was refused: its name must be",
+        ),
+    ] {
+        let (status, problem) = served.full("POST", "/policies", body).await;
+        assert_eq!(status, 400, "{body}");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.starts_with(expected), "{detail}");
+    }
     served.stop().await;
 }
 

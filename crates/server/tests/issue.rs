@@ -638,7 +638,8 @@ async fn what_changes_before_the_record_counts() {
         "UPDATE entitlements SET expires_at = 1900000000000 + 1000",
         "UPDATE devices SET security_level = 150",
         "INSERT INTO accounts (id, name, created_at) VALUES (99, 'bob', 0); UPDATE devices SET account = 99",
-        "INSERT INTO policies SELECT name, version + 1, NULL, 1, 1, 2000, 0 FROM policies",
+        "INSERT INTO policies SELECT name, version + 1, json_set(terms, '$.duration_seconds', 1), 0 FROM policies",
+        "UPDATE keys SET minimum_security_level = 3000",
     ];
     for (seed, change) in (60..).zip(changes) {
         let world = World::seeded(seed).await;

@@ -31,9 +31,7 @@ use keyward_license::{
     envelope::{SealedRequest, SealedResponse},
     error_code::{ErrorCode, Problem},
     ids::{DeviceId, Digest, Kid, LicenseId},
-    license::{
-        Binding, KeyDescription, KeyType, LicenseBody, LicenseKeys, LicenseKind, PreparedLicense, Right,
-    },
+    license::{Binding, KeyDescription, KeyType, LicenseBody, LicenseKeys, LicenseKind, PreparedLicense},
     packaging::{PackagedTrack, PackagingKeys, PackagingRequest, PackagingResponse, PreparedPackaging},
     request::LicenseRequest,
     response::{Denial, KeyResult, LicenseResponse},
@@ -231,25 +229,20 @@ impl FakeServer {
         device_claims: &Claims,
         request: &LicenseRequest,
     ) -> Vec<u8> {
+        let key = KeyDescription {
+            kid,
+            key_type: KeyType::File,
+            algorithm: None,
+            operation: None,
+        };
+        let (id, binding) = (LicenseId::random(self.operator.rng()), Binding::device(device));
         let mut body = LicenseBody {
-            version: PROTOCOL_VERSION,
-            id: LicenseId::random(self.operator.rng()),
-            kind: LicenseKind::Simple,
-            keys: vec![KeyDescription {
-                kid,
-                key_type: KeyType::File,
-                algorithm: None,
-                operation: None,
-            }],
-            binding: Binding::device(device),
-            issued: self.now,
             persistent: request.persistent,
             nonce: (!request.persistent).then_some(request.nonce),
-            rights: vec![Right::Play],
             begin: self.terms.begin,
             end: self.terms.end,
             minimum_security_level: self.terms.minimum_security_level,
-            name: None,
+            ..LicenseBody::new(id, LicenseKind::Simple, key, binding, self.now)
         };
         edit(&self.bent.license, &mut body);
         let mut encoded = body.encode();

@@ -19,9 +19,7 @@ use keyward_license::{
     discovery::Discovery,
     envelope::{SealedRequest, SealedResponse},
     ids::{Kid, LicenseId},
-    license::{
-        Binding, KeyDescription, KeyType, LicenseBody, LicenseKeys, LicenseKind, PreparedLicense, Right,
-    },
+    license::{Binding, KeyDescription, KeyType, LicenseBody, LicenseKeys, LicenseKind, PreparedLicense},
     packaging::{
         PackagedTrack, PackagingKeys, PackagingRequest, PackagingResponse, PreparedPackaging, WantedTrack,
     },
@@ -387,26 +385,14 @@ impl World {
 
     fn license(&mut self, kid: Kid, suite: Suite, content_key: &Secret<16>) -> Vec<u8> {
         let rng = self.operator.rng();
-        let body = LicenseBody {
-            version: 1,
-            id: LicenseId::random(rng),
-            kind: LicenseKind::Simple,
-            keys: vec![KeyDescription {
-                kid,
-                key_type: KeyType::CencCbc,
-                algorithm: None,
-                operation: None,
-            }],
-            binding: Binding::device(&self.device.id()),
-            issued: NOW,
-            persistent: true,
-            nonce: None,
-            rights: vec![Right::Play],
-            begin: None,
-            end: None,
-            minimum_security_level: None,
-            name: None,
+        let key = KeyDescription {
+            kid,
+            key_type: KeyType::CencCbc,
+            algorithm: None,
+            operation: None,
         };
+        let binding = Binding::device(&self.device.id());
+        let body = LicenseBody::new(LicenseId::random(rng), LicenseKind::Simple, key, binding, NOW);
         let keys = LicenseKeys {
             keys: vec![Bytes(content_key.expose().to_vec())],
             proof_key: Secret::random(rng),

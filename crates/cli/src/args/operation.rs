@@ -66,6 +66,9 @@ pub(crate) enum LicensesCommand {
     Show(LicenseArgs),
     /// Delete licenses for good; an old response does not bring them back
     Delete(LicenseArgs),
+    /// Delete the licenses whose removal date has come by this device's clock. Each acquisition does so by the license
+    /// server's clock
+    Clean(ClientDir),
 }
 
 #[derive(Args)]

@@ -42,7 +42,7 @@ pub(crate) struct ExchangeArgs {
     #[arg(long, value_name = "ID", requires = "packager")]
     pub(crate) content_id: Option<String>,
     /// The key's name within the content [default: `file` or `media`; `video` and `audio` with a key per kind]
-    #[arg(long, requires = "packager", conflicts_with = "key_per_kind")]
+    #[arg(long, conflicts_with_all = ["key_per_kind", "track_key", "seed_file"])]
     pub(crate) label: Option<String>,
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use keyward_server::config::Network;
 
 use super::OperatorDir;
 
@@ -25,6 +26,17 @@ pub(crate) struct ProxyArgs {
     /// Let the upstream be http on another machine: whoever can read the network in between reads the token
     #[arg(long)]
     pub(crate) danger_http_upstream: bool,
+    /// Address of a listener of its own where a monitoring system reads `GET /metrics`, on this machine [default: none]
+    #[arg(
+        long,
+        env = "KEYWARD_METRICS_LISTEN",
+        hide_env_values = true,
+        value_name = "ADDRESS"
+    )]
+    pub(crate) metrics_listen: Option<std::net::SocketAddr>,
+    /// Let the metrics be read from other machines: whoever reaches them learns how much is asked for, and what fails
+    #[arg(long)]
+    pub(crate) danger_metrics_beyond_loopback: bool,
     /// Seconds for one exchange with the license server; clients wait for 30
     #[arg(
         long,
@@ -41,7 +53,7 @@ pub(crate) struct ProxyArgs {
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     pub(crate) concurrent_requests: u16,
-    /// Open connections of clients; what comes beyond waits
+    /// Open connections of clients; beyond, the one that has said nothing for longest is closed
     #[arg(
         long,
         value_name = "NUMBER",
@@ -49,6 +61,71 @@ pub(crate) struct ProxyArgs {
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     pub(crate) connections: u16,
+    /// Open connections of one address (of IPv6, one /64); what comes beyond is closed
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 128,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub(crate) address_connections: u16,
+    /// Requests in a second from one address, in the long run; what comes beyond is told to come again in a
+    /// second. 0 for as many as it likes
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 50,
+        value_parser = clap::value_parser!(u32).range(..=1_000_000)
+    )]
+    pub(crate) address_rate: u32,
+    /// Requests from one address at once, after a rest
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 200,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+    )]
+    pub(crate) address_burst: u32,
+    /// Who passes on requests of others and names them in X-Forwarded-For, such as what ends TLS: an address, or a
+    /// network like 10.0.0.0/8; may be repeated
+    #[arg(
+        long = "forwarder",
+        value_name = "NETWORK",
+        default_values = ["127.0.0.1", "::1"]
+    )]
+    pub(crate) forwarders: Vec<Network>,
+    /// Seconds for a client's message to arrive, headers and body each
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 15,
+        value_parser = clap::value_parser!(u64).range(1..=300)
+    )]
+    pub(crate) arrival_seconds: u64,
+    /// Seconds in which a client must take more of its answer; one that does not read is cut off
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 15,
+        value_parser = clap::value_parser!(u64).range(1..=300)
+    )]
+    pub(crate) departure_seconds: u64,
+    /// Seconds after which a client's connection takes no further message
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 300,
+        value_parser = clap::value_parser!(u64).range(1..=86_400)
+    )]
+    pub(crate) connection_seconds: u64,
+    /// Seconds that messages in work get to finish when the proxy stops
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u64).range(1..=600)
+    )]
+    pub(crate) shutdown_seconds: u64,
     /// Largest message of a client, in bytes
     #[arg(
         long,

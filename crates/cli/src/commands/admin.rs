@@ -1,22 +1,22 @@
 //! `keyward admin …`: acts on the operator's folder on this machine. The same acts over the network are
 //! the administration interface's.
 
+mod grants;
+mod policy;
+
 use std::io::Write;
 
 use keyward_license::{enrolment::EnrolmentRole, ids::DeviceId};
 use keyward_packager::OutputSink;
-use keyward_server::{
-    admin::{AdminToken, Scope, role_name},
-    policy::PolicyTerms,
-};
+use keyward_server::admin::{AdminToken, Scope, role_name};
 use serde_json::json;
 
 use crate::{
     args::{
-        AdminCommand, AdminTokenCommand, DevicesArgs, ExportSeedArgs, GrantArgs, OperatorDir, PolicyArgs,
-        RegisterKeyArgs, RevokeDeviceArgs, TokenArgs,
+        AdminCommand, AdminTokenCommand, DevicesArgs, ExportSeedArgs, OperatorDir, RegisterKeyArgs,
+        RevokeDeviceArgs, TokenArgs,
     },
-    commands::{backup, services},
+    commands::{backup, carry, services},
     failure::{Failure, file_error},
     operator::Operator,
     output::FileSink,
@@ -26,14 +26,17 @@ use crate::{
 pub(crate) fn run(command: AdminCommand, report: Report) -> Result<(), Failure> {
     match command {
         AdminCommand::EnrolmentToken(args) => enrolment_token(&args, report),
-        AdminCommand::Grant(args) => grant(&args, report),
-        AdminCommand::Policy(args) => policy(&args, report),
+        AdminCommand::Grant(args) => grants::grant(&args, report),
+        AdminCommand::Grants(args) => grants::list(&args, report),
+        AdminCommand::EndGrant(args) => grants::end(&args, report),
+        AdminCommand::Policy(command) => policy::run(&command, report),
         AdminCommand::RegisterKey(args) => register_key(&args, report),
         AdminCommand::Devices(args) => devices(&args, report),
         AdminCommand::RevokeDevice(args) => revoke_device(&args, report),
         AdminCommand::AdminToken(command) => admin_token(&command, report),
         AdminCommand::ServiceToken(command) => services::run(&command, report),
         AdminCommand::Profile(operator) => profile(&operator, report),
+        AdminCommand::Discovery(args) => carry::discovery(&args, report),
         AdminCommand::Backup(args) => backup::back_up(&args, report),
         AdminCommand::Restore(args) => backup::restore(&args, report),
         AdminCommand::ExportSeed(args) => export_seed(&args, report),
@@ -55,58 +58,18 @@ fn enrolment_token(args: &TokenArgs, report: Report) -> Result<(), Failure> {
     )
 }
 
-fn grant(args: &GrantArgs, report: Report) -> Result<(), Failure> {
-    let entitlement = Operator::open(&args.operator)?.grant(&args.account, args.kid, &args.policy)?;
-    let what = args
-        .kid
-        .map_or_else(|| "every key".to_owned(), |kid| format!("key {kid}"));
-    report.result(
-        &format!(
-            "entitlement {entitlement}: {} may have {what} under policy {}",
-            args.account, args.policy
-        ),
-        &json!({ "entitlement": entitlement, "account": args.account, "policy": args.policy }),
-    )
-}
-
-fn policy(args: &PolicyArgs, report: Report) -> Result<(), Failure> {
-    let offset = args.begin_after.map(i64::try_from).transpose();
-    let begin_offset_seconds = offset.map_err(|_| {
-        Failure::new(
-            "--begin-after is out of range",
-            "give the number of seconds until licenses begin",
-        )
-    })?;
-    let duration_seconds = match (args.begin_after.unwrap_or_default(), args.end_after) {
-        (begin, Some(end)) if end <= begin => {
-            return Err(Failure::new(
-                format!("licenses would end after {end} seconds and begin after {begin}"),
-                "give an --end-after that is larger than --begin-after",
-            ));
-        }
-        (begin, end) => end.map(|end| end - begin),
-    };
-    let terms = PolicyTerms {
-        begin_offset_seconds,
-        duration_seconds,
-        persistent_allowed: !args.in_memory,
-        minimum_security_level: args.minimum_security_level,
-    };
-    let version = Operator::open(&args.operator)?.policy(&args.name, terms)?;
-    report.result(
-        &format!("policy {} has version {version}", args.name),
-        &json!({ "policy": args.name, "version": version }),
-    )
-}
-
 fn register_key(args: &RegisterKeyArgs, report: Report) -> Result<(), Failure> {
-    Operator::open(&args.operator)?.register_key(args.kid, args.scheme.key_type())?;
+    let (key_type, level) = (args.scheme.key_type(), args.minimum_security_level);
+    Operator::open(&args.operator)?.register_key(args.kid, key_type, level)?;
+    let devices = level.map_or_else(String::new, |level| {
+        format!("; it is for devices of security level {level} and above")
+    });
     report.result(
         &format!(
-            "key {} is registered; its key derives from license key seed 1",
+            "key {} is registered; its key derives from license key seed 1{devices}",
             args.kid
         ),
-        &json!({ "kid": args.kid.to_string() }),
+        &json!({ "kid": args.kid.to_string(), "minimum_security_level": level }),
     )
 }
 
@@ -247,7 +210,8 @@ fn export_seed(args: &ExportSeedArgs, report: Report) -> Result<(), Failure> {
     sink.write_all(hex::encode(seed.expose()).as_bytes())
         .and_then(|()| sink.commit().map(drop))
         .map_err(file_error("write", &args.output))?;
-    report.result(
+    report.result_beside(
+        &args.output,
         &format!(
             "license key seed 1 is in {}: whoever has it has every key derived from it",
             args.output.display()

@@ -1,16 +1,24 @@
 //! `keyward request`, `answer` and `install`: the same messages over files, for devices and servers
-//! that do not reach one another.
+//! that do not reach one another. `keyward admin discovery` gives such devices what they would fetch.
 
-use std::{io::Write, path::Path};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
 
+use keyward_client::ClientError;
+use keyward_client_native::{NativeClient, NativeError};
+use keyward_license::discovery;
 use keyward_packager::OutputSink;
 use serde_json::json;
 
 use crate::{
-    args::{AnswerArgs, InstallArgs, RequestArgs},
+    args::{AnswerArgs, DiscoveryArgs, InstallArgs, RequestArgs},
     client,
+    commands::enrol,
     failure::{Failure, file_error},
-    operator::Operator,
+    input,
+    operator::{Answered, Operator},
     output::{FileSink, commit_error},
     report::Report,
 };
@@ -18,38 +26,100 @@ use crate::{
 /// On the device: makes a request and remembers it.
 pub(crate) fn request(args: RequestArgs, report: Report) -> Result<(), Failure> {
     let wanted = client::wanted(args.wanted)?;
-    let request = client::open(args.client)?.request(wanted)?;
-    write(&args.output, args.force, &request)?;
-    report.result(
-        &format!("request of {} bytes in {}", request.len(), args.output.display()),
-        &json!({ "request": args.output.display().to_string(), "bytes": request.len() }),
-    )
+    let discovery = args.discovery.as_deref().map(input::read).transpose()?;
+    let output = Carried::create(&args.output, args.force)?;
+    let mut client = client::open(args.client)?;
+    if let Some(document) = discovery {
+        client.install_discovery(document)?;
+    }
+    let request = client.request(wanted).map_err(offline)?;
+    output.write(("request", "request"), &request, report)
 }
 
-/// On the operator's side: answers it. The same request again gets the same answer.
+/// On the operator's side: answers a license request or an enrolment request. The same request again gets
+/// the same licenses, or the same certificate.
 pub(crate) fn answer(args: &AnswerArgs, report: Report) -> Result<(), Failure> {
-    let request = std::fs::read(&args.request).map_err(file_error("read", &args.request))?;
-    let response = Operator::open(&args.operator)?.answer(&request)?;
-    write(&args.output, args.force, &response)?;
-    report.result(
-        &format!(
-            "response of {} bytes in {}",
-            response.len(),
-            args.output.display()
-        ),
-        &json!({ "response": args.output.display().to_string(), "bytes": response.len() }),
-    )
+    let request = input::read(&args.request)?;
+    let output = Carried::create(&args.output, args.force)?;
+    let (answered, response) = Operator::open(&args.operator)?.answer(&request)?;
+    let what = match answered {
+        Answered::LicenseRequest => "response",
+        Answered::EnrolmentRequest => "enrolment response",
+    };
+    output.write(("response", what), &response, report)
 }
 
-/// On the device again, in this process or a later one: installs the response.
+/// On the device again, in this process or a later one: installs what came.
 pub(crate) fn install(args: InstallArgs, report: Report) -> Result<(), Failure> {
-    let response = std::fs::read(&args.response).map_err(file_error("read", &args.response))?;
-    let acquired = client::open(args.client)?.install(response)?;
-    client::report(report, &acquired)
+    let bytes = input::read(&args.file)?;
+    let mut client = client::open(args.client)?;
+    // A signed message is an array, a response a map: what is one is not the other.
+    if discovery::unverified(&bytes).is_ok() {
+        let operator = client.install_discovery(bytes)?;
+        return report.result(
+            &format!("requests to operator {operator} can be made by this discovery document"),
+            &json!({ "operator": operator.to_string() }),
+        );
+    }
+    match client.install(bytes.clone()) {
+        Err(NativeError::Client(ClientError::NoPendingRequest)) => install_enrolment(client, bytes, report),
+        other => client::report(report, &other?),
+    }
 }
 
-fn write(path: &Path, force: bool, content: &[u8]) -> Result<(), Failure> {
-    let mut sink = FileSink::create(path, force)?;
-    sink.write_all(content).map_err(file_error("write", path))?;
-    sink.commit().map(drop).map_err(commit_error(path))
+fn install_enrolment(mut client: NativeClient, response: Vec<u8>, report: Report) -> Result<(), Failure> {
+    let device = client.device_id()?;
+    let enrolled = client.install_enrolment(response)?;
+    enrol::tell(device, &enrolled, report)
+}
+
+/// On the operator's side: a discovery document for devices that cannot fetch one.
+pub(crate) fn discovery(args: &DiscoveryArgs, report: Report) -> Result<(), Failure> {
+    let output = Carried::create(&args.output, args.force)?;
+    let document = Operator::open(&args.operator)?.discovery(args.hours)?;
+    output.write(("discovery", "discovery document"), &document, report)
+}
+
+/// A message to be carried as a file.
+pub(super) struct Carried {
+    sink: FileSink,
+    path: PathBuf,
+}
+
+impl Carried {
+    /// An output that is refused is refused before a message is made for it.
+    pub(super) fn create(path: &Path, force: bool) -> Result<Self, Failure> {
+        Ok(Self {
+            sink: FileSink::create(path, force)?,
+            path: path.to_path_buf(),
+        })
+    }
+
+    /// Writes the message and says so.
+    pub(super) fn write(
+        mut self,
+        (kind, what): (&str, &str),
+        message: &[u8],
+        report: Report,
+    ) -> Result<(), Failure> {
+        let (path, length) = (&self.path, message.len());
+        self.sink.write_all(message).map_err(file_error("write", path))?;
+        self.sink.commit().map(drop).map_err(commit_error(path))?;
+        let file = path.display();
+        report.result_beside(
+            path,
+            &format!("{what} of {length} bytes in {file}"),
+            &json!({ kind: file.to_string(), "bytes": length }),
+        )
+    }
+}
+
+/// A device that makes a request without a network does not fetch what it lacks.
+fn offline(error: NativeError) -> Failure {
+    let stale = matches!(&error, NativeError::Client(ClientError::DiscoveryRefused(_)));
+    let mut failure = Failure::from(error);
+    if stale {
+        failure.hint = "name a fresh one of the operator, which `keyward admin discovery` writes: `--discovery FILE`; or reach the license server once".to_owned();
+    }
+    failure
 }

@@ -34,6 +34,14 @@ pub(crate) fn run(args: CheckArgs, report: Report) -> Result<(), Failure> {
                 keys.push(json!({ "kid": kid.to_string(), "refused": refusal.to_string() }));
                 missing.get_or_insert(ClientError::Refused { kid, refusal });
             }
+            Availability::Blocked(rule) => {
+                lines.push(format!(
+                    "key {kid}: no output may carry it: {} ({rule})",
+                    rule.says()
+                ));
+                keys.push(json!({ "kid": kid.to_string(), "blocked": rule.says(), "rule": rule.number() }));
+                missing.get_or_insert(ClientError::Blocked { kid, rule });
+            }
             Availability::Missing => {
                 lines.push(format!("key {kid}: no license"));
                 keys.push(json!({ "kid": kid.to_string() }));

@@ -1,21 +1,40 @@
-//! `keyward enrol`: the device gets its certificate.
+//! `keyward enrol`: the device gets its certificate, over the network or by files.
 
 use std::path::Path;
 
-use keyward_license::{codec::Wire, operator_profile::OperatorProfile};
+use keyward_client::enrol::Enrolled;
+use keyward_license::{codec::Wire, ids::DeviceId, operator_profile::OperatorProfile};
 
 use crate::{
     args::EnrolArgs,
     client,
-    failure::{Failure, file_error},
+    commands::carry::Carried,
+    failure::Failure,
+    input,
     report::{self, Report},
 };
 
 pub(crate) fn run(args: EnrolArgs, report: Report) -> Result<(), Failure> {
     let profile = preferring(read_profile(&args.profile)?, args.server.as_deref())?;
-    let mut client = client::open(args.client)?;
-    let device = client.device_id()?;
-    let enrolled = client.enrol(profile, args.token)?;
+    match (&args.request, &args.discovery) {
+        (Some(request), Some(discovery)) => {
+            let discovery = input::read(discovery)?;
+            let request = Carried::create(request, args.force)?;
+            let mut client = client::open(args.client)?;
+            let bytes = client.request_enrolment(profile, args.token, discovery)?;
+            request.write(("request", "enrolment request"), &bytes, report)
+        }
+        _ => {
+            let mut client = client::open(args.client)?;
+            let device = client.device_id()?;
+            let enrolled = client.enrol(profile, args.token)?;
+            tell(device, &enrolled, report)
+        }
+    }
+}
+
+/// Prints what enrolment gave.
+pub(super) fn tell(device: DeviceId, enrolled: &Enrolled, report: Report) -> Result<(), Failure> {
     report.result(
         &format!(
             "device {device} is enrolled with {} (security level {}), certificate valid until {}",
@@ -37,7 +56,7 @@ pub(crate) fn run(args: EnrolArgs, report: Report) -> Result<(), Failure> {
 
 /// The operator profile in a file.
 pub(super) fn read_profile(path: &Path) -> Result<OperatorProfile, Failure> {
-    let bytes = std::fs::read(path).map_err(file_error("read", path))?;
+    let bytes = input::read(path)?;
     OperatorProfile::decode(&bytes).map_err(|error| {
         Failure::new(
             format!("{} is not an operator profile: {error}", path.display()),

@@ -24,6 +24,7 @@ mod recognise;
 mod request;
 mod response;
 mod sealed;
+mod terms;
 mod trust;
 
 use std::{

@@ -1,9 +1,12 @@
 //! `keyward licenses …`: what is in the license store.
 
-use keyward_client::{error::one_line, held::HeldLicense};
+use keyward_client::{enforce::Stop, error::one_line, held::HeldLicense};
 use keyward_client_native::NativeClient;
-use keyward_license::ids::{Kid, LicenseId};
-use keyward_server::clock::{Clock, SystemClock};
+use keyward_license::{
+    ids::{Kid, LicenseId},
+    time::Timestamp,
+    usage_rules::Refusal,
+};
 use serde_json::json;
 
 use crate::{
@@ -19,53 +22,93 @@ pub(crate) fn run(command: LicensesCommand, report: Report) -> Result<(), Failur
         LicensesCommand::List(dir) => list(dir, report),
         LicensesCommand::Show(args) => show(args, report),
         LicensesCommand::Delete(args) => delete(args, report),
+        LicensesCommand::Clean(dir) => clean(dir, report),
     }
 }
 
 fn list(dir: ClientDir, report: Report) -> Result<(), Failure> {
     let mut client = client::open_existing(dir)?;
-    let now = SystemClock.now();
     let held = sorted(&mut client)?;
     let mut lines: Vec<String> = Vec::new();
     for (kid, license) in each_key(&held) {
         let body = &license.body;
-        let ended = match body.end {
-            Some(end) if end <= now => " (ended)",
-            _ => "",
-        };
-        lines.push(format!(
-            "key {kid}: license {} of {}, {}{ended}, {}",
-            body.id,
-            operator_name(&client, license),
-            report::until(body.end),
+        let mut says = vec![
+            format!("license {} of {}", body.id, operator_name(&client, license)),
+            format!(
+                "{}{}",
+                report::until(ends(license)),
+                if is_over(license) { " (ended)" } else { "" }
+            ),
             if body.persistent {
                 "persistent"
             } else {
                 "in memory"
-            },
-        ));
+            }
+            .to_owned(),
+        ];
+        says.extend(
+            license
+                .first_play
+                .map(|at| format!("first played at {}", report::time(at))),
+        );
+        says.push(match &license.verdict {
+            _ if !license.is_for_this_host => "not usable by this program (V-029)".to_owned(),
+            Ok(_) => "usable".to_owned(),
+            Err(stop) => format!("not usable: {stop} ({})", stop.rule()),
+        });
+        lines.push(format!("key {kid}: {}", says.join(", ")));
     }
     let listed: Vec<_> = each_key(&held)
-        .map(|(kid, license)| {
-            let body = &license.body;
-            json!({
-                "kid": kid.to_string(),
-                "license": body.id.to_string(),
-                "operator": license.operator.to_string(),
-                "operator_name": operator_name(&client, license),
-                "begin": body.begin.map(|begin| begin.0),
-                "until": body.end.map(|end| end.0),
-                "ended": body.end.is_some_and(|end| end <= now),
-                "persistent": body.persistent,
-                "issued": body.issued.0,
-                "installed": license.installed.map(|at| at.0),
-            })
-        })
+        .map(|(kid, license)| listed(kid, license, &operator_name(&client, license)))
         .collect();
     if lines.is_empty() {
         lines.push("there is no license in the store".to_owned());
     }
     report.result(&lines.join("\n"), &json!({ "licenses": listed }))
+}
+
+fn listed(kid: Kid, license: &HeldLicense, operator_name: &str) -> serde_json::Value {
+    let body = &license.body;
+    let seconds = |time: Option<Timestamp>| time.map(|time| time.0);
+    json!({
+        "kid": kid.to_string(),
+        "license": body.id.to_string(),
+        "operator": license.operator.to_string(),
+        "operator_name": operator_name,
+        "begin": seconds(body.begin),
+        "until": seconds(ends(license)),
+        "ended": is_over(license),
+        "expiration_after_first_play": body.expiration_after_first_play,
+        "first_play": seconds(license.first_play),
+        "real_time_expiration": body.real_time_expiration.is_some(),
+        "removal_date": seconds(body.removal_date),
+        "minimum_security_level": body.minimum_security_level,
+        "security_level": license.security_level,
+        "persistent": body.persistent,
+        "issued": body.issued.0,
+        "installed": seconds(license.installed),
+        "usable": license.is_for_this_host && license.verdict.is_ok(),
+        "rule": match &license.verdict {
+            Ok(allowed) => allowed.decided_by.number(),
+            Err(stop) => stop.rule().number(),
+        },
+    })
+}
+
+/// When it ends for good: by its terms and by its first play, if there was one.
+fn ends(license: &HeldLicense) -> Option<Timestamp> {
+    let after = license.body.expiration_after_first_play.zip(license.first_play);
+    let played_out = after.map(|(seconds, first_play)| first_play.plus(seconds));
+    license.body.usable_until().into_iter().chain(played_out).min()
+}
+
+fn is_over(license: &HeldLicense) -> bool {
+    matches!(
+        license.verdict,
+        Err(Stop::Refused(
+            Refusal::Ended { .. } | Refusal::FirstPlayExpired { .. }
+        ))
+    )
 }
 
 fn show(args: LicenseArgs, report: Report) -> Result<(), Failure> {
@@ -101,6 +144,15 @@ fn delete(args: LicenseArgs, report: Report) -> Result<(), Failure> {
         many => format!("{many} licenses deleted"),
     };
     report.result(&words, &json!({ "deleted": deleted }))
+}
+
+fn clean(dir: ClientDir, report: Report) -> Result<(), Failure> {
+    let removed = client::open_existing(dir)?.clean()?;
+    let words = match removed {
+        1 => "1 license deleted: its removal date has come (R-044)".to_owned(),
+        many => format!("{many} licenses deleted whose removal date has come (R-044)"),
+    };
+    report.result(&words, &json!({ "deleted": removed }))
 }
 
 /// Every license of the store: by key id, the oldest first.

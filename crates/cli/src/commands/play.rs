@@ -8,13 +8,14 @@ use std::{
 
 use keyward_client::{
     acquire::Wanted,
+    decrypt::Watched,
     session::{Acquisition, Opened},
 };
 use keyward_packager::OutputSink;
 
 use crate::{
-    args::PlayArgs,
-    client,
+    args::{ClientDir, PlayArgs},
+    client::Watcher,
     failure::{Failure, file_error, of_content},
     output::{FileSink, commit_error, differs},
     protected::{Content, Protected, Stopped, pour},
@@ -37,8 +38,11 @@ pub(crate) fn run(args: &PlayArgs, report: Report) -> Result<(), Failure> {
         }
         None => None,
     };
-    let opened = open(args, protected.content(), report)?;
-    let clear = Clear::start(protected, opened, args)?;
+    let watcher = Watcher::of(ClientDir {
+        client_dir: args.client.client_dir.clone(),
+    })?;
+    let opened = open(&watcher, args, protected.content(), report)?;
+    let clear = Clear::start(protected, opened, watcher, args)?;
     match sink {
         Some(sink) => into_file(clear, sink, args, report),
         None if args.viewer.is_empty() => copy(clear, &mut io::stdout().lock(), &args.file).map(drop),
@@ -47,11 +51,11 @@ pub(crate) fn run(args: &PlayArgs, report: Report) -> Result<(), Failure> {
 }
 
 /// Finds the licenses of the content, or acquires them.
-fn open(args: &PlayArgs, content: Content, report: Report) -> Result<Opened, Failure> {
+fn open(watcher: &Watcher, args: &PlayArgs, content: Content, report: Report) -> Result<Opened, Failure> {
     let kids = content.kids.clone();
     let mut wanted = Wanted {
         license_url: args.server.clone(),
-        authorization: args.authorization.clone(),
+        authorization: args.authorization.token()?,
         ..Wanted::default()
     };
     content.ask_for(&mut wanted);
@@ -60,12 +64,13 @@ fn open(args: &PlayArgs, content: Content, report: Report) -> Result<Opened, Fai
     } else {
         Acquisition::Reactive
     };
-    let mut client = client::open(crate::args::ClientDir {
-        client_dir: args.client.client_dir.clone(),
-    })?;
-    let opened = client
+    let mut client = watcher.open()?;
+    let mut opened = client
         .open_content(kids, wanted, acquisition)
         .map_err(|error| Failure::from(error).context(format!("cannot open {}", args.file.display())))?;
+    if let Err(error) = client.renew(&mut opened) {
+        report.note(&format!("no new license yet: {error}"));
+    }
     for bound in &opened.bound {
         let outcomes = opened.acquired.iter().flat_map(|acquired| &acquired.outcomes);
         let origin = if { outcomes }.any(|(kid, _)| *kid == bound.kid()) {
@@ -82,6 +87,12 @@ fn open(args: &PlayArgs, content: Content, report: Report) -> Result<Opened, Fai
             bound.license(),
             report::until(bound.until())
         ));
+        if let Some(end) = bound.playback_ends() {
+            report.note(&format!("playing stops at {} (R-014)", report::time(end)));
+        }
+        if bound.is_in_grace() {
+            report.note("the license has ended and is in its grace period (R-013)");
+        }
     }
     Ok(opened)
 }
@@ -90,13 +101,19 @@ fn open(args: &PlayArgs, content: Content, report: Report) -> Result<Opened, Fai
 struct Clear(Box<dyn BufRead>);
 
 impl Clear {
-    fn start(protected: Protected, opened: Opened, args: &PlayArgs) -> Result<Self, Failure> {
+    fn start(
+        protected: Protected,
+        opened: Opened,
+        watcher: Watcher,
+        args: &PlayArgs,
+    ) -> Result<Self, Failure> {
         let reader = protected
-            .unlock(opened, args.start)
+            .unlock(&opened, args.start)
             .map_err(file_error("open", &args.file))?;
+        let reader = Watched::new(reader, watcher.watch(opened));
         Ok(Self(match args.length {
             Some(length) => Box::new(reader.take(length)),
-            None => reader,
+            None => Box::new(reader),
         }))
     }
 }

@@ -119,7 +119,7 @@ fn a_license_is_explained_in_the_words_of_the_usage_rules() {
 
 #[test]
 fn an_altered_license_is_refused_and_its_words_are_unverified() {
-    let folder = Folder::with(&["license-term-altered", "license-unknown-critical-13", PROFILE]);
+    let folder = Folder::with(&["license-term-altered", "license-unknown-critical-21", PROFILE]);
     let json = folder.json(&["license-term-altered", "--profile", PROFILE]);
     assert_eq!(json["standing"], "unverified");
     let reason = json["reason"].as_str().unwrap();
@@ -127,8 +127,8 @@ fn an_altered_license_is_refused_and_its_words_are_unverified() {
     assert!(reason.ends_with("the signature does not verify"), "{reason}");
     assert!(json["unverified"]["id"].is_string());
 
-    let unknown = folder.words(&["license-unknown-critical-13", "--profile", PROFILE]);
-    assert!(unknown.contains("critical key 13"), "{unknown}");
+    let unknown = folder.words(&["license-unknown-critical-21", "--profile", PROFILE]);
+    assert!(unknown.contains("critical key 21"), "{unknown}");
 }
 
 #[test]

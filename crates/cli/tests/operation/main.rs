@@ -55,7 +55,7 @@ fn licenses_are_listed_shown_and_deleted() {
         words.starts_with(&format!("key {kid}: license {id} of Test operator, ")),
         "{words}"
     );
-    assert!(words.trim_end().ends_with(", persistent"), "{words}");
+    assert!(words.trim_end().ends_with(", persistent, usable"), "{words}");
 
     for named in [kid, id] {
         let shown = world.device_ok("device", &["licenses", "show", named]);

@@ -6,8 +6,8 @@ use std::{
 };
 
 use getrandom::SysRng;
-use keyward_client::{acquire::Wanted, enforce::Availability};
-use keyward_client_native::{NativeClient, Transport};
+use keyward_client::{acquire::Wanted, enforce::Availability, flow::Moment};
+use keyward_client_native::{NativeClient, NoTransport, Transport};
 use keyward_license::{
     carrier::{Answer, Outgoing},
     codec::Wire,
@@ -16,11 +16,12 @@ use keyward_license::{
     ids::Kid,
     license::KeyType,
     operator_profile::OperatorProfile,
+    time::Timestamp,
 };
 use keyward_server::{
     Server,
     admin::TokenRequest,
-    clock::{Clock, SystemClock},
+    clock::{Clock, SettableClock},
     operator::{self, InitOptions},
     policy::DEFAULT_POLICY,
     sealing::KekSource,
@@ -38,8 +39,22 @@ pub(crate) type Conduct = dyn FnMut(&Outgoing, &dyn Fn(&Outgoing) -> Answer) -> 
 pub(crate) struct Carried {
     home: tempfile::TempDir,
     pub(crate) server: Server,
+    clock: WallClock,
     runtime: Arc<Runtime>,
     conduct: Arc<Mutex<Option<Box<Conduct>>>>,
+}
+
+/// The time of everybody in this world. It stands still until a test moves it.
+#[derive(Debug, Clone)]
+struct WallClock(Arc<SettableClock>);
+
+impl keyward_client_native::Clock for WallClock {
+    fn moment(&self) -> Moment {
+        Moment {
+            utc: Some(self.0.now()),
+            monotonic: self.0.milliseconds(),
+        }
+    }
 }
 
 struct Carrier {
@@ -54,6 +69,7 @@ impl Carried {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path().join("operator");
         let runtime = Arc::new(Runtime::new().unwrap());
+        let clock = WallClock(Arc::new(SettableClock::new(Timestamp(1_800_000_000))));
         let options = InitOptions {
             name: "Example".into(),
             public_url: "http://127.0.0.1:8470".into(),
@@ -62,11 +78,10 @@ impl Carried {
             kek: KekSource::File,
         };
         let server = runtime.block_on(async {
-            let now = SystemClock.now();
-            operator::init(&dir, options, now, &mut UnwrapErr(SysRng))
+            operator::init(&dir, options, clock.0.now(), &mut UnwrapErr(SysRng))
                 .await
                 .unwrap();
-            let server = Server::open(&dir, KekSource::File, Arc::new(SystemClock))
+            let server = Server::open(&dir, KekSource::File, Arc::clone(&clock.0) as Arc<dyn Clock>)
                 .await
                 .unwrap();
             server.register_key(KID, KeyType::File, 1).await.unwrap();
@@ -76,6 +91,7 @@ impl Carried {
         Self {
             home,
             server,
+            clock,
             runtime,
             conduct: Arc::default(),
         }
@@ -88,7 +104,52 @@ impl Carried {
             runtime: Arc::clone(&self.runtime),
             conduct: Arc::clone(&self.conduct),
         };
-        NativeClient::open(&self.folder(name), Box::new(carrier)).unwrap()
+        self.open(name, Box::new(carrier))
+    }
+
+    /// A device that has no network.
+    pub(crate) fn lonely(&self, name: &str) -> NativeClient {
+        self.open(name, Box::new(NoTransport))
+    }
+
+    fn open(&self, name: &str, transport: Box<dyn Transport>) -> NativeClient {
+        NativeClient::open_with_clock(&self.folder(name), transport, Box::new(self.clock.clone())).unwrap()
+    }
+
+    /// Time goes on.
+    pub(crate) fn days_later(&self, days: u64) {
+        self.clock.0.advance(days * 86_400);
+    }
+
+    /// What the license server answers to a license request that was carried as a file.
+    pub(crate) fn answer(&self, request: &[u8]) -> Vec<u8> {
+        self.runtime.block_on(self.server.issue(request)).unwrap()
+    }
+
+    /// The same in another process, which has what was recorded and nothing more.
+    pub(crate) fn answer_elsewhere(&self, request: &[u8]) -> Vec<u8> {
+        self.runtime.block_on(async {
+            let clock = Arc::clone(&self.clock.0) as Arc<dyn Clock>;
+            let folder = self.folder("operator");
+            let server = Server::open(&folder, KekSource::File, clock).await.unwrap();
+            let answer = server.issue(request).await.unwrap();
+            server.close().await;
+            answer
+        })
+    }
+
+    /// Copies what a device keeps.
+    pub(crate) fn copy_device(&self, from: &str, to: &str) {
+        std::fs::create_dir(self.folder(to)).unwrap();
+        for file in std::fs::read_dir(self.folder(from)).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), self.folder(to).join(file.file_name())).unwrap();
+        }
+    }
+
+    /// The same for an enrolment request.
+    pub(crate) fn answer_enrolment(&self, request: &[u8]) -> Vec<u8> {
+        self.runtime.block_on(self.server.enrol(request)).unwrap()
     }
 
     /// A device that is enrolled for an account that may have everything.
@@ -112,6 +173,12 @@ impl Carried {
     /// The license server's discovery document.
     pub(crate) fn document(&self) -> Vec<u8> {
         self.runtime.block_on(self.server.discovery()).unwrap()
+    }
+
+    /// A discovery document for devices without a network.
+    pub(crate) fn document_to_carry(&self, hours: Option<u64>) -> Vec<u8> {
+        let lifetime = hours.map(|hours| hours * 3600);
+        self.server.discovery_to_carry(lifetime).unwrap()
     }
 
     /// From now on the carrier does this.

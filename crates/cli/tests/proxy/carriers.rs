@@ -274,6 +274,7 @@ fn a_proxys_own_problem_is_told_with_what_to_do_and_changes_nothing() {
         ErrorCode::UpstreamTooLarge,
         ErrorCode::UpstreamNotAnAnswer,
         ErrorCode::ServiceRefused,
+        ErrorCode::RateLimited,
     ] {
         world.carries(move |_, _| {
             Ok(Answer {

@@ -10,6 +10,7 @@
 
 mod carrier;
 mod carriers;
+mod files;
 mod processes;
 #[path = "../the_loop/world.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]

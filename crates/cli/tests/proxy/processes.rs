@@ -39,12 +39,7 @@ impl Proxy {
 /// A world whose license server answers through a named proxy alone, and the proxy's address.
 fn world() -> (World, String) {
     let world = World::new();
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let proxy = format!("127.0.0.1:{port}");
+    let proxy = free_address();
     let toml = text(&world.read("operator/operator.toml"))
         .replace("# proxy_urls = []", &format!("proxy_urls = [\"http://{proxy}\"]"))
         .replace("# required = false", "required = true");
@@ -55,6 +50,12 @@ fn world() -> (World, String) {
     let made: serde_json::Value = serde_json::from_str(&made).unwrap();
     world.write("token", made["token"].as_str().unwrap().as_bytes());
     (world, proxy)
+}
+
+/// An address of this machine where nobody listens.
+fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
 }
 
 /// The license server's URL, as the operator's configuration has it.
@@ -109,7 +110,9 @@ fn the_whole_loop_through_a_named_proxy() {
     let clear = content(200_000);
     world.write("film", &clear);
     let server = world.serve();
-    let proxy = start(&world, &listen, &["--token-file", "token"]);
+    let metrics = free_address();
+    let options = ["--token-file", "token", "--metrics-listen", &metrics];
+    let proxy = start(&world, &listen, &options);
     let url = proxy.url.clone();
     // One names the license server in its content header, the other the proxy.
     world.ok(&["package", "film", "-o", "film.kw"]);
@@ -150,6 +153,13 @@ fn the_whole_loop_through_a_named_proxy() {
     let played = world.as_device("phone", &["play", "exchanged.kw", "--server", &url]);
     assert!(played.stdout == clear, "{}", text(&played.stderr));
 
+    let counted = ureq::get(format!("http://{metrics}/metrics")).call().unwrap();
+    let counted = counted.into_body().read_to_string().unwrap();
+    for endpoint in ["discovery", "license", "enrolment", "packaging"] {
+        let name = format!("keyward_requests_total{{endpoint=\"{endpoint}\",code=\"ok\"}}");
+        assert!(counted.contains(&name), "{name} in\n{counted}");
+    }
+
     // Nobody gets past the proxy, and the proxy entitles nobody.
     world.ok(&["package", "film", "-o", "other.kw"]);
     let direct = world.fails("phone", 3, &["play", "other.kw"]);
@@ -189,7 +199,7 @@ fn the_whole_loop_through_a_named_proxy() {
 fn a_proxy_that_cannot_work_says_so() {
     let world = World::new();
     world.write("empty", b"");
-    let cases: [(&[&str], i32, &str); 6] = [
+    let cases: [(&[&str], i32, &str); 7] = [
         (&["--upstream", "license.example.org"], 1, "must be an origin"),
         (&["--upstream", "http://license.example.org"], 1, "not https"),
         (
@@ -216,6 +226,16 @@ fn a_proxy_that_cannot_work_says_so() {
             &["--upstream", "https://license.example.org", "--ca-file", "empty"],
             1,
             "not certificates in PEM",
+        ),
+        (
+            &[
+                "--upstream",
+                "https://license.example.org",
+                "--metrics-listen",
+                "0.0.0.0:0",
+            ],
+            1,
+            "other machines reach",
         ),
         (
             &["--upstream", "https://license.example.org", "--timeout", "0"],

@@ -7,8 +7,12 @@
     reason = "a test fails by panic"
 )]
 
+mod authorized;
+mod carried;
 mod media;
 mod packaging;
+mod policies;
+mod rules;
 mod world;
 
 use std::{io::Write, process::Stdio};
@@ -127,7 +131,14 @@ fn a_device_without_entitlement_is_denied_with_a_reason() {
     world.ok(&["package", "film", "-o", "film.kw"]);
     let server = world.serve();
     world.ok(&["admin", "grant", "--account", "somebody", "--all"]);
-    world.ok(&["admin", "policy", "hardware", "--minimum-security-level", "3000"]);
+    world.ok(&[
+        "admin",
+        "policy",
+        "write",
+        "hardware",
+        "--minimum-security-level",
+        "3000",
+    ]);
     let unentitled = world.token("dave");
     world.device_ok(
         "dave",
@@ -178,7 +189,7 @@ fn a_license_that_ends_stops_playing() {
     let world = World::new();
     world.write("film", b"film");
     world.ok(&["package", "film", "-o", "film.kw"]);
-    world.ok(&["admin", "policy", "short", "--end-after", "2"]);
+    world.ok(&["admin", "policy", "write", "short", "--duration", "2"]);
     world.ok(&[
         "admin",
         "grant",

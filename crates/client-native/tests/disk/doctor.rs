@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use keyward_client::flow::Moment;
+use keyward_client::{flow::Moment, store::StoreLimits};
 use keyward_client_native::{
-    Clock,
-    doctor::{Finding, Standing, examine, examine_with_clock},
+    Clock, Options,
+    doctor::{Finding, Standing, examine, examine_with, examine_with_clock},
 };
 use keyward_license::time::Timestamp;
 use keyward_testkit::pki::{DAY, NOW};
@@ -38,6 +38,31 @@ fn bad(findings: &[Finding]) -> Vec<(Standing, &'static str)> {
         (finding.standing, finding.about)
     })
     .collect()
+}
+
+#[test]
+fn a_store_that_is_nearly_full() {
+    let world = World::licensed();
+    let with_room_for = |licenses| {
+        let limits = StoreLimits {
+            licenses,
+            ..StoreLimits::default()
+        };
+        let options = Options {
+            clock: Box::new(At(Some(NOW))),
+            limits,
+            ..Options::default()
+        };
+        examine_with(&world.folder(), options)
+    };
+    assert_eq!(bad(&with_room_for(2)), []);
+    let findings = with_room_for(1);
+    assert_eq!(bad(&findings), [(Standing::Warning, "room")]);
+    let about_room = findings.iter().find(|finding| finding.about == "room");
+    assert_eq!(
+        about_room.unwrap().what,
+        "the license store is nearly full: this client may hold 1 licenses"
+    );
 }
 
 #[test]

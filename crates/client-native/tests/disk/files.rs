@@ -54,8 +54,7 @@ const NEW_DEVICE: &str =
     "restore the whole folder from its backup, or remove it and enrol anew with new keys";
 const NEW_STORE: &str =
     "restore the whole client directory, or remove its store and epoch files, then enrol and acquire again";
-const DISK: &str =
-    "check the folder's permissions, the free space and the disk; nothing that was confirmed is lost";
+const DISK: &str = "check the disk and the folder's permissions; if it stays, restore the whole client directory from its backup";
 
 fn missing(_: &[u8]) -> Fate {
     Fate::Missing

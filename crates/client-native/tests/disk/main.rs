@@ -11,10 +11,16 @@
     reason = "a test fails by panic"
 )]
 
+mod cuts;
 mod doctor;
+mod failing;
 mod files;
 mod happy;
 mod messages;
+mod model;
 mod process;
+mod reading;
+mod scenario;
 mod secrets;
+mod terms;
 mod world;

@@ -20,10 +20,21 @@ fn every_message_is_as_it_was_read_and_approved() {
             path: "dir/licenses.epoch".into(),
             error: io::Error::from(io::ErrorKind::PermissionDenied),
         },
+        NativeError::File {
+            action: "read",
+            path: "dir/licenses.epoch".into(),
+            error: io::Error::from(io::ErrorKind::Interrupted),
+        },
         NativeError::StoreInUse(PathBuf::from("dir/licenses.redb")),
         NativeError::Store {
             path: "dir/licenses.redb".into(),
             error: Box::new(redb::Error::Io(io::Error::from(io::ErrorKind::StorageFull))),
+        },
+        NativeError::Store {
+            path: "dir/licenses.redb".into(),
+            error: Box::new(redb::Error::Corrupted(
+                "a page does not hold what it should".into(),
+            )),
         },
         keys(KeysFault::Sealed(CryptoError::NotOpened)),
         keys(KeysFault::Missing("device.secret")),
@@ -51,11 +62,15 @@ const APPROVED: &str = "\
 error: the license store's epoch file is missing, so its records cannot be read
 hint: restore the whole client directory, or remove its store and epoch files, then enrol and acquire again
 error: cannot write dir/licenses.epoch: permission denied
-hint: check the folder's permissions and the free space, then try again; nothing was lost
+hint: make the folder and its files writable for this user, then try again; nothing that was confirmed is lost
+error: cannot read dir/licenses.epoch: operation interrupted
+hint: check the disk and the folder's permissions, then try again; nothing that was confirmed is lost
 error: the license store dir/licenses.redb is in use by another process
 hint: wait until the other process has ended, or name another client directory
 error: the license store dir/licenses.redb failed: I/O error: no storage space
-hint: check the folder's permissions, the free space and the disk; nothing that was confirmed is lost
+hint: free some space, then try again; nothing that was confirmed is lost
+error: the license store dir/licenses.redb failed: DB corrupted: a page does not hold what it should
+hint: check the disk and the folder's permissions; if it stays, restore the whole client directory from its backup
 error: the keys in dir/device.keys cannot be read: the key file and the secret file do not belong together
 hint: restore the whole folder from its backup, or remove it and enrol anew with new keys
 error: the keys in dir/device.keys cannot be read: the file device.secret is missing

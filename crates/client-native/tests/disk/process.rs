@@ -60,6 +60,11 @@ fn run(job: &str, folder: &Path) -> Result<(), NativeError> {
                 .open_content(vec![kid(2)], wanted(2), Acquisition::Never)?
                 .bound[0]
         )),
+        "play-stored" => assert!(opens(
+            &client
+                .open_content(vec![kid(1)], wanted(1), Acquisition::Never)?
+                .bound[0]
+        )),
         "requests" => {
             say("holding");
             loop {
@@ -88,10 +93,17 @@ fn command(job: &str, folder: &Path) -> Command {
 fn said(mut command: Command) -> Vec<String> {
     let output = command.output().unwrap();
     let lines = String::from_utf8(output.stdout).unwrap();
-    let ours = |line: &&str| *line == DONE || line.starts_with("error: ") || line.starts_with("hint: ");
-    let said: Vec<_> = lines.lines().filter(ours).map(str::to_owned).collect();
+    let said: Vec<_> = lines
+        .lines()
+        .filter(|line| is_ours(line))
+        .map(str::to_owned)
+        .collect();
     assert!(!said.is_empty(), "the child said nothing of use: {lines}");
     said
+}
+
+fn is_ours(line: &str) -> bool {
+    line == DONE || line.starts_with("error: ") || line.starts_with("hint: ")
 }
 
 /// Starts a child and waits until it has the store open.
@@ -140,6 +152,31 @@ fn a_second_process_is_refused_while_the_first_lives() {
             .unwrap()
             .bound[0]
     ));
+}
+
+#[test]
+fn many_processes_that_make_one_store_at_once_make_one() {
+    let world = World::new();
+    let children: Vec<_> = (0..6)
+        .map(|_| command("open", &world.folder()).spawn().unwrap())
+        .collect();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let first = lines.lines().find(|line| is_ours(line)).unwrap();
+        assert!(
+            first == DONE || first.ends_with("is in use by another process"),
+            "{first}"
+        );
+    }
+    let mut client = world.open().unwrap();
+    world.enrol(&mut client);
+    client.acquire(wanted(1)).unwrap();
+    let names: Vec<_> = world.files().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(
+        names,
+        ["device.keys", "device.secret", "licenses.epoch", "licenses.redb"]
+    );
 }
 
 #[test]
@@ -195,6 +232,8 @@ mod read_only {
     /// A user without rights. A test that runs as root acts as this one, since nothing is read-only to root.
     const NOBODY: u32 = 65_534;
 
+    const WRITABLE: &str = "hint: make the folder and its files writable for this user, then try again; nothing that was confirmed is lost";
+
     fn set_mode(path: &Path, mode: u32) {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
@@ -224,9 +263,12 @@ mod read_only {
         let world = World::new();
         fs::create_dir(world.folder()).unwrap();
         let said = without_writing("open", &world.folder());
+        let said: Vec<_> = (said.iter())
+            .map(|line| line.split(" at path").next().unwrap())
+            .collect();
         let expected = [
-            "error: the license store DIR/licenses.redb failed: I/O error: Permission denied (os error 13)",
-            "hint: check the folder's permissions, the free space and the disk; nothing that was confirmed is lost",
+            "error: cannot write DIR/licenses.redb: Permission denied (os error 13)",
+            WRITABLE,
         ];
         assert_eq!(said, expected);
         assert!(world.files().is_empty());
@@ -237,7 +279,7 @@ mod read_only {
         let world = World::licensed();
         let file = [
             "error: cannot write DIR/licenses.epoch: Permission denied (os error 13)",
-            "hint: check the folder's permissions and the free space, then try again; nothing was lost",
+            WRITABLE,
         ];
         for _ in 0..3 {
             let said = without_writing("request", &world.folder());
@@ -254,6 +296,93 @@ mod read_only {
                 .unwrap()
                 .bound[0]
         ));
+        client.acquire(wanted(2)).unwrap();
+    }
+}
+
+/// Disks that are full: one whose limit a process has of its own, and a real one.
+#[cfg(unix)]
+mod full {
+    use super::*;
+
+    const SPACE: &str = "hint: free some space, then try again; nothing that was confirmed is lost";
+
+    /// A child that a shell starts, after it has run `before`.
+    fn after_script(before: &str, job: &str, folder: &Path) -> Command {
+        let child = command(job, folder);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("{before}\nexec \"$0\" \"$@\"")]);
+        shell.arg(child.get_program()).args(child.get_args());
+        for (name, value) in child.get_envs() {
+            shell.env(name, value.unwrap());
+        }
+        shell
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        shell
+    }
+
+    #[test]
+    fn a_process_that_may_write_no_more_says_so_and_loses_nothing() {
+        let world = World::licensed();
+        // The signal that comes with the limit would end the process: without it, the write fails.
+        let limited = "trap '' XFSZ && ulimit -f 0 || exit 1";
+        for _ in 0..3 {
+            let said = said(after_script(limited, "request", &world.folder()));
+            assert!(said[0].ends_with("File too large (os error 27)"), "{said:?}");
+            assert_eq!(said[1], SPACE);
+        }
+        assert_eq!(said(command("request", &world.folder())), [DONE]);
+        works(&world);
+    }
+
+    /// Needs the right to mount: where there is none, the disk in memory of `failing` has to do.
+    #[test]
+    fn a_disk_that_is_full_is_named_and_all_is_well_once_there_is_space() {
+        let world = World::licensed();
+        let (folder, source) = (world.folder(), world.beside("source"));
+        fs::rename(&folder, &source).unwrap();
+        fs::create_dir(&folder).unwrap();
+        let small = format!(
+            "mount -t tmpfs -o size=16m none '{0}' && cp -a '{1}/.' '{0}' && \
+             {{ dd if=/dev/zero of='{0}/filler' bs=4k 2>/dev/null; true; }}",
+            folder.display(),
+            source.display(),
+        );
+        // All in one namespace of mounts, which ends with it.
+        let child = command("request", &folder);
+        let exe = child.get_program().to_str().unwrap();
+        let run = format!("'{exe}' --exact process::child --nocapture");
+        let script = format!(
+            "{small} || {{ echo; echo 'no mount'; exit; }}\n{run}\n{run}\nrm '{}/filler'\n{run}\n\
+             KEYWARD_TEST_JOB=play-stored {run}\n",
+            folder.display(),
+        );
+        let mut shell = Command::new("unshare");
+        shell.args(["--mount", "sh", "-c", &script]);
+        shell.env(JOB, "request").env(FOLDER, &folder);
+        let mounted = |lines: &String| !lines.is_empty() && !lines.contains("no mount");
+        let lines = (shell.output().ok()).map(|output| String::from_utf8(output.stdout).unwrap());
+        let Some(lines) = lines.filter(mounted) else {
+            println!("not run: this user may not mount");
+            return;
+        };
+        let said: Vec<_> = lines.lines().filter(|line| is_ours(line)).collect();
+        let [first, space, second, space_again, DONE, DONE] = said[..] else {
+            panic!("{said:?}")
+        };
+        for line in [first, second] {
+            assert!(line.contains("No space left on device"), "{line}");
+        }
+        assert_eq!([space, space_again], [SPACE; 2]);
+    }
+
+    /// What was there is of use, and more can come.
+    fn works(world: &World) {
+        let mut client = world.open().unwrap();
+        let opened = client.open_content(vec![kid(1)], wanted(1), Acquisition::Never);
+        assert!(opens(&opened.unwrap().bound[0]));
         client.acquire(wanted(2)).unwrap();
     }
 }

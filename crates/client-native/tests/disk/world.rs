@@ -94,8 +94,12 @@ impl World {
     }
 
     pub(crate) fn open(&self) -> Result<NativeClient, NativeError> {
-        let transport = Box::new(ToServer(Rc::clone(&self.server)));
-        NativeClient::open_with_clock(&self.folder(), transport, Box::new(StandingClock))
+        NativeClient::open_with_clock(&self.folder(), self.transport(), Box::new(StandingClock))
+    }
+
+    /// The network.
+    pub(crate) fn transport(&self) -> Box<dyn Transport> {
+        Box::new(ToServer(Rc::clone(&self.server)))
     }
 
     pub(crate) fn enrol(&self, client: &mut NativeClient) {

@@ -20,6 +20,23 @@ cbor_map! {
         [3] clock: Clock,
         /// Operators enrolled with, by root hash.
         [4] operators: Vec<Digest>,
+        /// What the bounds are about.
+        [5] totals: Totals,
+        /// Earliest time at which a record may go; absent while none may.
+        [6?] due: Timestamp,
+    }
+}
+
+cbor_map! {
+    /// What the store holds, counted with every commit.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub(crate) struct Totals = "store totals" {
+        /// Licenses.
+        [1] licenses: u64,
+        /// Bytes of their sealed records.
+        [2] license_bytes: u64,
+        /// Tombstones.
+        [3] tombstones: u64,
     }
 }
 
@@ -46,6 +63,8 @@ cbor_map! {
         [2] operator: Digest,
         /// When it was installed, if the clock could be read.
         [3?] installed: Timestamp,
+        /// when its key was first released.
+        [4?] first_play: Timestamp,
     }
 }
 
@@ -74,13 +93,10 @@ cbor_map! {
 pub(crate) struct PendingTable(pub(crate) Vec<Pending>);
 
 impl PendingTable {
-    /// Most requests that wait at a time; the oldest make room.
-    pub(crate) const MAX: usize = 64;
-
-    /// Adds a request, dropping the oldest if there are too many.
-    pub(crate) fn push(&mut self, pending: Pending) {
+    /// Adds a request, dropping the oldest if there are then more than `most`.
+    pub(crate) fn push(&mut self, pending: Pending, most: usize) {
         self.0.push(pending);
-        let surplus = self.0.len().saturating_sub(Self::MAX);
+        let surplus = self.0.len().saturating_sub(most.max(1));
         self.0.drain(..surplus);
     }
 }
@@ -96,7 +112,8 @@ impl Wire for PendingTable {
 }
 
 cbor_map! {
-    /// What stays of a license that was removed, until its end: an old response restores nothing.
+    /// What stays of a license that was removed, until it could not be used any more: an old response restores
+    /// nothing.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub(crate) struct Tombstone = "tombstone" {
         /// The license.

@@ -22,6 +22,9 @@ fn whole_run(world: &mut World) -> Option<()> {
     assert!(removed.expect("it removes") >= 1);
     let opened = world.drive(client.open_content(vec![kid(1)], wanted(&[1]), Acquisition::Reactive))?;
     assert!(opens(&opened.expect("it opens again").bound[0], 1));
+    world.drive(client.renew_store_key())?.expect("it renews");
+    let opened = world.drive(client.open_content(vec![kid(1)], wanted(&[1]), Acquisition::Never))?;
+    assert!(opens(&opened.expect("it opens under the new key").bound[0], 1));
     Some(())
 }
 

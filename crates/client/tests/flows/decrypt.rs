@@ -17,7 +17,7 @@ const CLEAR: &[u8; 100] = &[0x2a; 100];
 
 /// A movie with a track for each of these keys. Each has one sample, [`CLEAR`], protected as a whole under a
 /// constant IV (`cbcs`) or an IV of its own.
-fn movie(scheme: Scheme, numbers: &[u8]) -> Vec<u8> {
+pub(crate) fn movie(scheme: Scheme, numbers: &[u8]) -> Vec<u8> {
     let place = |len: usize| {
         let mut moov = full(b"mvhd", &[&[0; 8], words(&[1000]).as_slice(), &[0; 84]].concat());
         for (number, at) in numbers.iter().zip((len + 8..).step_by(CLEAR.len())) {

@@ -3,8 +3,9 @@
 use keyward_client::ClientError;
 use keyward_crypto::{hpke::Suite, x509::Role};
 use keyward_license::{
-    codec::Bytes,
+    codec::{Bytes, Wire},
     discovery::{Discovery, WELL_KNOWN_PATH},
+    envelope::SealedRequest,
     error_code::ErrorCode,
     ids::Digest,
     signed::MessageError,
@@ -363,4 +364,62 @@ fn an_attacker_on_the_way_cannot_make_the_client_forget_a_good_document() {
     // A request by other means needs the stored document: it cannot fetch one.
     world.by_hand(&mut client, wanted(&[1])).unwrap();
     assert!(!world.trace.iter().any(|step| matches!(step, Trace::Send(_))));
+}
+
+#[test]
+fn v_061_an_older_document_that_is_served_changes_nothing() {
+    let (mut world, mut client) = World::enrolled();
+    let older = world.server.discovery();
+    world.server.now = NOW.plus(60);
+    world.clock(60);
+    world.server.roll_recipient(&Suite::ALL);
+    // It learns of the new recipient by being refused.
+    world.run(client.acquire(wanted(&[1]))).unwrap();
+    // Somebody on the way refuses, and serves what was served before.
+    let replies = [
+        (LICENSE_PATH, problem(ErrorCode::WrongRecipient)),
+        (
+            WELL_KNOWN_PATH,
+            Reply {
+                status: 200,
+                body: older,
+            },
+        ),
+    ];
+    world.server.bent.instead.extend(replies);
+    let refused = world.run(client.acquire(wanted(&[2])));
+    assert!(
+        matches!(refused, Err(ClientError::ServerRefused(_))),
+        "{refused:?}"
+    );
+    for (outgoing, _) in world
+        .sent
+        .iter()
+        .rev()
+        .filter(|(sent, _)| !sent.body.is_empty())
+        .take(2)
+    {
+        let sealed = SealedRequest::decode(&outgoing.body).unwrap();
+        assert_eq!(sealed.recipient, world.server.recipient());
+    }
+    world.server.bent.instead.clear();
+    world.online = false;
+    world.by_hand(&mut client, wanted(&[2])).unwrap();
+}
+
+#[test]
+fn v_061_a_document_from_the_future_is_no_bar() {
+    let (mut world, mut client) = World::enrolled();
+    // Somebody with a clock that is wrong makes one, for a device that has no clock to judge it by.
+    world.server.now = NOW.plus(30 * DAY);
+    let future = world.server.discovery();
+    world.server.now = NOW;
+    drop(client);
+    client = world.open().unwrap();
+    world.moment.utc = None;
+    world.run(client.install_discovery(future)).unwrap();
+    world.clock(0);
+    world.run(client.acquire(wanted(&[1]))).unwrap();
+    world.online = false;
+    world.by_hand(&mut client, wanted(&[2])).unwrap();
 }

@@ -5,7 +5,9 @@ use keyward_crypto::{CryptoError, hpke::Suite, x509::Role};
 use keyward_license::{
     codec::{Bytes, DecodeError, Wire},
     ids::{DeviceId, LicenseId, Nonce},
-    license::{Binding, BindingKind, KeyType, LicenseBody, LicenseKind},
+    license::{
+        Binding, BindingKind, ExplicitRestriction, Flag, Guid, KeyType, LicenseBody, LicenseKind, Resolution,
+    },
     signed::MessageError,
 };
 use keyward_testkit::{
@@ -109,17 +111,62 @@ fn v_020_a_stored_license_outlives_its_signers_certificate() {
 #[test]
 fn v_001_a_critical_term_that_this_version_does_not_know_is_refused() {
     let fault = refused(|server| {
-        // Key 13 follows the last of the body, key 9, and the map has one pair more.
+        // Key 21 follows the last of the body, key 9, and the map has one pair more.
         server.bent.encoded_license = Some(Box::new(|body| {
             body[0] += 1;
-            body.extend([13, 0]);
+            body.extend([21, 0]);
         }));
     });
     let unknown = LicenseFault::Message(MessageError::Decode(DecodeError::UnknownCritical {
         map: "license",
-        key: 13,
+        key: 21,
     }));
     assert_eq!(fault, unknown);
+}
+
+#[test]
+fn v_029_a_license_with_a_term_that_was_not_announced_is_refused() {
+    // By a host that asks nothing while content plays, does not say what it decodes, and embeds no watermark.
+    let largest = Resolution {
+        width: 1920,
+        height: 1080,
+    };
+    type Edit = Box<dyn Fn(&mut LicenseBody)>;
+    let edits: [Edit; 3] = [
+        Box::new(|body| {
+            body.end = Some(NOW.plus(60));
+            body.real_time_expiration = Some(Flag);
+        }),
+        Box::new(move |body| {
+            body.explicit_restrictions = Some(vec![ExplicitRestriction::MaximumDecodeResolution(largest)]);
+        }),
+        Box::new(|body| {
+            body.explicit_restrictions = Some(vec![ExplicitRestriction::Watermark(Guid::new([1; 16]))]);
+        }),
+    ];
+    for edit in edits {
+        assert_eq!(edited(edit), LicenseFault::NotAnnounced);
+    }
+}
+
+#[test]
+fn v_030_and_v_031_terms_that_are_unknown_or_do_not_fit_are_refused() {
+    let edits: [fn(&mut LicenseBody); 3] = [
+        |body| body.play_enablers = Some(vec![]),
+        |body| body.grace_period = Some(0),
+        |body| {
+            body.end = None;
+            body.grace_period = Some(1);
+        },
+    ];
+    for edit in edits {
+        let fault = edited(edit);
+        let by_form = matches!(
+            fault,
+            LicenseFault::Message(MessageError::Decode(DecodeError::Invalid(_)))
+        );
+        assert!(by_form, "{fault}");
+    }
 }
 
 #[test]

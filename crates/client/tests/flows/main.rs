@@ -13,6 +13,7 @@
 )]
 
 mod acquire;
+mod carried;
 mod crash;
 mod decrypt;
 mod discovery;
@@ -20,7 +21,9 @@ mod enforce;
 mod enrol;
 mod held;
 mod license;
+mod limits;
 mod messages;
+mod playback;
 mod response;
 mod store;
 mod world;

@@ -1,6 +1,6 @@
 //! Every message of the client: what and why in one lower-case line, and what to do next.
 
-use keyward_client::{ClientError, LicenseFault};
+use keyward_client::{ClientError, LicenseFault, store::StoreBound};
 use keyward_content::header::HeaderError;
 use keyward_crypto::{ChainFault, CryptoError};
 use keyward_license::{
@@ -10,7 +10,7 @@ use keyward_license::{
     operator_profile::{ProfileFault, UrlFault},
     response::Denial,
     signed::MessageError,
-    usage_rules::Refusal,
+    usage_rules::{Refusal, Rule},
 };
 use keyward_testkit::pki::NOW;
 
@@ -57,6 +57,11 @@ fn every_error() -> Vec<ClientError> {
         refused(Refusal::NoUsableClock),
         refused(Refusal::NotYetValid { begin: NOW }),
         refused(Refusal::Ended { end: NOW }),
+        refused(Refusal::FirstPlayExpired { at: NOW }),
+        ClientError::Blocked {
+            kid: kid(1),
+            rule: Rule::UnknownOutput,
+        },
         denied("the subscription has ended"),
         ClientError::ServerRefused(Problem::new(
             ErrorCode::DeviceRevoked,
@@ -91,16 +96,27 @@ fn every_error() -> Vec<ClientError> {
         license(LicenseFault::OtherKid),
         license(LicenseFault::WeakSuite),
         license(LicenseFault::Removed),
+        license(LicenseFault::NotAnnounced),
         ClientError::CertificateRefused(CertificateFault("it names another signing key")),
         ClientError::DiscoveryRefused("it is not in use at this time"),
         ClientError::StoreDamaged("a record was removed"),
         ClientError::StoreRolledBack,
         ClientError::EpochMissing,
         ClientError::CommitUnconfirmed,
+        full(StoreBound::Licenses, 1_000_000),
+        full(StoreBound::LicenseBytes, 4 << 30),
+        full(StoreBound::Tombstones, 1_000_000),
+        full(StoreBound::LicensesInMemory, 1_024),
+        full(StoreBound::Operators, 64),
+        ClientError::TooMuchToRenew { limit: 256 << 20 },
         ClientError::HostOutOfStep,
         ClientError::Crypto(CryptoError::Internal("ECDSA")),
         ClientError::Decode(DecodeError::Invalid("the store is of another version")),
     ]
+}
+
+const fn full(bound: StoreBound, limit: u64) -> ClientError {
+    ClientError::StoreFull { bound, limit }
 }
 
 #[test]
@@ -128,7 +144,8 @@ fn messages_are_one_lower_case_line_without_names_of_types() {
                 let capitals = word.chars().skip(1).any(char::is_uppercase);
                 assert!(
                     !capitals
-                        || ["URL", "FILE", "TOKEN", "URL`", "TOKEN`", "FILE`", "ECDSA"].contains(&word)
+                        || ["URL", "FILE", "TOKEN", "URL`", "TOKEN`", "FILE`", "DIR`", "ECDSA"]
+                            .contains(&word)
                         || word.starts_with("R-"),
                     "{word}: {line}"
                 );

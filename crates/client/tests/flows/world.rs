@@ -6,7 +6,7 @@ use keyward_client::{
     device::SoftwareKeys,
     enforce::Bound,
     flow::{Answer, Flow, Moment, Outgoing, Progress, Reply, Step},
-    store::{Batch, memory::MemoryStore},
+    store::{Batch, StoreLimits, memory::MemoryStore},
 };
 use keyward_content::{
     file::{FileHeader, LockedFile, Sealer},
@@ -15,7 +15,7 @@ use keyward_content::{
 use keyward_crypto::{ContentKey, SecretBytes, hpke::Suite};
 use keyward_license::{ids::Kid, operator_profile::OperatorProfile, request::ClientInfo};
 use keyward_testkit::{
-    fake_server::{FakeServer, LICENSE_PATH, ORIGIN},
+    fake_server::{ENROLMENT_PATH, FakeServer, LICENSE_PATH, ORIGIN},
     pki::NOW,
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
@@ -96,6 +96,8 @@ pub(crate) struct World {
     pub(crate) trace: Vec<Trace>,
     /// At which step of the trace everything ends, and how.
     pub(crate) stop: Option<(usize, Stop)>,
+    /// Bounds of the clients that are opened.
+    pub(crate) limits: StoreLimits,
     /// Processes started so far: each draws other random numbers.
     opened: u64,
 }
@@ -123,6 +125,7 @@ impl World {
             sent: Vec::new(),
             trace: Vec::new(),
             stop: None,
+            limits: StoreLimits::default(),
             opened: 0,
         }
     }
@@ -165,7 +168,8 @@ impl World {
             version: "1".into(),
             platform: "none".into(),
         };
-        self.drive(Client::open(self.device.keys(), rng, info, epoch))
+        let (keys, limits) = (self.device.keys(), self.limits);
+        self.drive(Client::open_with_limits(keys, rng, info, epoch, limits))
     }
 
     /// Runs a flow to its end.
@@ -239,6 +243,20 @@ impl World {
         let reply = self.server.answer(&format!("{ORIGIN}{LICENSE_PATH}"), request);
         assert_eq!(reply.status, 200);
         reply.body
+    }
+
+    /// What the server answers to an enrolment request that was carried by other means.
+    pub(crate) fn answer_enrolment(&mut self, request: &[u8]) -> Vec<u8> {
+        let reply = self.server.answer(&format!("{ORIGIN}{ENROLMENT_PATH}"), request);
+        assert_eq!(reply.status, 200);
+        reply.body
+    }
+
+    /// An enrolment request to be carried by other means, by a discovery document that was.
+    pub(crate) fn request_enrolment(&mut self, client: &mut TestClient) -> Vec<u8> {
+        let (profile, document) = (self.profile(), self.server.discovery());
+        self.run(client.request_enrolment(profile, "token".into(), document))
+            .unwrap()
     }
 
     /// Makes a request, has it answered, and installs the answer.

@@ -2,7 +2,10 @@
 
 use core::fmt;
 
-use keyward_license::ids::Kid;
+use keyward_license::{
+    ids::Kid,
+    usage_rules::{Refusal, Rule},
+};
 
 use crate::cenc::{CencError, Pattern, SampleCipher, Scheme};
 
@@ -12,16 +15,27 @@ pub trait KeyRing {
     /// The cipher for samples under the key `kid`.
     ///
     /// A cipher is kept as long as it is in use: a key ring is asked once for all samples of a track, unless
-    /// dozens of keys take turns.
+    /// dozens of keys take turns. For each further sample it is asked for [`KeyRing::permits`] alone.
     ///
     /// # Errors
     /// [`KeyError`]: no byte of a sample under that key is handed out then.
     fn cipher(&self, kid: Kid, scheme: Scheme, pattern: Pattern) -> Result<SampleCipher, KeyError>;
+
+    /// Whether a cipher that was made before may be used for another sample under the key `kid`. Asked for each
+    /// sample, so it has to be cheap.
+    ///
+    /// # Errors
+    /// [`KeyError`], as for [`KeyRing::cipher`]: the key was taken back, and the cipher is dropped.
+    fn permits(&self, kid: Kid) -> Result<(), KeyError>;
 }
 
 impl<K: KeyRing + ?Sized> KeyRing for &K {
     fn cipher(&self, kid: Kid, scheme: Scheme, pattern: Pattern) -> Result<SampleCipher, KeyError> {
         (**self).cipher(kid, scheme, pattern)
+    }
+
+    fn permits(&self, kid: Kid) -> Result<(), KeyError> {
+        (**self).permits(kid)
     }
 }
 
@@ -35,6 +49,12 @@ pub enum KeyError {
     /// The key is for something else: no key serves two ciphers.
     #[error("its license is not for protection scheme {0}")]
     KeyType(Scheme),
+    /// its license does not permit any more that it is used.
+    #[error("its license does not permit it: {} ({})", .0, .0.rule())]
+    Refused(Refusal),
+    /// no output may carry what it protects.
+    #[error("no output may carry it: {} ({})", .0.says(), .0)]
+    Blocked(Rule),
     /// The scheme and the pattern do not go together.
     #[error("{0}")]
     Cenc(#[from] CencError),
@@ -47,6 +67,12 @@ impl KeyError {
         match self {
             Self::Missing => "acquire a license for that key id: `keyward acquire KID`",
             Self::KeyType(_) => "have the key registered for the scheme that the content is protected with",
+            Self::Refused(_) => {
+                "acquire a new license: `keyward acquire FILE`; `keyward explain FILE` says what it permits"
+            }
+            Self::Blocked(_) => {
+                "play on an output that the license permits: `keyward explain FILE` names the rules"
+            }
             Self::Cenc(error) => error.hint(),
         }
     }
@@ -77,7 +103,13 @@ impl Ciphers {
             held.kid == kid && held.cipher.scheme() == scheme && held.cipher.pattern() == pattern
         };
         let at = match self.0.iter().position(fits) {
-            Some(at) => at,
+            Some(at) => match keys.permits(kid) {
+                Ok(()) => at,
+                Err(refused) => {
+                    self.0.remove(at);
+                    return Err(refused);
+                }
+            },
             None => {
                 let cipher = keys.cipher(kid, scheme, pattern)?;
                 if self.0.len() >= MAX_CIPHERS {

@@ -24,8 +24,10 @@ use crate::{
 /// An enrolment that was asked for and not answered.
 #[derive(Debug)]
 pub struct PendingEnrolment {
-    pending: PendingRequest,
-    role: EnrolmentRole,
+    /// What opens the answer, and what it is held against.
+    pub pending: PendingRequest,
+    /// The role that was asked for.
+    pub role: EnrolmentRole,
 }
 
 /// A certificate that an operator gave a party.

@@ -17,7 +17,10 @@ use keyward_license::{
     envelope::binding,
     error_code::{ErrorCode, Problem},
     ids::{Digest, Kid, Nonce},
-    license::{BindingKind, KeyType, LicenseBody, LicenseKind, Right},
+    license::{
+        BindingKind, ExtendedRestriction, Guid, KeyType, LicenseBody, LicenseKind, OutputProtectionLevels,
+        PlayEnabler, Right,
+    },
     packaging::WantedTrack,
     request::{ClientInfo, ClockKind, ClockState, LicenseRequest},
     response::{Denial, KeyResult},
@@ -216,6 +219,7 @@ fn lengths_and_ranges_get_one_verdict() {
             "license",
             LicenseBody {
                 rights: vec![],
+                extended_rights: None,
                 ..full_license()
             }
             .encode(),
@@ -288,6 +292,100 @@ fn lengths_and_ranges_get_one_verdict() {
             );
         }
     }
+}
+
+#[test]
+fn terms_get_one_verdict() {
+    type Edit = fn(&mut LicenseBody);
+    let edits: [(Edit, bool); 17] = [
+        (|body| body.rights.clear(), true),
+        (|body| body.extended_rights = Some(vec![]), false),
+        (|body| body.extended_restrictions = Some(vec![]), false),
+        (|body| body.explicit_restrictions = Some(vec![]), false),
+        (|body| body.play_enablers = Some(vec![]), false),
+        (|body| body.play_enablers = Some(enablers(32)), true),
+        (|body| body.play_enablers = Some(enablers(33)), false),
+        (|body| body.expiration_after_first_play = Some(0), false),
+        (|body| body.grace_period = Some(0), false),
+        (without_end, true),
+        (
+            |body| {
+                without_end(body);
+                body.expiration_after_first_play = None;
+            },
+            false,
+        ),
+        (
+            |body| {
+                without_end(body);
+                body.expiration_after_first_play = None;
+                body.real_time_expiration = None;
+            },
+            true,
+        ),
+        (
+            |body| {
+                without_end(body);
+                body.grace_period = Some(1);
+            },
+            false,
+        ),
+        (
+            |body| {
+                without_end(body);
+                body.removal_date = Some(Timestamp(9));
+            },
+            false,
+        ),
+        (
+            |body| body.output_protection_levels = Some(levels(Some(271))),
+            false,
+        ),
+        (
+            |body| body.output_protection_levels = Some(levels(Some(270))),
+            true,
+        ),
+        (
+            |body| body.extended_restrictions = Some(vec![restriction(1025)]),
+            false,
+        ),
+    ];
+    let map = Map {
+        rule: "license",
+        full: Vec::new(),
+        read: read_license,
+    };
+    for (at, (edit, accepted)) in edits.into_iter().enumerate() {
+        let mut body = full_license();
+        edit(&mut body);
+        assert_eq!(agree(&map, &body.encode()), accepted, "case {at}");
+    }
+}
+
+fn enablers(count: u128) -> Vec<PlayEnabler> {
+    (0..count).map(|at| PlayEnabler(Guid::of(at))).collect()
+}
+
+fn levels(uncompressed_digital_video: Option<u64>) -> OutputProtectionLevels {
+    OutputProtectionLevels {
+        uncompressed_digital_video,
+        ..OutputProtectionLevels::default()
+    }
+}
+
+fn restriction(length: usize) -> ExtendedRestriction {
+    ExtendedRestriction {
+        kind: 1,
+        must_understand: false,
+        best_effort: true,
+        data: Bytes(vec![0; length]),
+    }
+}
+
+fn without_end(body: &mut LicenseBody) {
+    body.end = None;
+    body.removal_date = None;
+    body.grace_period = None;
 }
 
 #[test]

@@ -9,8 +9,9 @@ use keyward_license::{
     envelope::{SealedRequest, SealedResponse},
     ids::{Digest, DomainId, EpochId, Kid, LicenseId, Nonce, TransactionId},
     license::{
-        Binding, BindingKind, KeyDescription, KeyType, LicenseBody, LicenseKeys, LicenseKind, Right,
-        SealedKey,
+        AgcAndColourStripe, Binding, BindingKind, ExplicitRestriction, ExtendedRestriction, ExtendedRight,
+        Flag, Guid, KeyDescription, KeyType, LicenseBody, LicenseKeys, LicenseKind, OutputProtectionLevels,
+        PlayEnabler, Right, SealedKey,
     },
     operator_profile::OperatorProfile,
     packaging::{PackagedTrack, PackagingKeys, PackagingRequest, PackagingResponse, WantedTrack},
@@ -45,11 +46,14 @@ macro_rules! read_versioned {
 
 /// A key or binding is judged as a part of its license.
 fn read_key_description(bytes: &[u8]) -> Result<(), DecodeError> {
-    let keys = vec![KeyDescription::decode(bytes)?];
-    LicenseBody {
-        keys,
-        ..full_license()
-    }
+    let key = KeyDescription::decode(bytes)?;
+    LicenseBody::new(
+        LicenseId::new([1; 16]),
+        LicenseKind::KeyExchange,
+        key,
+        full_binding(),
+        Timestamp(1),
+    )
     .check()
 }
 
@@ -98,6 +102,35 @@ pub(super) fn client_info() -> ClientInfo {
     }
 }
 
+/// The levels are judged as a part of their license.
+fn read_levels(bytes: &[u8]) -> Result<(), DecodeError> {
+    let levels = OutputProtectionLevels::decode(bytes)?;
+    LicenseBody {
+        output_protection_levels: Some(levels),
+        ..full_license()
+    }
+    .check()
+}
+
+/// So are restrictions and rights.
+fn read_extended_restriction(bytes: &[u8]) -> Result<(), DecodeError> {
+    let restriction = ExtendedRestriction::decode(bytes)?;
+    LicenseBody {
+        extended_restrictions: Some(vec![restriction]),
+        ..full_license()
+    }
+    .check()
+}
+
+fn read_extended_right(bytes: &[u8]) -> Result<(), DecodeError> {
+    let right = ExtendedRight::decode(bytes)?;
+    LicenseBody {
+        extended_rights: Some(vec![right]),
+        ..full_license()
+    }
+    .check()
+}
+
 fn key_description() -> KeyDescription {
     KeyDescription {
         kid: Kid::new([2; 16]),
@@ -112,8 +145,13 @@ pub(super) fn full_license() -> LicenseBody {
     LicenseBody {
         version: 1,
         id: LicenseId::new([1; 16]),
-        kind: LicenseKind::KeyExchange,
-        keys: vec![key_description()],
+        kind: LicenseKind::Simple,
+        keys: vec![KeyDescription {
+            key_type: KeyType::CencCtr,
+            algorithm: None,
+            operation: None,
+            ..key_description()
+        }],
         binding: full_binding(),
         issued: Timestamp(1),
         persistent: false,
@@ -122,7 +160,47 @@ pub(super) fn full_license() -> LicenseBody {
         begin: Some(Timestamp(1)),
         end: Some(Timestamp(2)),
         minimum_security_level: Some(2000),
+        expiration_after_first_play: Some(1),
+        real_time_expiration: Some(Flag),
+        removal_date: Some(Timestamp(3)),
+        grace_period: Some(1),
+        output_protection_levels: Some(full_levels()),
+        explicit_restrictions: Some(vec![explicit_restriction()]),
+        play_enablers: Some(vec![PlayEnabler::AIRPLAY]),
+        source_id: Some(267),
+        extended_restrictions: Some(vec![extended_restriction()]),
         name: Some("name".into()),
+        extended_rights: Some(vec![extended_right()]),
+    }
+}
+
+fn full_levels() -> OutputProtectionLevels {
+    OutputProtectionLevels {
+        compressed_digital_audio: Some(100),
+        uncompressed_digital_audio: Some(250),
+        compressed_digital_video: Some(400),
+        uncompressed_digital_video: Some(300),
+        analog_video: Some(150),
+    }
+}
+
+fn explicit_restriction() -> ExplicitRestriction {
+    ExplicitRestriction::AgcAndColourStripe(AgcAndColourStripe::FOUR_LINES)
+}
+
+fn extended_restriction() -> ExtendedRestriction {
+    ExtendedRestriction {
+        kind: 400,
+        must_understand: true,
+        best_effort: false,
+        data: Bytes(vec![2]),
+    }
+}
+
+fn extended_right() -> ExtendedRight {
+    ExtendedRight {
+        kind: 500,
+        restrictions: Some(vec![extended_restriction()]),
     }
 }
 
@@ -168,6 +246,10 @@ fn full_capabilities() -> Capabilities {
         exchange_algorithms: Some(vec![3]),
         suites: vec![1],
         clock: ClockKind::Secure,
+        explicit_restrictions: Some(vec![ExplicitRestriction::HDCP_TYPE]),
+        extended_restrictions: Some(vec![400]),
+        source_ids: Some(vec![267]),
+        watermarks: Some(vec![Guid::new([7; 16])]),
     }
 }
 
@@ -364,6 +446,18 @@ pub(super) fn maps() -> Vec<Map> {
             read_key_description,
         ),
         map("binding", full_binding().encode(), read_binding),
+        map("output-protection-levels", full_levels().encode(), read_levels),
+        map(
+            "explicit-restriction",
+            explicit_restriction().encode(),
+            read::<ExplicitRestriction>,
+        ),
+        map(
+            "extended-restriction",
+            extended_restriction().encode(),
+            read_extended_restriction,
+        ),
+        map("extended-right", extended_right().encode(), read_extended_right),
         map("sealed-key", sealed_key.encode(), read::<SealedKey>),
         map("license-keys", license_keys.encode(), read::<LicenseKeys>),
         map("license-request", full_request().encode(), read_request),

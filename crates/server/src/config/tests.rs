@@ -43,6 +43,22 @@ fn the_sample_documents_every_key_with_its_default() {
 }
 
 #[test]
+fn the_page_about_running_names_every_limit() {
+    let page = include_str!("../../../../docs/operate/license-server.md");
+    let (_, page) = page.split_once("\n## Limits\n").unwrap();
+    let (page, _) = page.split_once("\n## ").unwrap();
+    let limits = known_keys()
+        .into_iter()
+        .find(|(section, _)| *section == "[limits]");
+    for key in limits.unwrap().1 {
+        assert!(
+            page.contains(&format!("`{key}`")) || page.contains(&format!("`limits.{key}`")),
+            "{key}"
+        );
+    }
+}
+
+#[test]
 fn unknown_keys_and_wrong_values_are_refused_with_the_reason() {
     let cases = [
         (
@@ -79,6 +95,22 @@ fn unknown_keys_and_wrong_values_are_refused_with_the_reason() {
             "operator.toml: limits.body_bytes must be 4096 to 16777216",
         ),
         (
+            "connections_per_address = 0",
+            "operator.toml: limits.connections_per_address must be 1 to 65536",
+        ),
+        (
+            "address_rate = 1000001",
+            "operator.toml: limits.address_rate must be 0 to 1000000",
+        ),
+        (
+            "device_burst = 0",
+            "operator.toml: limits.device_burst must be 1 to 1000000",
+        ),
+        (
+            "forwarders = [\"10.0.0.0/8\", \"localhost\"]",
+            "operator.toml: limits.forwarders must be addresses, or networks such as 10.0.0.0/8",
+        ),
+        (
             "seed = 0",
             "operator.toml: packaging.seed must be 1 to 4294967295",
         ),
@@ -109,6 +141,17 @@ fn loopback_may_be_http() {
         let config = with(&format!("public_url = \"{url}\"")).unwrap();
         assert_eq!(config.public_url, url.trim_end_matches('/'));
     }
+}
+
+#[test]
+fn a_rate_of_nothing_is_no_rate() {
+    let limits = |line| with(line).unwrap().limits;
+    let rate = limits("address_rate = 7").address_rate.unwrap();
+    assert_eq!((rate.per_second.get(), rate.burst.get()), (7, 200));
+    assert_eq!(limits("address_rate = 0").address_rate, None);
+    assert_eq!(limits("forwarders = []").forwarders, []);
+    let forwarders = limits("forwarders = [\"10.0.0.0/8\"]").forwarders;
+    assert!(forwarders[0].contains([10, 1, 2, 3].into()));
 }
 
 /// The keys of each section, as the parser names them to who gets one wrong.

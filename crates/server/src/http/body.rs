@@ -9,6 +9,8 @@ use axum::{
 };
 use keyward_license::error_code::{ErrorCode, Problem};
 
+use super::connections::Connection;
+
 /// Reads the body of a request that must be of `media_type`. Its largest length is the router's limit.
 pub(crate) async fn read(request: Request, media_type: &str, arrival: Duration) -> Result<Bytes, Problem> {
     let stated = request
@@ -25,6 +27,15 @@ pub(crate) async fn read(request: Request, media_type: &str, arrival: Duration) 
 
 /// Reads the body of a request of any media type.
 pub(crate) async fn collect(request: Request, arrival: Duration) -> Result<Bytes, Problem> {
+    let connection = request.extensions().get::<Connection>().cloned();
+    let body = in_time(request, arrival).await?;
+    if let Some(connection) = connection {
+        connection.heard();
+    }
+    Ok(body)
+}
+
+async fn in_time(request: Request, arrival: Duration) -> Result<Bytes, Problem> {
     match tokio::time::timeout(arrival, Bytes::from_request(request, &())).await {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)))) => {

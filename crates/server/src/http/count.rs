@@ -7,6 +7,7 @@ use axum::{
 };
 use keyward_license::discovery::WELL_KNOWN_PATH;
 
+use super::{LIVE_PATH, READY_PATH};
 use crate::{
     Server,
     discovery::{ENROLMENT_PATH, LICENSE_PATH, PACKAGING_PATH},
@@ -20,7 +21,7 @@ pub(super) async fn public(State(server): State<Server>, request: Request, next:
         ENROLMENT_PATH => "enrolment",
         PACKAGING_PATH => "packaging",
         WELL_KNOWN_PATH => "discovery",
-        "/health/live" | "/health/ready" => "health",
+        LIVE_PATH | READY_PATH => "health",
         // Strangers choose paths; they do not choose labels.
         _ => "other",
     };
@@ -35,6 +36,6 @@ pub(super) async fn admin(State(server): State<Server>, request: Request, next: 
 fn count(server: &Server, endpoint: &'static str, response: Response) -> Response {
     let outcome = response.extensions().get::<Outcome>().copied();
     let outcome = outcome.unwrap_or_else(|| Outcome::of_status(response.status()));
-    server.inner().metrics.answered(endpoint, outcome);
+    server.inner().metrics.traffic.answered(endpoint, outcome);
     response
 }

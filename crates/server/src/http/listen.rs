@@ -2,113 +2,147 @@
 //!
 //! A connection has a place, of which there are `limits.connections`. It gives it back in the end, whatever
 //! its peer does: what the peer sends must arrive in time, what it is sent it must take in time
-//! ([`Prompt`]), and after `limits.connection_lifetime` there is no further request.
+//! ([`Prompt`]), after `limits.connection_lifetime` there is no further request, and who lets the server wait
+//! gives way to who comes ([`Connections`]).
 
-use core::{pin::pin, time::Duration};
+use core::{net::SocketAddr, pin::pin, time::Duration};
 use std::sync::Arc;
 
-use axum::Router;
-use hyper::server::conn::http1;
+use axum::{Router, extract::Request};
+use hyper::{
+    body::{Body, Incoming},
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::watch,
     task::JoinSet,
 };
 
-use super::prompt::Prompt;
+pub(crate) use super::connections::Counts;
+use super::{
+    addresses::Peer,
+    connections::{Connection, Connections},
+    prompt::Prompt,
+};
 use crate::config::Limits;
 
-/// Serves `router` until `stopped` says so; `open` tells how many connections there are. Then no connection is accepted, idle ones are closed, and
-/// requests in work get the configured time; what is left is cut off.
+/// Serves `router` until `stopped` says so, and counts its connections. Then no connection is accepted, idle
+/// ones are closed, and requests in work get the configured time; what is left is cut off.
 pub(crate) async fn listen(
     listener: TcpListener,
     router: Router,
     limits: Limits,
-    open: Gauge,
+    counts: Counts,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let places = Connections::new(&limits, counts);
+    let limits = Arc::new(limits);
     let mut connections = JoinSet::new();
     loop {
-        let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
+        let admitted = tokio::select! {
+            admitted = admit(&listener, &places) => admitted,
             _ = stopped.wait_for(|stopped| *stopped) => break,
         };
         // Connections that ended are forgotten here, so that the set stays as small as they are few.
         while connections.try_join_next().is_some() {}
-        let Some((stream, place)) = accepted else { continue };
-        let (router, stopped) = (router.clone(), stopped.clone());
-        let open = Open::new(&open);
-        connections.spawn(async move {
-            serve(stream, router, limits, stopped).await;
-            drop((open, place));
-        });
+        let Some((stream, peer, connection)) = admitted else {
+            continue;
+        };
+        let serving = Serving {
+            router: router.clone(),
+            limits: Arc::clone(&limits),
+            peer: Peer(peer.ip()),
+            connection,
+        };
+        connections.spawn(serving.serve(stream, stopped.clone()));
     }
     drop(listener);
     // Each connection ends itself in time.
     while connections.join_next().await.is_some() {}
 }
 
-/// Counts a connection until it is dropped.
-struct Open(Gauge);
-
-impl Open {
-    fn new(open: &Gauge) -> Self {
-        open.inc();
-        Self(open.clone())
-    }
+/// One connection, and what answers it.
+struct Serving {
+    router: Router,
+    limits: Arc<Limits>,
+    peer: Peer,
+    connection: Connection,
 }
 
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
-/// Serves one connection until its peer closes it, its lifetime is over or the server stops. In the last
-/// two cases a request in work still gets the configured time.
-async fn serve(stream: TcpStream, router: Router, limits: Limits, mut stopped: watch::Receiver<bool>) {
-    let stream = TokioIo::new(Prompt::new(stream, limits.departure));
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.arrival)
-            .serve_connection(stream, TowerToHyperService::new(router))
-    );
-    let ended = tokio::select! {
-        ended = connection.as_mut() => Some(ended),
-        _ = stopped.wait_for(|stopped| *stopped) => None,
-        () = tokio::time::sleep(limits.connection_lifetime) => None,
-    };
-    let ended = match ended {
-        Some(ended) => Ok(ended),
-        None => {
-            connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(limits.shutdown, connection).await
+impl Serving {
+    /// Serves until the peer closes, its lifetime is over or the server stops. In the last two cases a request
+    /// in work still gets the configured time. A connection that has to give way waited for its peer.
+    async fn serve(self, stream: TcpStream, mut stopped: watch::Receiver<bool>) {
+        let limits = Arc::clone(&self.limits);
+        let held = self.connection.clone();
+        let stream = TokioIo::new(Prompt::new(stream, limits.departure));
+        let mut connection = pin!(
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(limits.arrival)
+                .max_buf_size(HEAD_BYTES)
+                .serve_connection(stream, service_fn(move |request| self.answer(request)))
+        );
+        let ended = tokio::select! {
+            ended = connection.as_mut() => Some(ended),
+            _ = stopped.wait_for(|stopped| *stopped) => None,
+            () = tokio::time::sleep(limits.connection_lifetime) => None,
+            () = held.displaced() => return tracing::debug!("a silent connection gave way"),
+        };
+        let ended = match ended {
+            Some(ended) => Ok(ended),
+            None => {
+                connection.as_mut().graceful_shutdown();
+                tokio::time::timeout(limits.shutdown, connection).await
+            }
+        };
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(error = %error, "connection ended"),
+            Err(_) => tracing::warn!("a connection was cut off with a request in work"),
         }
-    };
-    match ended {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(error = %error, "connection ended"),
-        Err(_) => tracing::warn!("a connection was cut off with a request in work"),
+    }
+
+    /// Answers a request, which knows where it came from.
+    fn answer(&self, mut request: Request<Incoming>) -> impl Future<Output = Answered> + use<> {
+        let connection = self.connection.clone();
+        // Who reads a body says when it has arrived.
+        if request.body().is_end_stream() {
+            connection.heard();
+        }
+        request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(connection.clone());
+        let answer = TowerToHyperService::new(self.router.clone()).call(request);
+        async move {
+            let answer = answer.await;
+            connection.waits();
+            answer
+        }
     }
 }
 
-/// The next connection, once there is a place for it. Dropping the future loses nothing.
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
+type Answered = Result<axum::response::Response, core::convert::Infallible>;
+
+/// Largest head of a request, and what is held of a body before it is read.
+const HEAD_BYTES: usize = 32 * 1024;
+
+/// The next connection that may be served, once there is a place for it; `None` to look again. Dropping the
+/// future closes at most one that waits for its place.
+async fn admit(listener: &TcpListener, places: &Connections) -> Option<(TcpStream, SocketAddr, Connection)> {
     match listener.accept().await {
-        Ok((stream, _)) => {
+        Ok((stream, peer)) => {
             stream.set_nodelay(true).ok();
-            Some((stream, place))
+            let admitted = places.admit(peer.ip()).await;
+            if admitted.is_none() {
+                tracing::debug!(peer = %peer.ip(), "an address has too many connections");
+            }
+            Some((stream, peer, admitted?))
         }
         Err(error) => {
             // Out of file descriptors, usually: connections that end free some.

@@ -9,11 +9,14 @@
 //!  on a listener of its own: the administration interface, see `admin`
 //! ```
 
+pub(crate) mod addresses;
 mod admin;
 pub(crate) mod body;
+mod connections;
 mod count;
 mod discovery;
 mod enrolment;
+pub(crate) mod files;
 mod health;
 mod license;
 pub(crate) mod listen;
@@ -28,9 +31,10 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, FromRef},
+    extract::{DefaultBodyLimit, FromRef, Request, State},
     http::{HeaderMap, header},
-    middleware,
+    middleware::{self, Next},
+    response::Response,
     routing::{get, post},
 };
 use keyward_license::{
@@ -44,6 +48,7 @@ use tokio::{
 
 use crate::{
     Error, Server,
+    config::Config,
     discovery::{ENROLMENT_PATH, LICENSE_PATH, PACKAGING_PATH},
 };
 use problem::ProblemResponse;
@@ -55,23 +60,25 @@ pub(crate) async fn serve(
     admin: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
-    let limits = server.config().limits;
+    let mut limits = server.config().limits.clone();
+    limits.connections = files::connections(limits.connections, 2, other_files(server.config()));
     let (stop, stopped) = watch::channel(false);
     tracing::info!(
         public = ?public.local_addr().map_err(Error::Serving)?,
         admin = ?admin.local_addr().map_err(Error::Serving)?,
         "serving"
     );
-    let metrics = &server.inner().metrics;
-    let (open, admin_open) = (metrics.connections("public"), metrics.connections("admin"));
+    let traffic = &server.inner().metrics.traffic;
+    let (counts, admin_counts) = (traffic.connections("public"), traffic.connections("admin"));
     let public = listen::listen(
         public,
         public_router(server.clone()),
-        limits,
-        open,
+        limits.clone(),
+        counts,
         stopped.clone(),
     );
-    let admin = listen::listen(admin, admin::router(server.clone()), limits, admin_open, stopped);
+    let router = admin::router(server.clone());
+    let admin = listen::listen(admin, router, limits, admin_counts, stopped);
     let trigger = async move {
         shutdown.await;
         tracing::info!("stopping");
@@ -82,7 +89,7 @@ pub(crate) async fn serve(
 }
 
 fn public_router(server: Server) -> Router {
-    let limits = server.config().limits;
+    let limits = server.config().limits.clone();
     let public = Public {
         server,
         places: Places::new(limits.concurrent_requests),
@@ -93,15 +100,48 @@ fn public_router(server: Server) -> Router {
         .route(PACKAGING_PATH, post(packaging::package))
         .route(WELL_KNOWN_PATH, get(discovery::document))
         .route_layer(middleware::from_fn_with_state(public.clone(), service::named))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
+        .route(LIVE_PATH, get(health::live))
+        .route(READY_PATH, get(health::ready))
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
         .layer(DefaultBodyLimit::max(limits.body_bytes))
+        .layer(middleware::from_fn_with_state(public.clone(), by_address))
         .layer(middleware::from_fn_with_state(public.clone(), count::public))
         .layer(middleware::from_fn(observe::observe))
         .with_state(public)
 }
+
+/// Open files besides connections: two for each connection to the database, one for each to the webhook.
+fn other_files(config: &Config) -> usize {
+    let readers = usize::try_from(config.database.readers).unwrap_or(usize::MAX);
+    let webhook = config.authorization.webhook.as_ref();
+    FILES
+        .saturating_add(readers.saturating_mul(2))
+        .saturating_add(webhook.map_or(0, |webhook| webhook.concurrent))
+}
+
+/// The rest of them: the writer's, the log, the lock, and some to spare.
+const FILES: usize = 120;
+
+/// Lets a request pass unless its address asks too often. That a server lives can always be asked, and what a
+/// service carries that is known counts for the service.
+async fn by_address(
+    State(Public { server, .. }): State<Public>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ProblemResponse> {
+    let for_service = service::is_judged(&request) && service::is_known(&server, &request);
+    if request.uri().path() != LIVE_PATH && !for_service {
+        server.inner().addresses.admit(&request)?;
+    }
+    Ok(next.run(request).await)
+}
+
+/// Says that the process answers.
+pub(crate) const LIVE_PATH: &str = "/health/live";
+
+/// Says that the process can do its work.
+pub(crate) const READY_PATH: &str = "/health/ready";
 
 /// What the public endpoints work with.
 #[derive(Clone)]
@@ -153,4 +193,19 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 pub(crate) async fn not_found() -> ProblemResponse {
     Problem::new(ErrorCode::NotFound, "there is no such endpoint".to_owned()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SAMPLE;
+
+    #[test]
+    fn what_is_configured_to_need_files_gets_them() {
+        let files = |toml: &str| other_files(&Config::from_toml(toml).unwrap());
+        assert_eq!(files(SAMPLE), 128);
+        assert_eq!(files(&SAMPLE.replace("# readers = 4", "readers = 64")), 248);
+        let webhook = "\n[authorization.webhook]\nurl = \"http://127.0.0.1:1/\"\nsecret_file = \"secret\"\n";
+        assert_eq!(files(&format!("{SAMPLE}{webhook}")), 160);
+    }
 }

@@ -18,8 +18,8 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
     let span = tracing::info_span!(
         "request",
         id = id.to_str().unwrap_or_default(),
-        method = %request.method(),
-        path = request.uri().path(),
+        method = shortened(request.method().as_str()),
+        path = shortened(request.uri().path()),
         service = field::Empty,
     );
     request.headers_mut().insert(REQUEST_ID, id.clone());
@@ -40,6 +40,16 @@ fn given_id(headers: &HeaderMap) -> Option<HeaderValue> {
         .cloned()
 }
 
+/// What a stranger chose, as much of it as a line of the log has room for: it is written even for a request that
+/// is refused at once.
+fn shortened(text: &str) -> &str {
+    let end = text.char_indices().nth(MOST_SHOWN).map(|(end, _)| end);
+    end.and_then(|end| text.get(..end)).unwrap_or(text)
+}
+
+/// Characters. The longest path that leads anywhere is shorter.
+const MOST_SHOWN: usize = 256;
+
 fn fresh_id() -> HeaderValue {
     let id = format!("{:016x}", rng().next_u64());
     HeaderValue::from_str(&id).unwrap_or_else(|_| HeaderValue::from_static("-"))
@@ -51,6 +61,20 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_path_does_not_fill_the_log() {
+        for (text, shown) in [
+            (String::new(), 0),
+            ("/license".to_owned(), 8),
+            ("/".repeat(256), 256),
+            ("/".repeat(30_000), 256),
+            ("\u{e9}".repeat(300), 512),
+        ] {
+            assert_eq!(shortened(&text).len(), shown);
+            assert!(text.starts_with(shortened(&text)));
+        }
+    }
 
     #[test]
     fn an_id_is_taken_over_only_if_it_may_stand_in_a_log() {

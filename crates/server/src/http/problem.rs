@@ -6,7 +6,7 @@ use axum::{
 };
 use keyward_license::{discovery::media_type, error_code::Problem};
 
-use crate::metrics::Outcome;
+use crate::{metrics::Outcome, rate::RETRY_AFTER};
 
 /// A problem as an HTTP response.
 #[derive(Debug)]
@@ -34,7 +34,9 @@ impl IntoResponse for ProblemResponse {
             .into_response();
         response.extensions_mut().insert(Outcome::of_problem(self.0.code));
         let more = match status {
-            Some(StatusCode::SERVICE_UNAVAILABLE) => Some((header::RETRY_AFTER, "1")),
+            Some(StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) => {
+                Some((header::RETRY_AFTER, RETRY_AFTER))
+            }
             // RFC 9110 §15.5.2
             Some(StatusCode::UNAUTHORIZED) => Some((header::WWW_AUTHENTICATE, "Bearer")),
             _ => None,

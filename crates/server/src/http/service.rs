@@ -1,4 +1,4 @@
-//! Who carries a request: a service that names itself with its token.
+//! Who carries a request: a service that names itself with its token, and has a rate of its own.
 
 use axum::{
     extract::{Request, State},
@@ -6,11 +6,17 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use keyward_license::error_code::{ErrorCode, Problem};
+use keyward_license::{
+    discovery::WELL_KNOWN_PATH,
+    error_code::{ErrorCode, Problem},
+};
 use tracing::Span;
 
 use super::{Places, Public, problem::ProblemResponse};
-use crate::{Refusal, Server};
+use crate::{
+    Refusal, Server,
+    discovery::{ENROLMENT_PATH, LICENSE_PATH, PACKAGING_PATH},
+};
 
 /// Lets a request pass that a known service carries, and one that nobody carries unless it is a sealed
 /// request and a service is required. A token that is presented is judged in any case, so that a service
@@ -23,7 +29,10 @@ pub(super) async fn named(
     match super::bearer(request.headers()) {
         Some(token) => {
             let name = known(&server, places, token).await?;
-            Span::current().record("service", name);
+            Span::current().record("service", &name);
+            if !server.inner().rates.services.admit(name) {
+                return Err(often().into());
+            }
         }
         None if server.config().services.required && request.method() == Method::POST => {
             return Err(refused("requests come through a named service here").into());
@@ -41,7 +50,32 @@ async fn known(server: &Server, places: Places, token: &str) -> Result<String, P
         .authenticate_service(token)
         .await
         .map_err(|error| Refusal::from(error).into_problem())?;
+    server.inner().known_services.learn(token, name.is_some());
     name.ok_or_else(|| refused("the service token is not known"))
+}
+
+/// Whether [`named`] judges the request: one that has no endpoint passes it by.
+pub(super) fn is_judged(request: &Request) -> bool {
+    match *request.method() {
+        Method::POST => [LICENSE_PATH, ENROLMENT_PATH, PACKAGING_PATH].contains(&request.uri().path()),
+        Method::GET | Method::HEAD => request.uri().path() == WELL_KNOWN_PATH,
+        _ => false,
+    }
+}
+
+/// Whether the request presents a token that was good last time. Whether it still is, is judged as ever.
+pub(super) fn is_known(server: &Server, request: &Request) -> bool {
+    super::bearer(request.headers()).is_some_and(|token| server.inner().known_services.has(token))
+}
+
+fn often() -> Problem {
+    let detail = "the service that carries this asks too often".to_owned();
+    tracing::info!(
+        code = ErrorCode::RateLimited.name(),
+        reason = detail,
+        "request refused"
+    );
+    Problem::new(ErrorCode::RateLimited, detail)
 }
 
 fn refused(detail: &str) -> Problem {

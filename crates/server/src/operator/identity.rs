@@ -29,6 +29,8 @@ pub(crate) struct Identity {
     pub(crate) license_server: SigningKey,
     /// Its chain, leaf first, without the root.
     pub(crate) license_server_chain: Vec<Vec<u8>>,
+    /// That chain and those before it that have not ended, newest first, each with its begin.
+    signer_chains: Vec<SignerChain>,
     /// The chain that the discovery document names.
     pub(crate) request_encryption_chain: Vec<Vec<u8>>,
     /// V-040: digests of the request-encryption certificates in use, each with its end.
@@ -194,10 +196,7 @@ impl Identity {
             now,
         };
         renewal
-            .license_server(&mut certificates, &license_server, rng)
-            .await?;
-        renewal
-            .request_encryption(&mut certificates, &request_keys, rng)
+            .all(&mut certificates, &license_server, &request_keys, rng)
             .await?;
 
         let chain = |purpose| -> Result<Vec<Vec<u8>>, Error> {
@@ -216,6 +215,7 @@ impl Identity {
             packager_authority: packager_authority(store, kek, &certificates).await?,
             license_server,
             license_server_chain: chain(Purpose::LicenseServer)?,
+            signer_chains: signer_chains(&certificates, &server_authority)?,
             request_encryption_chain: chain(Purpose::RequestEncryption)?,
             recipients: recipients(&certificates)?,
             request_keys,
@@ -230,6 +230,16 @@ impl Identity {
             EnrolmentRole::Device => Ok(&self.device_authority),
             EnrolmentRole::Packager => self.packager_authority.as_ref().ok_or(Error::NoPackagerAuthority),
         }
+    }
+
+    /// The license server's chain for what was recorded at a time. What was recorded before a renewal is signed
+    /// under the certificate of then, while it lasts: devices ask that the signer was valid at the time stated
+    /// (V-013, V-020).
+    pub(crate) fn signer_chain(&self, recorded: Timestamp) -> &[Vec<u8>] {
+        self.signer_chains
+            .iter()
+            .find(|(begins, _)| *begins <= recorded.0)
+            .map_or(&self.license_server_chain, |(_, chain)| chain)
     }
 
     /// V-040: whether requests may be sealed to the certificate with this digest at `now`.
@@ -249,6 +259,34 @@ struct Renewal<'a> {
 }
 
 impl Renewal<'_> {
+    /// Renews what is due. While the database takes no writes, what is in force serves on: there is a third of its
+    /// life to come again, and a full disk keeps nobody from the discovery document.
+    async fn all(
+        &self,
+        certificates: &mut Vec<OperatorCertificate>,
+        license_server: &SigningKey,
+        request_keys: &[KeyPair],
+        rng: &mut impl CryptoRng,
+    ) -> Result<(), Error> {
+        let renewed = async {
+            self.license_server(certificates, license_server, rng).await?;
+            self.request_encryption(certificates, request_keys, rng).await
+        }
+        .await;
+        let in_force = |purpose| newest(certificates, purpose).is_ok();
+        match renewed {
+            Err(error)
+                if error.is_passing()
+                    && in_force(Purpose::LicenseServer)
+                    && in_force(Purpose::RequestEncryption) =>
+            {
+                tracing::warn!(error = %error, "certificates are not renewed yet");
+                Ok(())
+            }
+            renewed => renewed,
+        }
+    }
+
     async fn license_server(
         &self,
         certificates: &mut Vec<OperatorCertificate>,
@@ -333,6 +371,23 @@ fn newest(certificates: &[OperatorCertificate], purpose: Purpose) -> Result<Cert
             "a certificate of the operator is missing or has expired",
         ))?;
     Ok(Certificate::parse(&found.der)?)
+}
+
+/// When it begins, and the chain.
+type SignerChain = (u64, Vec<Vec<u8>>);
+
+fn signer_chains(
+    certificates: &[OperatorCertificate],
+    authority: &Issuer,
+) -> Result<Vec<SignerChain>, Error> {
+    certificates
+        .iter()
+        .filter(|certificate| certificate.purpose == Purpose::LicenseServer)
+        .map(|stored| {
+            let chain = vec![stored.der.clone(), authority.certificate.der().to_vec()];
+            Ok((Certificate::parse(&stored.der)?.not_before(), chain))
+        })
+        .collect()
 }
 
 fn recipients(certificates: &[OperatorCertificate]) -> Result<Vec<(Digest, Timestamp)>, Error> {

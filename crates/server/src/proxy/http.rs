@@ -4,8 +4,8 @@ use axum::{
     Router,
     body::Bytes,
     extract::{DefaultBodyLimit, Request, State},
-    http::{HeaderValue, Method, header::CONTENT_TYPE, uri::PathAndQuery},
-    middleware,
+    http::{HeaderName, HeaderValue, Method, header::CONTENT_TYPE, uri::PathAndQuery},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -13,28 +13,58 @@ use keyward_license::{
     discovery::{WELL_KNOWN_PATH, media_type},
     error_code::{ErrorCode, Problem},
 };
+use tokio::time::Instant;
 
 use super::{
     Inner, Proxy,
+    count::{self, Own},
     upstream::{Answer, Fault, MEDIA_TYPES, Outgoing},
 };
-use crate::http::{
-    body, not_found,
-    observe::{self, REQUEST_ID},
-    problem::ProblemResponse,
+use crate::{
+    http::{
+        LIVE_PATH, READY_PATH, body, not_found,
+        observe::{self, REQUEST_ID},
+        problem::ProblemResponse,
+    },
+    metrics::OPEN_METRICS,
 };
 
 pub(super) fn router(proxy: Proxy) -> Router {
-    let limits = proxy.0.limits;
+    let body_bytes = proxy.0.limits.body_bytes;
     Router::new()
         .route(WELL_KNOWN_PATH, get(discovery))
-        .route("/health/live", get(live))
-        .route("/health/ready", get(ready))
+        .route(LIVE_PATH, get(live))
+        .route(READY_PATH, get(ready))
         .fallback(carry)
         .method_not_allowed_fallback(not_found)
-        .layer(DefaultBodyLimit::max(limits.body_bytes))
+        .layer(DefaultBodyLimit::max(body_bytes))
+        .layer(middleware::from_fn_with_state(proxy.clone(), by_address))
+        .layer(middleware::from_fn_with_state(proxy.clone(), count::public))
         .layer(middleware::from_fn(observe::observe))
         .with_state(proxy)
+}
+
+/// What is served on a listener of its own, to who monitors the proxy.
+pub(super) fn metrics_router(proxy: Proxy) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_found)
+        .layer(middleware::from_fn_with_state(proxy.clone(), count::metrics))
+        .layer(middleware::from_fn(observe::observe))
+        .with_state(proxy)
+}
+
+/// Lets a request pass unless its address asks too often. That a proxy lives can always be asked.
+async fn by_address(
+    State(Proxy(proxy)): State<Proxy>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Rejection> {
+    if request.uri().path() != LIVE_PATH {
+        proxy.addresses.admit(&request)?;
+    }
+    Ok(next.run(request).await)
 }
 
 /// `GET /.well-known/keyward`: the license server's discovery document.
@@ -60,7 +90,7 @@ async fn carry(State(Proxy(proxy)): State<Proxy>, request: Request) -> Result<An
         body,
         request_id,
     };
-    Ok(proxy.upstream.exchange(&outgoing).await?)
+    Ok(proxy.exchange(&outgoing).await?)
 }
 
 /// `GET /health/live`: the process answers.
@@ -75,7 +105,20 @@ async fn ready(State(proxy): State<Proxy>, request: Request) -> Result<&'static 
     Ok("ready\n")
 }
 
+/// `GET /metrics`: what is counted, in OpenMetrics text.
+async fn metrics(State(proxy): State<Proxy>) -> ([(HeaderName, &'static str); 1], String) {
+    ([(CONTENT_TYPE, OPEN_METRICS)], proxy.0.metrics.traffic.text())
+}
+
 impl Inner {
+    /// Sends to the license server, and counts how long it takes.
+    async fn exchange(&self, outgoing: &Outgoing) -> Result<Answer, Fault> {
+        let started = Instant::now();
+        let answer = self.upstream.exchange(outgoing).await;
+        self.metrics.exchange_took(started.elapsed());
+        answer
+    }
+
     /// Fetches the discovery document, and learns from it where messages go.
     async fn document(&self, request_id: Option<HeaderValue>) -> Result<Answer, Rejection> {
         let outgoing = Outgoing {
@@ -85,7 +128,7 @@ impl Inner {
             body: Bytes::new(),
             request_id,
         };
-        let answer = self.upstream.exchange(&outgoing).await?;
+        let answer = self.exchange(&outgoing).await?;
         if !answer.is_ok() {
             return Err(Rejection::Passed(Box::new(answer)));
         }
@@ -133,7 +176,12 @@ impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         match self {
             Self::Passed(answer) => answer.into_response(),
-            Self::Own(problem) => ProblemResponse::from(problem).into_response(),
+            Self::Own(problem) => {
+                let own = Own(problem.code);
+                let mut response = ProblemResponse::from(problem).into_response();
+                response.extensions_mut().insert(own);
+                response
+            }
         }
     }
 }

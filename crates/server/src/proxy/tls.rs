@@ -1,4 +1,4 @@
-//! Whom the proxy believes to be the license server.
+//! Whom a client of this crate believes over TLS: the proxy its license server, the license server its webhook.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::ProxyError;
 
 /// TLS that trusts what the system trusts, or only what chains to one of `authorities` (PEM). Where there will
 /// be none, nobody is trusted, and a system without certificates is no hindrance.
-pub(super) fn config(authorities: Option<&[u8]>, is_used: bool) -> Result<ClientConfig, ProxyError> {
+pub(crate) fn config(authorities: Option<&[u8]>, is_used: bool) -> Result<ClientConfig, ProxyError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -24,7 +24,7 @@ use keyward_license::{
 };
 
 use super::{ProxyError, ProxyOptions, tls};
-use crate::http::observe::REQUEST_ID;
+use crate::{http::observe::REQUEST_ID, metrics::Outcome};
 
 /// Media types of the protocol begin like this.
 pub(super) const MEDIA_TYPES: &str = "application/vnd.keyward.";
@@ -60,6 +60,7 @@ pub(super) struct Outgoing {
 pub(super) struct Answer {
     status: StatusCode,
     headers: HeaderMap,
+    outcome: Outcome,
     pub(super) body: Bytes,
 }
 
@@ -183,7 +184,7 @@ impl Upstream {
                 }
             })?
             .to_bytes();
-        judge(parts.status, &parts.headers, &body)?;
+        let outcome = judge(parts.status, &parts.headers, &body)?;
         let mut headers = HeaderMap::new();
         for name in [CONTENT_TYPE, CACHE_CONTROL, RETRY_AFTER] {
             if let Some(value) = parts.headers.get(&name) {
@@ -193,6 +194,7 @@ impl Upstream {
         Ok(Answer {
             status: parts.status,
             headers,
+            outcome,
             body,
         })
     }
@@ -210,7 +212,9 @@ impl Answer {
 
 impl IntoResponse for Answer {
     fn into_response(self) -> axum::response::Response {
-        (self.status, self.headers, self.body).into_response()
+        let mut response = (self.status, self.headers, self.body).into_response();
+        response.extensions_mut().insert(self.outcome);
+        response
     }
 }
 
@@ -241,18 +245,19 @@ impl Fault {
 
 /// Lets an answer pass that is one of the protocol, or a problem document: of the license server, about the
 /// client's request. One about the proxy's own credential is none that the client could do anything about.
-fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<(), Fault> {
+fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<Outcome, Fault> {
     let media_type = stated_media_type(headers);
     let fault = Fault::NotAnAnswer(status.as_u16());
     if headers.contains_key(CONTENT_ENCODING) {
         return Err(fault);
     }
     if status == StatusCode::OK {
-        return media_type.starts_with(MEDIA_TYPES).then_some(()).ok_or(fault);
+        let is_message = media_type.starts_with(MEDIA_TYPES);
+        return is_message.then_some(Outcome::OK).ok_or(fault);
     }
     match Problem::decode(body) {
         Ok(problem) if problem.code == ErrorCode::ServiceRefused.number() => Err(Fault::Refused),
-        Ok(_) if media_type == media_type::PROBLEM => Ok(()),
+        Ok(problem) if media_type == media_type::PROBLEM => Ok(Outcome::of_problem(problem.code)),
         _ => Err(fault),
     }
 }

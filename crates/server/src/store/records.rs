@@ -13,7 +13,7 @@ use keyward_license::{
     time::Timestamp,
 };
 
-use crate::policy::Policy;
+use crate::{handler::Once, policy::Policy};
 
 /// What a license request asks the database.
 #[derive(Debug)]
@@ -39,6 +39,7 @@ pub(crate) struct Found {
 #[derive(Debug)]
 pub(crate) struct DeviceRow {
     pub(crate) account: i64,
+    pub(crate) account_name: String,
     pub(crate) security_level: u64,
     pub(crate) revoked: bool,
     /// Newest generation seen of the epoch asked about.
@@ -70,6 +71,8 @@ pub(crate) struct KeyRow {
     pub(crate) kid: Kid,
     pub(crate) key_type: KeyType,
     pub(crate) source: KeySource,
+    /// Smallest security level of a device that gets it, besides what the policy asks for.
+    pub(crate) minimum_security_level: Option<u64>,
 }
 
 /// What an account may have of one key id.
@@ -79,6 +82,8 @@ pub(crate) struct RightRow {
     pub(crate) key: Option<KeyRow>,
     /// None if the account is not entitled.
     pub(crate) grant: Option<Grant>,
+    /// Content id and label, if a packager asked for the key.
+    pub(crate) track: Option<(String, String)>,
 }
 
 /// Under which terms an account may have a key id, and until when.
@@ -94,8 +99,30 @@ pub(crate) struct Basis {
     pub(crate) account: i64,
     /// Security level of the enrolment.
     pub(crate) security_level: u64,
-    /// The grant of each license.
-    pub(crate) grants: Vec<(Kid, Grant)>,
+    /// What each license rests on.
+    pub(crate) grants: Vec<LicenseBasis>,
+    /// What is used up with them, each once.
+    pub(crate) once: Vec<Once>,
+}
+
+/// What one license was decided on.
+#[derive(Debug)]
+pub(crate) struct LicenseBasis {
+    pub(crate) kid: Kid,
+    pub(crate) rests: Rests,
+    /// The key's own minimum security level.
+    pub(crate) key_level: Option<u64>,
+}
+
+/// Who granted, and what must still be so when the license is recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Rests {
+    /// The account's entitlement, as it stood.
+    Row(Box<Grant>),
+    /// A handler, under a policy: its name and newest version.
+    Policy(String, u64),
+    /// A handler, under terms of its own.
+    Handler,
 }
 
 /// An answer that is to be recorded.
@@ -114,6 +141,8 @@ pub(crate) struct PreparedAnswer {
     pub(crate) request: Digest,
     pub(crate) server_time: Timestamp,
     pub(crate) results: Vec<PreparedResult>,
+    /// For the application.
+    pub(crate) custom_data: Option<Vec<u8>>,
 }
 
 /// What becomes of one key id.

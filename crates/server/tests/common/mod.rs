@@ -65,7 +65,11 @@ impl World {
     }
 
     pub(crate) async fn seeded(seed: u8) -> Self {
-        let home = tempfile::tempdir().unwrap();
+        Self::at_home(tempfile::tempdir().unwrap(), seed).await
+    }
+
+    /// As [`World::seeded`], on the disk that `home` is on.
+    pub(crate) async fn at_home(home: tempfile::TempDir, seed: u8) -> Self {
         let dir = home.path().join("operator");
         let mut rng = ChaCha20Rng::from_seed([seed; 32]);
         let made = operator::init(&dir, options(KekSource::File), NOW, &mut rng)
@@ -298,12 +302,22 @@ impl Device {
         recipient: &Recipient,
         body: &EnrolmentRequest,
     ) -> Result<(), Problem> {
-        let bytes = body.encode();
-        let digest = Digest::new(sha256(&[&bytes]));
-        let message = signed::sign::<EnrolmentRequest>(&bytes, &[], &[], &self.signing).unwrap();
-        let sealed = seal::<EnrolmentRequest>(recipient, Suite::XWing, &message, &mut self.rng);
+        let sealed = self.sealed_enrolment(recipient, body);
         let answer = world.server.enrol(&sealed).await?;
-        let opened = SealedResponse::decode(&answer).unwrap();
+        self.take_enrolment(world, body, &answer);
+        Ok(())
+    }
+
+    /// Signs and seals an enrolment request.
+    pub(crate) fn sealed_enrolment(&mut self, recipient: &Recipient, body: &EnrolmentRequest) -> Vec<u8> {
+        let message = signed::sign::<EnrolmentRequest>(&body.encode(), &[], &[], &self.signing).unwrap();
+        seal::<EnrolmentRequest>(recipient, Suite::XWing, &message, &mut self.rng)
+    }
+
+    /// Opens and verifies an enrolment response, and keeps the certificate.
+    pub(crate) fn take_enrolment(&mut self, world: &World, body: &EnrolmentRequest, answer: &[u8]) {
+        let digest = Digest::new(sha256(&[&body.encode()]));
+        let opened = SealedResponse::decode(answer).unwrap();
         let opened = opened
             .open(EnrolmentResponse::CONTEXT, &body.response_key, &digest)
             .unwrap();
@@ -335,7 +349,6 @@ impl Device {
             Claims::of(&leaf).unwrap().sealing_keys,
             Some(body.sealing_keys.clone())
         );
-        Ok(())
     }
 
     /// A request for key ids; the caller changes what the test is about.
@@ -348,13 +361,12 @@ impl Device {
             content_headers: None,
             kids: Some(kids.to_vec()),
             client: client_info(),
-            capabilities: Capabilities {
-                key_types: vec![1, 2, 3],
-                terms: LicenseBody::TERMS.to_vec(),
-                exchange_algorithms: None,
-                suites: vec![1, 2],
-                clock: ClockKind::AntiRollback,
-            },
+            capabilities: Capabilities::new(
+                vec![1, 2, 3],
+                LicenseBody::TERMS.to_vec(),
+                vec![1, 2],
+                ClockKind::AntiRollback,
+            ),
             persistent: true,
             revocation_lists: None,
             memberships: None,

@@ -8,6 +8,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod metrics;
 mod service;
 mod surroundings;
 mod trouble;
@@ -16,6 +17,7 @@ use core::time::Duration;
 
 use keyward_license::discovery::{WELL_KNOWN_PATH, media_type};
 use keyward_server::{
+    config::Rate,
     operator,
     proxy::{Proxy, ProxyError, ProxyOptions},
 };
@@ -183,6 +185,114 @@ async fn clients_are_bounded_as_at_a_license_server() {
     });
     assert_eq!(first.body, b"slow");
     assert_eq!((second.problem().code, second.header("retry-after")), (502, "1"));
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_asks_too_often_does_not_reach_the_license_server() {
+    let world = World::new().await;
+    let (double, upstream) = Double::new(&world).await;
+    let mut bounded = options(&upstream);
+    bounded.limits.address_rate = Rate::new(1, 3);
+    let proxy = proxy(bounded).await;
+    let ask = async |address: &str| {
+        let headers = vec![
+            ("content-type", media_type::LICENSE_REQUEST.to_owned()),
+            ("x-forwarded-for", address.to_owned()),
+        ];
+        proxy.post_with("/license", headers, vec![1]).await
+    };
+    let (mut carried, mut refused) = (0, None);
+    while refused.is_none() && carried < 500 {
+        let answer = ask("192.0.2.1").await;
+        if answer.status == 200 {
+            carried += 1;
+        } else {
+            refused = Some(answer);
+        }
+    }
+    let refused = refused.unwrap();
+    assert_eq!(
+        (refused.problem().code, refused.header("retry-after")),
+        (503, "1")
+    );
+    assert!(carried >= 3);
+    assert_eq!(double.take().len(), carried);
+    assert_eq!(ask("192.0.2.2").await.status, 200);
+    assert_eq!(proxy.get("/health/live").await.status, 200);
+    proxy.stop().await;
+}
+
+/// The rates of a license server are told through a proxy as they are, with the time to wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rate_of_the_license_server_is_told_through_the_proxy() {
+    let mut world = World::new().await;
+    let rate = [
+        ("# service_rate = 1000", "service_rate = 1"),
+        ("# service_burst = 2000", "service_burst = 1"),
+    ];
+    let server = surroundings::license_server(&mut world, &rate).await;
+    let token = world.server.create_service_token("shop").await.unwrap();
+    let proxy = proxy(named(&server.url, token.expose())).await;
+    let mut refused = proxy.get(WELL_KNOWN_PATH).await;
+    for _ in 0..500 {
+        if refused.status == 429 {
+            break;
+        }
+        refused = proxy.get(WELL_KNOWN_PATH).await;
+    }
+    assert_eq!(
+        (refused.problem().code, refused.header("retry-after")),
+        (503, "1")
+    );
+    for serving in [proxy, server] {
+        serving.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_and_deaf_clients_leave_others_served() {
+    let world = World::new().await;
+    let (_double, upstream) = Double::new(&world).await;
+    let mut bounded = options(&upstream);
+    bounded.limits.forwarders = Vec::new();
+    bounded.limits.address_rate = None;
+    bounded.limits.connections = 40;
+    bounded.limits.connections_per_address = 20;
+    // Nothing but giving way, or not reading, ends a connection in this test's time.
+    bounded.limits.arrival = Duration::from_secs(300);
+    bounded.limits.departure = Duration::from_secs(1);
+    let proxy = proxy(bounded).await;
+    let many = format!("GET {WELL_KNOWN_PATH} HTTP/1.1\r\nhost: a\r\n\r\n").repeat(1000);
+    let mut held = Vec::new();
+    for number in 0..8 {
+        let stream = tokio::net::TcpStream::connect(proxy.address()).await.unwrap();
+        if number % 2 == 0 {
+            // Until the proxy takes no more.
+            let asks = async {
+                loop {
+                    stream.writable().await.unwrap();
+                    stream.try_write(many.as_bytes()).ok();
+                }
+            };
+            tokio::time::timeout(Duration::from_millis(100), asks)
+                .await
+                .unwrap_err();
+        }
+        held.push(stream);
+    }
+    let kind = media_type::LICENSE_REQUEST;
+    for _ in 0..5 {
+        assert_eq!(proxy.post("/license", kind, vec![1]).await.body, b"an answer");
+    }
+    // One address has so many and no more: what comes beyond is closed at once.
+    for _ in 0..24 {
+        held.push(tokio::net::TcpStream::connect(proxy.address()).await.unwrap());
+    }
+    let mut last = held.pop().unwrap();
+    let read = tokio::io::AsyncReadExt::read(&mut last, &mut [0]).await;
+    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+    drop(held);
     proxy.stop().await;
 }
 

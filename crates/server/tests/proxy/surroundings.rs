@@ -1,6 +1,6 @@
 //! What stands on both sides of a proxy: real license servers, false ones, and clients that speak plain HTTP.
 
-use core::time::Duration;
+use core::{pin::Pin, time::Duration};
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpStream},
@@ -34,7 +34,20 @@ pub(crate) struct Serving {
     task: JoinHandle<()>,
 }
 
+pub(crate) type Stopped = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 impl Serving {
+    /// What `serve` serves at `url` until the future that it gets is ready.
+    pub(crate) fn start<F>(url: String, serve: impl FnOnce(Stopped) -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (stop, stopped) = oneshot::channel();
+        let until: Stopped = Box::pin(async { stopped.await.unwrap_or_default() });
+        let task = tokio::spawn(serve(until));
+        Self { url, stop, task }
+    }
+
     pub(crate) async fn stop(self) {
         self.stop.send(()).unwrap();
         self.task.await.unwrap();
@@ -83,8 +96,8 @@ impl Serving {
     }
 }
 
-/// A license server of `world` behind its listeners, with these lines in its configuration.
-pub(crate) async fn license_server(world: &mut World, settings: &[(&str, &str)]) -> Serving {
+/// Opens the server of `world` again, with these lines in its configuration.
+pub(crate) async fn configure(world: &mut World, settings: &[(&str, &str)]) {
     let path = world.dir().join("operator.toml");
     let mut toml = std::fs::read_to_string(&path).unwrap();
     for (default, own) in settings {
@@ -93,15 +106,19 @@ pub(crate) async fn license_server(world: &mut World, settings: &[(&str, &str)])
     }
     std::fs::write(&path, toml).unwrap();
     world.reopen().await;
+}
+
+/// A license server of `world` behind its listeners, with these lines in its configuration.
+pub(crate) async fn license_server(world: &mut World, settings: &[(&str, &str)]) -> Serving {
+    configure(world, settings).await;
     let (public, admin) = (listener().await, listener().await);
-    let url = format!("http://{}", public.local_addr().unwrap());
-    let server = world.server.clone();
-    let (stop, stopped) = oneshot::channel();
-    let task = tokio::spawn(async move {
-        let until = async { stopped.await.unwrap_or_default() };
-        server.serve(public, admin, until).await.unwrap();
-    });
-    Serving { url, stop, task }
+    let (url, server) = (
+        format!("http://{}", public.local_addr().unwrap()),
+        world.server.clone(),
+    );
+    Serving::start(url, |until| async move {
+        server.serve(public, admin, until).await.unwrap()
+    })
 }
 
 /// Options that a test may change: a proxy before `upstream` that waits for a second.
@@ -116,6 +133,8 @@ pub(crate) fn options(upstream: &str) -> ProxyOptions {
             answer: Duration::from_secs(1),
             ..UpstreamLimits::default()
         },
+        metrics_listen: None,
+        danger_metrics_beyond_loopback: false,
     }
 }
 
@@ -130,9 +149,17 @@ pub(crate) async fn proxy(options: ProxyOptions) -> Serving {
     let proxy = Proxy::new(options).unwrap();
     let listener = listener().await;
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let (stop, stopped) = oneshot::channel();
-    let task = tokio::spawn(proxy.serve(listener, async { stopped.await.unwrap_or_default() }));
-    Serving { url, stop, task }
+    Serving::start(url, |until| proxy.serve(listener, None, until))
+}
+
+/// A proxy, and the URL where its metrics are read.
+pub(crate) async fn monitored(options: ProxyOptions) -> (Serving, String) {
+    let proxy = Proxy::new(options).unwrap();
+    let (public, metrics) = (listener().await, listener().await);
+    let [url, metrics_url] =
+        [&public, &metrics].map(|listener| format!("http://{}", listener.local_addr().unwrap()));
+    let serving = Serving::start(url, |until| proxy.serve(public, Some(metrics), until));
+    (serving, format!("{metrics_url}/metrics"))
 }
 
 pub(crate) async fn listener() -> TcpListener {

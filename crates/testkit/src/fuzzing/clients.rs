@@ -122,7 +122,7 @@ fn assert_only_what_was_asked(acquired: &Acquired, client: &mut TestClient<'_>, 
     if opened.is_ok() {
         let now = acquired.server_time.max(NOW);
         let permits = |body: &LicenseBody| {
-            body.begin.is_none_or(|begin| begin <= now) && body.end.is_none_or(|end| NOW < end)
+            body.begin.is_none_or(|begin| begin <= now) && body.usable_until().is_none_or(|end| NOW < end)
         };
         assert!(stored.iter().any(permits));
     }

@@ -15,14 +15,14 @@ use keyward_license::{
     envelope::{SealedRequest, SealedResponse, binding},
     error_code::Problem,
     ids::Kid,
-    license::{License, LicenseBody, LicenseKeys, Right, SealedKey},
+    license::{ExplicitRestriction, License, LicenseBody, LicenseKeys, SealedKey},
     operator_profile::OperatorProfile,
     packaging::{PackagingKeys, PackagingRequest, PackagingResponse},
     request::LicenseRequest,
     response::{LicenseResponse, Outcome},
     signed::{SignedBody, Unverified, Verified},
     time::Timestamp,
-    usage_rules::{Decision, Host, evaluate},
+    usage_rules::{Action, Connector, Decision, Host, Output, OutputKind, Usage, Verdict, evaluate},
 };
 
 use super::{
@@ -386,19 +386,43 @@ pub(super) fn assert_genuine<T>(bytes: &[u8], verified: &Verified<T>, genuine: &
     assert!(bytes.first() == Some(&BODY) || verified.body_bytes() == genuine);
 }
 
+/// The first passes always, the last never.
+const OUTPUTS: [OutputKind; 4] = [
+    OutputKind::BuiltIn,
+    OutputKind::UncompressedDigitalVideo,
+    OutputKind::AnalogTelevision,
+    OutputKind::CompressedDigitalVideo,
+];
+
 fn assert_permits_within_its_time(body: &LicenseBody) {
     let edges = [body.begin, body.end, Some(NOW)].into_iter().flatten();
     let times = edges.flat_map(|edge| [edge.minus(1), edge, edge.plus(1)]);
     for now in times.chain([Timestamp(0), Timestamp(u64::MAX)]) {
+        let outputs = OUTPUTS.map(|kind| Output::bare(Connector::Other, kind));
         let host = Host {
-            security_level: 2000,
-            now: Some(now),
+            outputs: &outputs,
+            ..Host::of_level(2000)
         };
-        if let Decision::Allowed { until } = evaluate(body, &host, Right::Play) {
+        let decision = evaluate(&[body], &Usage::default(), &host, Action::Play, Some(now));
+        if let Decision::Allowed(allowed) = decision {
             assert!(body.begin.is_none_or(|begin| begin <= now));
-            assert!(body.end.is_none_or(|end| now < end));
+            assert!(body.usable_until().is_none_or(|end| now < end));
             assert!(body.minimum_security_level.is_none_or(|level| level <= 2000));
-            assert!(until.is_none() || until == body.end);
+            assert!(allowed.until.is_none_or(|until| now < until));
+            assert!(allowed.until <= body.usable_until() || body.end.is_none());
+            assert!(allowed.changes_at.is_some() == allowed.until.is_some());
+            assert!(allowed.changes_at <= allowed.until);
+            assert!(allowed.playback_ends >= allowed.until || body.real_time_expiration.is_none());
+            let verdicts: Vec<_> = allowed.outputs.iter().map(|output| output.verdict).collect();
+            assert_eq!(verdicts.first(), Some(&Verdict::Pass));
+            assert_eq!(verdicts.last(), Some(&Verdict::Block));
+            let restricted = |one| body.explicit_restrictions().contains(&one);
+            if restricted(ExplicitRestriction::InternalScreenOnly) {
+                assert_eq!(verdicts.get(1..3), Some(&[Verdict::Block; 2][..]));
+            }
+            if restricted(ExplicitRestriction::DigitalVideoOnly) {
+                assert_eq!(verdicts.get(2), Some(&Verdict::Block));
+            }
         }
     }
 }

@@ -14,7 +14,11 @@ use keyward_license::{
     envelope::SealedRequest,
     error_code::{ErrorCode, Problem},
     ids::Kid,
-    license::{BindingKind, LicenseBody, LicenseKind, PreparedLicense},
+    license::{
+        AgcAndColourStripe, BindingKind, CopyControl, ExplicitRestriction, ExtendedRestriction,
+        ExtendedRight, Flag, HdcpType, LicenseBody, LicenseKind, OutputProtectionLevels, PlayEnabler,
+        PreparedLicense, Resolution,
+    },
     operator_profile::OperatorProfile,
     response::{Denial, KeyResult, LicenseResponse},
     time::Timestamp,
@@ -233,7 +237,8 @@ impl Seeds {
         let right = WORLD.prepared(WORLD.license_body().encode());
         self.valid("license", "message", [&[0], &signed_license(&right)[..]].concat());
         self.valid("license", "parts", [&[BODY], &parts(&right)[..]].concat());
-        for (name, terms) in other_terms() {
+        // They are judged, and their key does not open.
+        for (name, terms) in other_terms().into_iter().chain(more_terms()) {
             let other = PreparedLicense {
                 body: terms.encode(),
                 sealed: right.sealed.clone(),
@@ -407,6 +412,57 @@ fn other_terms() -> Vec<(&'static str, LicenseBody)> {
         ("domain", domain),
         ("two-keys", two_keys),
         ("other-kid", other_kid),
+    ]
+}
+
+/// Terms that a license may have and that the client of the world does not announce.
+fn more_terms() -> Vec<(&'static str, LicenseBody)> {
+    let right = || WORLD.license_body();
+    let extended = |kind, must_understand| ExtendedRestriction {
+        kind,
+        must_understand,
+        best_effort: true,
+        data: Bytes(vec![2]),
+    };
+    let rental = LicenseBody {
+        expiration_after_first_play: Some(2 * DAY),
+        real_time_expiration: Some(Flag),
+        grace_period: Some(60),
+        removal_date: Some(NOW.plus(2 * DAY)),
+        ..right()
+    };
+    let outputs = LicenseBody {
+        output_protection_levels: Some(OutputProtectionLevels {
+            uncompressed_digital_audio: Some(250),
+            uncompressed_digital_video: Some(300),
+            analog_video: Some(150),
+            ..OutputProtectionLevels::default()
+        }),
+        explicit_restrictions: Some(vec![
+            ExplicitRestriction::HdcpType(HdcpType::Type1),
+            ExplicitRestriction::AgcAndColourStripe(AgcAndColourStripe::FOUR_LINES),
+            ExplicitRestriction::Scms(CopyControl::NEVER),
+            ExplicitRestriction::MaximumDecodeResolution(Resolution {
+                width: 1920,
+                height: 1080,
+            }),
+        ]),
+        play_enablers: Some(vec![PlayEnabler::AIRPLAY, PlayEnabler::UNKNOWN_OUTPUT_REDUCED]),
+        ..right()
+    };
+    let application = LicenseBody {
+        source_id: Some(267),
+        extended_restrictions: Some(vec![extended(400, true), extended(401, false)]),
+        extended_rights: Some(vec![ExtendedRight {
+            kind: 500,
+            restrictions: Some(vec![extended(400, false)]),
+        }]),
+        ..right()
+    };
+    vec![
+        ("rental", rental),
+        ("outputs", outputs),
+        ("application", application),
     ]
 }
 

@@ -9,6 +9,7 @@ use keyward_client::{
     acquire::Wanted,
     device::KeyStore,
     flow::{Answer, Flow, Moment, Outgoing, Progress, Reply, Step},
+    host::HostProfile,
     store::memory::MemoryStore,
 };
 use keyward_crypto::{
@@ -24,9 +25,7 @@ use keyward_license::{
     enrolment::{EnrolmentRequest, EnrolmentResponse, seal_chain},
     envelope::{SealedRequest, SealedResponse},
     ids::{Digest, Kid, LicenseId, Nonce},
-    license::{
-        Binding, KeyDescription, KeyType, LicenseBody, LicenseKeys, LicenseKind, PreparedLicense, Right,
-    },
+    license::{Binding, KeyDescription, KeyType, LicenseBody, LicenseKeys, LicenseKind, PreparedLicense},
     operator_profile::OperatorProfile,
     party::PartyKeys,
     request::{ClientInfo, LicenseRequest},
@@ -131,7 +130,13 @@ impl World {
         };
         let epoch = store.epoch().map(<[u8]>::to_vec);
         let flow = Client::open(DeviceKeys(&self.device), draws(purpose), info, epoch);
-        drive(flow, store, refuse)
+        // A host on which every term can be enforced, so that none is refused for not having been announced.
+        let host = HostProfile {
+            asks_while_playing: true,
+            states_frames: true,
+            ..HostProfile::default()
+        };
+        Ok(drive(flow, store, refuse)?.on_host(host))
     }
 
     /// Bytes signed by the license server as a discovery document.
@@ -193,25 +198,19 @@ impl World {
 
     /// The body of the license for [`KID`].
     pub(super) fn license_body(&self) -> LicenseBody {
+        let key = KeyDescription {
+            kid: KID,
+            key_type: KeyType::File,
+            algorithm: None,
+            operation: None,
+        };
+        let binding = Binding::device(&self.device.id());
         LicenseBody {
-            version: 1,
-            id: LICENSE_ID,
-            kind: LicenseKind::Simple,
-            keys: vec![KeyDescription {
-                kid: KID,
-                key_type: KeyType::File,
-                algorithm: None,
-                operation: None,
-            }],
-            binding: Binding::device(&self.device.id()),
-            issued: NOW,
-            persistent: true,
-            nonce: None,
-            rights: vec![Right::Play],
             begin: Some(NOW.minus(DAY)),
             end: Some(NOW.plus(DAY)),
             minimum_security_level: Some(SECURITY_LEVEL_SOFTWARE),
             name: Some("test".into()),
+            ..LicenseBody::new(LICENSE_ID, LicenseKind::Simple, key, binding, NOW)
         }
     }
 

@@ -1,6 +1,7 @@
 //! Licenses, judged alone: out of a store, or as they arrive in a response.
 
 mod forms;
+mod terms;
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,8 @@ use keyward_license::{
     codec::{Bytes, Wire, grease},
     ids::{Kid, LicenseId, Nonce},
     license::{
-        Binding, KeyDescription, KeyType, LicenseBody, LicenseKeys, LicenseKind, PreparedLicense, Right,
+        Binding, ExtendedRight, Flag, KeyDescription, KeyType, LicenseBody, LicenseKeys, LicenseKind,
+        PlayEnabler, PreparedLicense,
     },
     signed::SignedBody,
 };
@@ -45,6 +47,11 @@ pub(super) fn add(world: &mut World, all: &mut Vec<Vector>) {
     cases.signers(&retired, &future);
     cases.sealed_parts();
     cases.terms();
+    cases.known_terms();
+    cases.unfit_terms();
+    cases.wrong_terms();
+    cases.wrong_data();
+    cases.wrong_forms();
     cases.encodings();
     cases.cose();
 }
@@ -105,20 +112,11 @@ struct Draft<'w> {
 
 impl<'w> Draft<'w> {
     fn new(world: &'w World, rng: &mut ChaCha20Rng) -> Self {
+        let (id, key) = (LicenseId::random(rng), key(Kid::random(rng)));
+        let binding = Binding::device(&world.device.id());
         let body = LicenseBody {
-            version: 1,
-            id: LicenseId::random(rng),
-            kind: LicenseKind::Simple,
-            keys: vec![key(Kid::random(rng))],
-            binding: Binding::device(&world.device.id()),
-            issued: NOW.minus(60),
-            persistent: true,
-            nonce: None,
-            rights: vec![Right::Play],
-            begin: None,
             end: Some(NOW.plus(2 * DAY)),
-            minimum_security_level: None,
-            name: None,
+            ..LicenseBody::new(id, LicenseKind::Simple, key, binding, NOW.minus(60))
         };
         let content_key = Secret::<16>::random(rng);
         Self {
@@ -251,11 +249,24 @@ impl<'a> Cases<'a> {
         );
         self.accept(
             "license-valid-all-terms",
-            "every term that this version enforces is read",
+            "every term of this version is read",
             |draft, _| {
                 draft.body.begin = Some(NOW.minus(DAY));
                 draft.body.minimum_security_level = Some(2000);
                 draft.body.name = Some("Film, 48 hours".into());
+                draft.body.expiration_after_first_play = Some(2 * DAY);
+                draft.body.real_time_expiration = Some(Flag);
+                draft.body.removal_date = Some(NOW.plus(4 * DAY));
+                draft.body.grace_period = Some(DAY);
+                draft.body.output_protection_levels = Some(terms::every_level());
+                draft.body.explicit_restrictions = Some(terms::every_restriction());
+                draft.body.play_enablers = Some(vec![PlayEnabler::AIRPLAY]);
+                draft.body.source_id = Some(267);
+                draft.body.extended_restrictions = Some(vec![terms::extended(400, true, &[2])]);
+                draft.body.extended_rights = Some(vec![ExtendedRight {
+                    kind: 500,
+                    restrictions: None,
+                }]);
             },
         );
         self.accept(

@@ -5,7 +5,7 @@ use keyward_license::{
     codec::{Bytes, Wire, grease},
     envelope::SealedRequest,
     ids::{EpochId, Kid, Nonce},
-    license::LicenseBody,
+    license::{ExplicitRestriction, Guid, LicenseBody},
     request::{Capabilities, ClientClock, ClientInfo, ClockKind, ClockState, LicenseRequest, StoreState},
     signed::SignedBody,
 };
@@ -55,13 +55,12 @@ fn body(world: &World, rng: &mut ChaCha20Rng) -> LicenseRequest {
         content_headers: None,
         kids: Some(vec![Kid::random(rng)]),
         client: client_info(),
-        capabilities: Capabilities {
-            key_types: vec![1, 2, 3],
-            terms: LicenseBody::TERMS.to_vec(),
-            exchange_algorithms: None,
-            suites: vec![1, 2],
-            clock: ClockKind::AntiRollback,
-        },
+        capabilities: Capabilities::new(
+            vec![1, 2, 3],
+            vec![10, 11, 12],
+            vec![1, 2],
+            ClockKind::AntiRollback,
+        ),
         persistent: true,
         revocation_lists: None,
         memberships: None,
@@ -214,7 +213,13 @@ impl<'a> Cases<'a> {
             "every optional entry is there",
             |draft, rng| {
                 draft.body.content_headers = Some(vec![Bytes(b"a content header".to_vec())]);
-                draft.body.capabilities.exchange_algorithms = Some(Vec::new());
+                let capabilities = &mut draft.body.capabilities;
+                capabilities.exchange_algorithms = Some(Vec::new());
+                capabilities.terms = LicenseBody::TERMS.to_vec();
+                capabilities.explicit_restrictions = Some(ExplicitRestriction::ALL.to_vec());
+                capabilities.extended_restrictions = Some(vec![400]);
+                capabilities.source_ids = Some(vec![267]);
+                capabilities.watermarks = Some(vec![Guid::new([0x77; 16])]);
                 draft.body.revocation_lists = Some(Vec::new());
                 draft.body.memberships = Some(Vec::new());
                 draft.body.clock.last_trusted = Some(NOW.minus(3600));

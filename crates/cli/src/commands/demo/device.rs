@@ -41,7 +41,7 @@ impl Device {
             folder: place.path("device"),
             outputs: place.folder.clone(),
         };
-        operator.grant("demo", None, "default")?;
+        operator.grant("demo", None, "default", None)?;
         let token = operator.enrolment_token("demo", 1, 2000, EnrolmentRole::Device)?;
         let (mut client, _) = device.open()?;
         let started = clock();
@@ -98,7 +98,7 @@ impl Device {
         let terms = stored_terms(&mut client, &file.kids)?;
         tell_acquisition(exchange, &terms, story);
         let output = self.output(file, "played-1");
-        let took = decrypt(opened, protected, file, &output)?;
+        let took = decrypt(&opened, protected, file, &output)?;
         story.step(
             11,
             &format!(
@@ -126,7 +126,7 @@ impl Device {
             &format!("A new player finds {found} in the store in {}.", millis(started)),
         );
         let output = self.output(file, "played-2");
-        let took = decrypt(opened, protected, file, &output)?;
+        let took = decrypt(&opened, protected, file, &output)?;
         story.step(
             11,
             &format!(
@@ -191,7 +191,7 @@ fn open(client: &mut NativeClient, file: &ProtectedFile) -> Result<(Opened, Prot
 }
 
 fn decrypt(
-    opened: Opened,
+    opened: &Opened,
     protected: Protected,
     file: &ProtectedFile,
     output: &Path,

@@ -116,7 +116,7 @@ impl Work<'_> {
         let mut keys = Vec::new();
         for kind in kinds {
             let kid = Kid::random(&mut rng);
-            let key = self.operator.derived_key(kid, scheme.key_type())?;
+            let key = self.operator.derived_key(kid, scheme.key_type(), None)?;
             keys.push(TrackKey {
                 tracks: TrackSelector::Kind(*kind),
                 kid,
@@ -162,7 +162,7 @@ impl Work<'_> {
     fn as_file(&self) -> Result<ProtectedFile, Failure> {
         let mut rng = UnwrapErr(SysRng);
         let kid = Kid::random(&mut rng);
-        let key = self.operator.derived_key(kid, KeyType::File)?;
+        let key = self.operator.derived_key(kid, KeyType::File, None)?;
         self.tell_keys(&[kid]);
 
         let started = clock();

@@ -12,13 +12,14 @@ use keyward_license::{
 use super::{
     explanation::{Explanation, Fields, Kind, Standing, Value, foreign, length, list, plain, said, size},
     message::{Said, Signed, suite, version_fault},
+    terms,
     trust::Trust,
 };
 use crate::report;
 
 /// Explains a license.
 pub(super) fn explain(signed: &Signed<'_>, trust: &Trust) -> Explanation {
-    // V-001 to V-005, V-020, V-021, V-026: as the client verifies a license in its store.
+    // V-001 to V-005, V-020, V-021, V-026, V-030, V-031: as the client verifies a license in its store.
     let verified = trust.verify(|anchor| License::verify(signed.bytes, anchor, None));
     let (body, sealed, standing) = match verified {
         Ok((license, known)) => {
@@ -95,6 +96,7 @@ fn fields(body: &LicenseBody, device: Option<DeviceId>) -> Fields {
             body.minimum_security_level
                 .map(|level| said(level, format!("at least {level} (R-002)"))),
         )
+        .and(terms::fields(body))
 }
 
 fn key(key: &KeyDescription) -> Value {

@@ -64,7 +64,8 @@ pub(super) fn run(args: &PackageArgs, input: Input, report: Report) -> Result<()
     if let Some(note) = keys.to_register(kid, "file") {
         report.note(&note);
     }
-    report.result(
+    report.result_beside(
+        &output,
         &format!(
             "{} bytes protected in {} under key {kid}",
             made.plain_len,

@@ -77,15 +77,16 @@ impl Keys {
             return Ok((track.kid, track.source()));
         }
         let kid = args.kid.unwrap_or_else(|| Kid::random(&mut UnwrapErr(SysRng)));
-        Ok((kid, self.key(kid, key_type, args.key.as_deref())?))
+        Ok((kid, self.key(kid, key_type, label, args.key.as_deref())?))
     }
 
     /// The key of `kid` for this use: the one in the file that is given, else the source's. The operator
-    /// learns of it.
+    /// learns of it, and gives it the minimum security level of its label.
     pub(super) fn key(
         &self,
         kid: Kid,
         key_type: KeyType,
+        label: &str,
         given: Option<&Path>,
     ) -> Result<KeySource, Failure> {
         let given = given.map(read_key).transpose()?;
@@ -93,12 +94,12 @@ impl Keys {
             (Self::Seed(_), Some(key)) => Ok(KeySource::Raw(key)),
             (Self::Seed(seed), None) => Ok(KeySource::Seed(Arc::clone(seed))),
             (Self::Operator { operator, .. }, Some(key)) => {
-                operator.import_key(kid, key_type, &key)?;
+                operator.import_key(kid, key_type, &key, operator.level_of(kid, label)?)?;
                 Ok(KeySource::Raw(key))
             }
             (Self::Operator { operator, draw: true }, None) => {
                 let key = ContentKey::random(&mut UnwrapErr(SysRng));
-                operator.import_key(kid, key_type, &key)?;
+                operator.import_key(kid, key_type, &key, operator.level_of(kid, label)?)?;
                 Ok(KeySource::Vault(key))
             }
             (
@@ -107,7 +108,10 @@ impl Keys {
                     draw: false,
                 },
                 None,
-            ) => Ok(KeySource::Vault(operator.derived_key(kid, key_type)?)),
+            ) => {
+                let level = operator.level_of(kid, label)?;
+                Ok(KeySource::Vault(operator.derived_key(kid, key_type, level)?))
+            }
             (Self::Exchanged(_), _) => Err(Failure::new(
                 "the license server names the key ids of an enrolled packager's content",
                 "leave the key ids out",

@@ -63,7 +63,12 @@ fn track_keys(args: &PackageArgs, keys: &Keys, scheme: Scheme) -> Result<Vec<Tra
             Ok(TrackKey {
                 tracks: TrackSelector::Kind(named.kind),
                 kid: named.kid,
-                key: keys.key(named.kid, key_type, named.key_file.as_deref())?,
+                key: keys.key(
+                    named.kid,
+                    key_type,
+                    label_of(named.kind),
+                    named.key_file.as_deref(),
+                )?,
             })
         });
         return named.collect();
@@ -77,8 +82,7 @@ fn track_keys(args: &PackageArgs, keys: &Keys, scheme: Scheme) -> Result<Vec<Tra
 
 /// Which tracks share a key, and its name within the content.
 fn selectors(args: &PackageArgs) -> impl Iterator<Item = (&str, TrackSelector)> {
-    let kinds = [("video", TrackKind::Video), ("audio", TrackKind::Audio)]
-        .map(|(label, kind)| (label, TrackSelector::Kind(kind)));
+    let kinds = [TrackKind::Video, TrackKind::Audio].map(|kind| (label_of(kind), TrackSelector::Kind(kind)));
     let all = (
         args.exchange.label.as_deref().unwrap_or("media"),
         TrackSelector::All,
@@ -88,6 +92,13 @@ fn selectors(args: &PackageArgs) -> impl Iterator<Item = (&str, TrackSelector)> 
         .into_iter()
         .filter(move |_| per_kind)
         .chain(Some(all).filter(|_| !per_kind))
+}
+
+const fn label_of(kind: TrackKind) -> &'static str {
+    match kind {
+        TrackKind::Video => "video",
+        TrackKind::Audio => "audio",
+    }
 }
 
 fn tell(

@@ -21,6 +21,8 @@ pub(super) struct Register {
     key_type: String,
     /// Without: seed 1.
     seed: Option<u64>,
+    /// Without: the policy alone decides.
+    minimum_security_level: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -29,6 +31,7 @@ pub(super) struct Import {
     kid: String,
     key_type: String,
     key: SecretHex,
+    minimum_security_level: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -37,6 +40,7 @@ pub(super) struct Listed {
     key_type: &'static str,
     /// Null: a key of its own.
     seed: Option<u64>,
+    minimum_security_level: Option<u64>,
 }
 
 pub(super) async fn register(
@@ -44,8 +48,9 @@ pub(super) async fn register(
     Json(asked): Json<Register>,
 ) -> Result<StatusCode, AdminProblem> {
     let key_type = key_type(&asked.key_type)?;
+    let (kid, seed) = (parse("kid", &asked.kid)?, asked.seed.unwrap_or(1));
     server
-        .register_key(parse("kid", &asked.kid)?, key_type, asked.seed.unwrap_or(1))
+        .register_key_of_level(kid, key_type, seed, asked.minimum_security_level)
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -56,8 +61,9 @@ pub(super) async fn import(
 ) -> Result<StatusCode, AdminProblem> {
     let key_type = key_type(&asked.key_type)?;
     let key = ContentKey::new(*asked.key.decode::<16>()?);
+    let kid = parse("kid", &asked.kid)?;
     server
-        .import_key(parse("kid", &asked.kid)?, key_type, &key)
+        .import_key_of_level(kid, key_type, &key, asked.minimum_security_level)
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -72,6 +78,7 @@ pub(super) async fn list(State(server): State<Server>) -> Result<axum::Json<Vec<
             kid: key.kid.to_string(),
             key_type: key_type_name(key.key_type),
             seed,
+            minimum_security_level: key.minimum_security_level,
         }
     });
     Ok(axum::Json(keys.collect()))

@@ -6,13 +6,10 @@ use axum::{
 };
 
 use super::problem::AdminProblem;
-use crate::Server;
+use crate::{Server, metrics::OPEN_METRICS};
 
 pub(super) async fn text(
     State(server): State<Server>,
 ) -> Result<([(HeaderName, &'static str); 1], String), AdminProblem> {
     Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], server.metrics().await?))
 }
-
-/// OpenMetrics 1.0, "Protocol Negotiation".
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

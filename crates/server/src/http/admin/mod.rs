@@ -5,7 +5,9 @@
 //!  POST   /entitlements                          entitle an account to a key id, or to all
 //!  DELETE /entitlements/{id}                     end an entitlement
 //!  GET    /accounts/{account}/entitlements
-//!  GET    /policies          POST /policies      a new version of a policy
+//!  GET    /policies          POST /policies      a new version of a policy, of terms or of a preset
+//!  GET    /policies/{name}                       every version of a policy
+//!  GET    /policy-presets
 //!  GET    /keys              POST /keys          register a key id under a license key seed
 //!  POST   /keys/import                           register a key id with a key of its own
 //!  GET    /metrics                               what is counted, in OpenMetrics text
@@ -34,7 +36,7 @@ use axum::{
 };
 use keyward_license::error_code::ErrorCode;
 
-use super::{count, observe};
+use super::{addresses::Peer, count, observe};
 use crate::{Server, admin::Scope};
 use problem::AdminProblem;
 
@@ -45,6 +47,8 @@ pub(super) fn router(server: Server) -> Router {
         .route("/entitlements/{id}", delete(entitlements::revoke))
         .route("/accounts/{account}/entitlements", get(entitlements::list))
         .route("/policies", get(policies::list).post(policies::create))
+        .route("/policies/{name}", get(policies::versions))
+        .route("/policy-presets", get(policies::presets))
         .route("/keys", get(keys::list).post(keys::register))
         .route("/keys/import", post(keys::import))
         .route("/metrics", get(metrics::text))
@@ -73,10 +77,18 @@ async fn authenticate(
     let unauthorized = |detail| AdminProblem::new(ErrorCode::Unauthorized, detail);
     let presented =
         super::bearer(request.headers()).ok_or_else(|| unauthorized("there is no admin token"))?;
-    let administrator = server
-        .authenticate_admin(presented)
-        .await?
-        .ok_or_else(|| unauthorized("the admin token is not known"))?;
+    let inner = server.inner();
+    if !inner.known_administrators.has(presented)
+        && !inner.rates.administrators.admit(Peer::of(&request).into())
+    {
+        let detail = "this address presents too many tokens that are not known";
+        return Err(AdminProblem::new(ErrorCode::RateLimited, detail));
+    }
+    let administrator = server.authenticate_admin(presented).await?;
+    inner
+        .known_administrators
+        .learn(presented, administrator.is_some());
+    let administrator = administrator.ok_or_else(|| unauthorized("the admin token is not known"))?;
     if administrator.scope != Scope::Full && request.method() != Method::GET {
         return Err(unauthorized("the admin token permits reading only"));
     }

@@ -7,7 +7,7 @@ use axum::{
 use keyward_license::error_code::ErrorCode;
 use serde::Serialize;
 
-use crate::{Error, metrics::Outcome};
+use crate::{Error, metrics::Outcome, rate::RETRY_AFTER};
 
 /// A problem document.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -42,6 +42,7 @@ impl From<Error> for AdminProblem {
             }
             Error::KidUnknown(_) => ErrorCode::KidUnknown,
             Error::Stopping => ErrorCode::Busy,
+            error if error.is_passing() => ErrorCode::Busy,
             error if error.is_refusal() => ErrorCode::Malformed,
             _ => ErrorCode::Internal,
         };
@@ -71,6 +72,9 @@ impl IntoResponse for AdminProblem {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        }
         response
     }
 }
@@ -78,6 +82,7 @@ impl IntoResponse for AdminProblem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::DatabaseFault;
 
     #[test]
     fn a_problem_document_in_full() {
@@ -92,6 +97,21 @@ mod tests {
           "hint": "send the admin token as a bearer token"
         }
         "#);
+    }
+
+    #[test]
+    fn an_administrator_is_told_what_is_wrong_with_the_disk() {
+        let problem = AdminProblem::from(Error::NotCommitted(DatabaseFault::Full));
+        assert_eq!((problem.status, problem.code), (503, 502));
+        assert_eq!(
+            problem.detail,
+            "the database could not commit a write: the disk is full"
+        );
+        assert!(
+            problem.hint.starts_with("make room on the disk"),
+            "{}",
+            problem.hint
+        );
     }
 
     #[test]

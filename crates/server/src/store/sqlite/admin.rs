@@ -1,4 +1,4 @@
-//! Administration: tokens, accounts, policies, entitlements, devices.
+//! Administration: tokens, accounts, entitlements, devices.
 
 use keyward_license::{
     enrolment::EnrolmentRole,
@@ -7,11 +7,11 @@ use keyward_license::{
 };
 use sqlx::SqliteConnection;
 
-use super::{Store, founding::record_event, id, issuance::policy, milliseconds, signed, timestamp, unsigned};
+use super::{Store, founding::record_event, id, milliseconds, signed, timestamp, unsigned};
 use crate::{
     Error,
     admin::{role_from_name, role_name},
-    policy::{Policy, PolicyTerms},
+    fail_points::Write,
     store::DeviceProfile,
 };
 
@@ -58,11 +58,11 @@ impl Store {
     /// Every admin token, also those that were revoked, in the order of their making.
     pub(crate) async fn admin_tokens(&self) -> Result<Vec<AdminTokenRow>, Error> {
         type Row = (Vec<u8>, String, String, i64, Option<i64>);
-        let rows: Vec<Row> = sqlx::query_as(
+        let rows: Vec<Row> = self.noted(sqlx::query_as(
             "SELECT hash, name, scope, created_at, revoked_at FROM admin_tokens ORDER BY created_at, name",
         )
         .fetch_all(&self.readers)
-        .await?;
+        .await)?;
         rows.into_iter()
             .map(|(hash, name, scope, created, revoked)| {
                 Ok(AdminTokenRow {
@@ -79,7 +79,9 @@ impl Store {
     /// Revokes an admin token, for good. Revoking it again changes nothing.
     pub(crate) async fn revoke_admin_token(&self, name: String, now: Timestamp) -> Result<(), Error> {
         self.writer
-            .run(move |db| Box::pin(async move { revoke_admin_token(db, name, now).await }))
+            .run(Write::AdminTokenRevocation, move |db| {
+                Box::pin(async move { revoke_admin_token(db, name, now).await })
+            })
             .await
     }
 
@@ -91,7 +93,9 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), Error> {
         self.writer
-            .run(move |db| Box::pin(async move { record_event(db, now, kind, &subject, "").await }))
+            .run(Write::Act, move |db| {
+                Box::pin(async move { record_event(db, now, kind, &subject, "").await })
+            })
             .await
     }
 
@@ -103,7 +107,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), Error> {
         self.writer
-            .run(move |db| {
+            .run(Write::AdminToken, move |db| {
                 Box::pin(async move {
                     insert_admin_token(db, &hash, &name, scope, now).await?;
                     record_event(db, now, "admin-token-added", &name, scope).await
@@ -114,7 +118,7 @@ impl Store {
 
     pub(crate) async fn add_enrolment_token(&self, token: NewToken, now: Timestamp) -> Result<(), Error> {
         self.writer
-            .run(move |db| {
+            .run(Write::EnrolmentToken, move |db| {
                 Box::pin(async move {
                     let account = account(db, &token.account, now).await?;
                     sqlx::query(
@@ -139,38 +143,6 @@ impl Store {
             .await
     }
 
-    /// Adds the next version of a policy and returns its number.
-    pub(crate) async fn add_policy(
-        &self,
-        name: String,
-        terms: PolicyTerms,
-        now: Timestamp,
-    ) -> Result<u64, Error> {
-        self.writer
-            .run(move |db| {
-                Box::pin(async move {
-                    let version = insert_policy(db, &name, &terms, now).await?;
-                    record_event(db, now, "policy-added", &name, &version.to_string()).await?;
-                    Ok(version)
-                })
-            })
-            .await
-    }
-
-    /// The newest version of every policy, by name.
-    pub(crate) async fn policies(&self) -> Result<Vec<Policy>, Error> {
-        type Row = (String, i64, Option<i64>, Option<i64>, bool, i64);
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT name, version, begin_offset_seconds, duration_seconds, persistent_allowed, minimum_security_level
-             FROM policies p WHERE version = (SELECT max(version) FROM policies WHERE name = p.name) ORDER BY name",
-        )
-        .fetch_all(&self.readers)
-        .await?;
-        rows.into_iter()
-            .map(|row| policy(row.0, row.1, row.2, row.3, row.4, row.5))
-            .collect()
-    }
-
     /// Grants; an entitlement of the same account to the same key id, or to all, ends with it.
     pub(crate) async fn grant(
         &self,
@@ -181,14 +153,16 @@ impl Store {
         now: Timestamp,
     ) -> Result<i64, Error> {
         self.writer
-            .run(move |db| Box::pin(async move { grant(db, &account_name, kid, policy, expires, now).await }))
+            .run(Write::Entitlement, move |db| {
+                Box::pin(async move { grant(db, &account_name, kid, policy, expires, now).await })
+            })
             .await
     }
 
     /// Ends an entitlement.
     pub(crate) async fn revoke_entitlement(&self, entitlement: i64, now: Timestamp) -> Result<(), Error> {
         self.writer
-            .run(move |db| {
+            .run(Write::EntitlementRevocation, move |db| {
                 Box::pin(async move {
                     let ended = sqlx::query(
                         "UPDATE entitlements SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL",
@@ -209,13 +183,15 @@ impl Store {
     /// The live entitlements of an account, in the order of their grants.
     pub(crate) async fn entitlements(&self, account: &str) -> Result<Vec<EntitlementRow>, Error> {
         type Row = (i64, Option<Vec<u8>>, String, i64, Option<i64>);
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT e.id, e.kid, e.policy, e.granted_at, e.expires_at FROM entitlements e
+        let rows: Vec<Row> = self.noted(
+            sqlx::query_as(
+                "SELECT e.id, e.kid, e.policy, e.granted_at, e.expires_at FROM entitlements e
              JOIN accounts a ON a.id = e.account WHERE a.name = ?1 AND e.revoked_at IS NULL ORDER BY e.id",
-        )
-        .bind(account)
-        .fetch_all(&self.readers)
-        .await?;
+            )
+            .bind(account)
+            .fetch_all(&self.readers)
+            .await,
+        )?;
         rows.into_iter()
             .map(|(row, kid, policy, granted, expires)| {
                 let kid = kid.map(|kid| id(&kid)).transpose()?;
@@ -233,12 +209,14 @@ impl Store {
     /// Every enrolled device, newest first.
     pub(crate) async fn devices(&self) -> Result<Vec<DeviceListing>, Error> {
         type Row = (Vec<u8>, String, String, i64, String, String, i64, Option<i64>);
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT d.id, a.name, d.role, d.security_level, d.maker, d.model, d.enrolled_at, d.revoked_at
+        let rows: Vec<Row> = self.noted(
+            sqlx::query_as(
+                "SELECT d.id, a.name, d.role, d.security_level, d.maker, d.model, d.enrolled_at, d.revoked_at
              FROM devices d JOIN accounts a ON a.id = d.account ORDER BY d.enrolled_at DESC, d.id",
-        )
-        .fetch_all(&self.readers)
-        .await?;
+            )
+            .fetch_all(&self.readers)
+            .await,
+        )?;
         rows.into_iter()
             .map(
                 |(device, account, role, level, maker, model, enrolled, revoked)| {
@@ -264,7 +242,7 @@ impl Store {
     /// Revokes a device, for good. Revoking it again changes nothing.
     pub(crate) async fn revoke_device(&self, device: DeviceId, now: Timestamp) -> Result<(), Error> {
         self.writer
-            .run(move |db| {
+            .run(Write::DeviceRevocation, move |db| {
                 Box::pin(async move {
                     known_device(db, &device).await?;
                     sqlx::query("UPDATE devices SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL")
@@ -281,7 +259,7 @@ impl Store {
     /// Forgets the generations of a device's store, so that a restored store is accepted.
     pub(crate) async fn accept_store(&self, device: DeviceId, now: Timestamp) -> Result<(), Error> {
         self.writer
-            .run(move |db| {
+            .run(Write::StoreAcceptance, move |db| {
                 Box::pin(async move {
                     known_device(db, &device).await?;
                     sqlx::query("DELETE FROM store_epochs WHERE device = ?1")
@@ -330,38 +308,6 @@ pub(super) async fn insert_admin_token(
         .execute(db)
         .await?;
     Ok(())
-}
-
-pub(super) async fn insert_policy(
-    db: &mut SqliteConnection,
-    name: &str,
-    terms: &PolicyTerms,
-    now: Timestamp,
-) -> Result<u64, Error> {
-    let version: i64 = sqlx::query_scalar("SELECT ifnull(max(version), 0) + 1 FROM policies WHERE name = ?1")
-        .bind(name)
-        .fetch_one(&mut *db)
-        .await?;
-    sqlx::query(
-        "INSERT INTO policies (name, version, begin_offset_seconds, duration_seconds, persistent_allowed,
-                               minimum_security_level, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )
-    .bind(name)
-    .bind(version)
-    .bind(terms.begin_offset_seconds)
-    .bind(
-        terms
-            .duration_seconds
-            .map(|duration| signed("a duration", duration))
-            .transpose()?,
-    )
-    .bind(terms.persistent_allowed)
-    .bind(signed("a security level", terms.minimum_security_level)?)
-    .bind(milliseconds(now))
-    .execute(db)
-    .await?;
-    unsigned(version)
 }
 
 async fn grant(

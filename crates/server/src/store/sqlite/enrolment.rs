@@ -13,6 +13,7 @@ use super::{Store, founding::record_event, milliseconds, timestamp, unsigned};
 use crate::{
     Error, Refusal,
     admin::{role_from_name, role_name},
+    fail_points::Write,
     refusal::TokenFault,
     store::{DeviceProfile, EnrolmentRecord, PreparedCertificate, Recorded, TokenRow},
 };
@@ -21,7 +22,8 @@ impl Store {
     /// What the token with this hash is good for.
     pub(crate) async fn enrolment_token(&self, hash: &Digest) -> Result<Option<TokenRow>, Error> {
         let mut db = self.readers.acquire().await?;
-        Ok(read_token(&mut db, hash).await?.map(|(token, _)| token))
+        let read = self.noted(read_token(&mut db, hash).await)?;
+        Ok(read.map(|(token, _)| token))
     }
 
     /// Uses a token: records the device and everything that will stand in its certificate.
@@ -38,7 +40,9 @@ impl Store {
         now: Timestamp,
     ) -> Result<EnrolmentRecord, Refusal> {
         self.writer
-            .run(move |db| Box::pin(record_enrolment(db, token, certificate, now)))
+            .run(Write::Enrolment, move |db| {
+                Box::pin(record_enrolment(db, token, certificate, now))
+            })
             .await
     }
 
@@ -46,7 +50,7 @@ impl Store {
     /// signed at the same time, the first is the certificate; that one is returned.
     pub(crate) async fn keep_certificate(&self, serial: [u8; 16], der: Vec<u8>) -> Result<Vec<u8>, Error> {
         self.writer
-            .run(move |db| {
+            .run(Write::DeviceCertificate, move |db| {
                 Box::pin(async move {
                     sqlx::query("UPDATE device_certificates SET der = ?2 WHERE serial = ?1 AND der IS NULL")
                         .bind(&serial[..])

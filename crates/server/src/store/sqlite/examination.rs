@@ -57,8 +57,9 @@ impl Examination {
     /// Reads the database at `path`, whose server may run.
     ///
     /// # Errors
-    /// [`Error::Database`] if it cannot be read at all.
+    /// [`Error::NoDatabase`], [`Error::Database`] if it cannot be read at all.
     pub(crate) async fn of(path: &Path) -> Result<Self, Error> {
+        find(path)?;
         let mut db = options(path).read_only(true).connect().await?;
         let examined = Self::read(&mut db).await;
         db.close().await.ok();
@@ -109,11 +110,17 @@ pub(crate) async fn record_restored(path: &Path, made: Timestamp, now: Timestamp
 }
 
 /// Copies the database at `from`, whose server may run, to the empty file `to`: the state between two commits.
-/// That it was copied stands in both.
+/// That it was copied stands in both, with the detail; `recorded` is called when it does in the first.
 ///
 /// # Errors
-/// [`Error::Database`].
-pub(crate) async fn copy(from: &Path, to: &Path, detail: &str, now: Timestamp) -> Result<(), Error> {
+/// [`Error::NoDatabase`], [`Error::Database`].
+pub(crate) async fn copy(
+    from: &Path,
+    to: &Path,
+    (detail, now): (&str, Timestamp),
+    recorded: impl FnOnce(),
+) -> Result<(), Error> {
+    find(from)?;
     let target = to.to_str().ok_or(Error::OutOfRange {
         what: "the backup's path",
         expected: "UTF-8",
@@ -121,6 +128,7 @@ pub(crate) async fn copy(from: &Path, to: &Path, detail: &str, now: Timestamp) -
     let mut db = options(from).connect().await?;
     let copied = async {
         record_event(&mut db, now, "backup-made", "", detail).await?;
+        recorded();
         sqlx::query("VACUUM INTO ?1")
             .bind(target)
             .execute(&mut db)
@@ -130,6 +138,14 @@ pub(crate) async fn copy(from: &Path, to: &Path, detail: &str, now: Timestamp) -
     .await;
     db.close().await.ok();
     copied
+}
+
+fn find(path: &Path) -> Result<(), Error> {
+    if path.exists() {
+        Ok(())
+    } else {
+        Err(Error::NoDatabase(path.to_owned()))
+    }
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {

@@ -8,6 +8,7 @@ use sqlx::SqliteConnection;
 use super::{Store, milliseconds, timestamp};
 use crate::{
     Error, config,
+    fail_points::Write,
     policy::{DEFAULT_POLICY, PolicyTerms},
     store::{Founding, OperatorCertificate, Purpose},
 };
@@ -23,25 +24,27 @@ impl Store {
         let store = Self::open(path, &settings).await?;
         let done = store
             .writer
-            .run(move |db| Box::pin(insert(db, founding, now)))
+            .run(Write::Founding, move |db| Box::pin(insert(db, founding, now)))
             .await;
         store.close().await;
         done
     }
 
     pub(crate) async fn root_certificate(&self) -> Result<Vec<u8>, Error> {
-        sqlx::query_scalar("SELECT value FROM settings WHERE name = 'root-certificate'")
+        let read = sqlx::query_scalar("SELECT value FROM settings WHERE name = 'root-certificate'")
             .fetch_optional(&self.readers)
-            .await?
+            .await;
+        self.noted(read)?
             .ok_or(Error::Damaged("the root certificate is missing"))
     }
 
     /// The sealed secret of a name.
     pub(crate) async fn secret(&self, name: &str) -> Result<Vec<u8>, Error> {
-        sqlx::query_scalar("SELECT sealed FROM secrets WHERE name = ?1")
+        let read = sqlx::query_scalar("SELECT sealed FROM secrets WHERE name = ?1")
             .bind(name)
             .fetch_optional(&self.readers)
-            .await?
+            .await;
+        self.noted(read)?
             .ok_or(Error::Damaged("a secret of the server is missing"))
     }
 
@@ -50,12 +53,14 @@ impl Store {
         &self,
         now: Timestamp,
     ) -> Result<Vec<OperatorCertificate>, Error> {
-        let rows: Vec<(String, Vec<u8>, i64)> = sqlx::query_as(
-            "SELECT purpose, der, not_after FROM certificates WHERE not_after >= ?1 ORDER BY id DESC",
-        )
-        .bind(milliseconds(now))
-        .fetch_all(&self.readers)
-        .await?;
+        let rows: Vec<(String, Vec<u8>, i64)> = self.noted(
+            sqlx::query_as(
+                "SELECT purpose, der, not_after FROM certificates WHERE not_after >= ?1 ORDER BY id DESC",
+            )
+            .bind(milliseconds(now))
+            .fetch_all(&self.readers)
+            .await,
+        )?;
         rows.into_iter()
             .map(|(purpose, der, not_after)| {
                 let purpose =
@@ -77,7 +82,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), Error> {
         self.writer
-            .run(move |db| {
+            .run(Write::CertificateAnnouncement, move |db| {
                 Box::pin(
                     async move { record_event(db, now, "certificate-announced", &subject, &serial).await },
                 )
@@ -92,7 +97,9 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), Error> {
         self.writer
-            .run(move |db| Box::pin(async move { insert_certificate(db, &certificate, now).await }))
+            .run(Write::Certificate, move |db| {
+                Box::pin(async move { insert_certificate(db, &certificate, now).await })
+            })
             .await
     }
 }
@@ -120,7 +127,7 @@ async fn insert(db: &mut SqliteConnection, founding: Founding, now: Timestamp) -
     }
     let (hash, name) = &founding.admin_token;
     super::admin::insert_admin_token(db, hash, name, "full", now).await?;
-    super::admin::insert_policy(db, DEFAULT_POLICY, &PolicyTerms::DEFAULT, now).await?;
+    super::policies::insert_policy(db, DEFAULT_POLICY, &PolicyTerms::DEFAULT, now).await?;
     record_event(db, now, "operator-founded", "", "").await
 }
 

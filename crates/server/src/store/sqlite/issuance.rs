@@ -8,13 +8,12 @@ use keyward_license::{
 };
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::{Store, id, lookup::look_up, milliseconds, signed, timestamp, unsigned};
+use super::{Store, authorization::use_up, id, lookup::look_up, milliseconds, signed, timestamp, unsigned};
 use crate::{
     Error, Refusal,
-    policy::{Policy, PolicyTerms},
     store::{
-        Found, KeyRow, KeySource, PreparedAnswer, PreparedOutcome, PreparedResult, Question, Recorded,
-        Recording, Verdict, records::decode_results,
+        Found, KeyRow, KeySource, LicenseBasis, PreparedAnswer, PreparedOutcome, PreparedResult, Question,
+        Recorded, Recording, Rests, RightRow, Verdict, records::decode_results,
     },
 };
 
@@ -51,15 +50,16 @@ impl Store {
         nonce: Nonce,
     ) -> Result<Recorded<PreparedAnswer>, Error> {
         let mut db = self.readers.acquire().await?;
-        read_answer(&mut db, device, nonce).await.map(Recorded)
+        self.noted(read_answer(&mut db, device, nonce).await)
+            .map(Recorded)
     }
 }
 
 pub(super) fn key_row(
     kid: Kid,
     key_type: i64,
-    seed: Option<i64>,
-    sealed: Option<Vec<u8>>,
+    (seed, sealed): (Option<i64>, Option<Vec<u8>>),
+    minimum_security_level: Option<i64>,
 ) -> Result<KeyRow, Error> {
     let key_type =
         KeyType::from_number(unsigned(key_type)?).ok_or(Error::Damaged("a key has no known type"))?;
@@ -72,27 +72,7 @@ pub(super) fn key_row(
         kid,
         key_type,
         source,
-    })
-}
-
-pub(super) fn policy(
-    name: String,
-    version: i64,
-    begin: Option<i64>,
-    duration: Option<i64>,
-    persistent_allowed: bool,
-    level: i64,
-) -> Result<Policy, Error> {
-    let terms = PolicyTerms {
-        begin_offset_seconds: begin,
-        duration_seconds: duration.map(unsigned).transpose()?,
-        persistent_allowed,
-        minimum_security_level: unsigned(level)?,
-    };
-    Ok(Policy {
-        name,
-        version: unsigned(version)?,
-        terms,
+        minimum_security_level: minimum_security_level.map(unsigned).transpose()?,
     })
 }
 
@@ -133,14 +113,19 @@ async fn record_turn(
             .map_err(Refusal::from)
             .and_then(|found| judge(recording, &found))
         {
-            Ok(Judgement::Record) => {
-                kept.push(*recording);
-                Verdict::Recorded
-            }
+            Ok(Judgement::Record) => match use_up(db, recording).await? {
+                Ok(()) => {
+                    kept.push(*recording);
+                    Verdict::Recorded
+                }
+                Err(refusal) => Verdict::Refused(refusal),
+            },
             Ok(Judgement::Repeat) => {
                 let PreparedAnswer { device, nonce, .. } = recording.answer;
                 match read_answer(db, device, nonce).await {
                     Ok(answer) => Verdict::Before(answer),
+                    // The database may have ended the transaction: what would be written now, would stay alone.
+                    Err(error) if error.database_fault().is_some() => return Err(error),
                     Err(error) => Verdict::Refused(error.into()),
                 }
             }
@@ -156,7 +141,7 @@ fn question(recording: &Recording) -> Question {
         device: recording.answer.device,
         nonce: recording.answer.nonce,
         store: recording.store.clone(),
-        kids: recording.basis.grants.iter().map(|(kid, _)| *kid).collect(),
+        kids: recording.basis.grants.iter().map(|one| one.kid).collect(),
         now: recording.answer.server_time,
     }
 }
@@ -187,9 +172,18 @@ fn judge(recording: &Recording, found: &Found) -> Result<Judgement, Refusal> {
     if (device.account, device.security_level) != (basis.account, basis.security_level) {
         return Err(Refusal::Busy("the device was enrolled anew meanwhile"));
     }
-    let granted = basis.grants.iter().map(|(_, grant)| Some(grant));
-    if !granted.eq(found.rights.iter().map(|right| right.grant.as_ref())) {
+    let mut granted = basis.grants.iter().zip(&found.rights);
+    let holds = |(one, right): (&LicenseBasis, &RightRow)| match &one.rests {
+        Rests::Row(grant) => right.grant.as_ref() == Some(&**grant),
+        Rests::Policy(..) | Rests::Handler => true,
+    };
+    if !granted.all(holds) {
         return Err(Refusal::Busy("the account's entitlements changed meanwhile"));
+    }
+    let levels = basis.grants.iter().map(|one| Some(one.key_level));
+    let now = found.rights.iter();
+    if !levels.eq(now.map(|right| right.key.as_ref().map(|key| key.minimum_security_level))) {
+        return Err(Refusal::Busy("the security level of a key changed meanwhile"));
     }
     Ok(Judgement::Record)
 }
@@ -229,13 +223,14 @@ fn insert_epochs(statements: &mut QueryBuilder<Sqlite>, recordings: &[&Recording
 }
 
 fn insert_answers(statements: &mut QueryBuilder<Sqlite>, recordings: &[&Recording]) {
-    statements.push("INSERT INTO answers (device, nonce, request, results, answered_at) ");
+    statements.push("INSERT INTO answers (device, nonce, request, results, answered_at, custom_data) ");
     statements.push_values(recordings, |mut row, Recording { answer, .. }| {
         row.push_bind(answer.device.as_bytes().to_vec())
             .push_bind(answer.nonce.as_bytes().to_vec())
             .push_bind(answer.request.as_bytes().to_vec())
             .push_bind(answer.encode_results())
-            .push_bind(milliseconds(answer.server_time));
+            .push_bind(milliseconds(answer.server_time))
+            .push_bind(answer.custom_data.clone());
     });
     statements.push(";");
 }
@@ -285,8 +280,9 @@ async fn read_answer(
     device: DeviceId,
     nonce: Nonce,
 ) -> Result<PreparedAnswer, Error> {
-    let (row, request, results, answered_at): (i64, Vec<u8>, Vec<u8>, i64) = sqlx::query_as(
-        "SELECT id, request, results, answered_at FROM answers WHERE device = ?1 AND nonce = ?2",
+    type Row = (i64, Vec<u8>, Vec<u8>, i64, Option<Vec<u8>>);
+    let (row, request, results, answered_at, custom_data): Row = sqlx::query_as(
+        "SELECT id, request, results, answered_at, custom_data FROM answers WHERE device = ?1 AND nonce = ?2",
     )
     .bind(&device.as_bytes()[..])
     .bind(&nonce.as_bytes()[..])
@@ -311,6 +307,7 @@ async fn read_answer(
         request: id(&request)?,
         server_time: timestamp(answered_at),
         results,
+        custom_data,
     })
 }
 

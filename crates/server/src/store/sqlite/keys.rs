@@ -6,6 +6,7 @@ use sqlx::SqliteConnection;
 use super::{Store, founding::record_event, issuance::key_row, milliseconds, signed};
 use crate::{
     Error,
+    fail_points::Write,
     store::{KeyRow, KeySource},
 };
 
@@ -13,10 +14,8 @@ impl Store {
     /// The sealed seed of a number.
     pub(crate) async fn seed(&self, number: u64) -> Result<Option<Vec<u8>>, Error> {
         let sealed = sqlx::query_scalar("SELECT sealed FROM seeds WHERE number = ?1");
-        Ok(sealed
-            .bind(signed("a seed number", number)?)
-            .fetch_optional(&self.readers)
-            .await?)
+        let sealed = sealed.bind(signed("a seed number", number)?);
+        self.noted(sealed.fetch_optional(&self.readers).await)
     }
 
     /// Adds a seed under the next number, which it returns. `seal` binds it to that number.
@@ -26,7 +25,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<u64, Error> {
         self.writer
-            .run(move |db| {
+            .run(Write::Seed, move |db| {
                 Box::pin(async move {
                     let last: i64 = sqlx::query_scalar("SELECT max(number) FROM seeds")
                         .fetch_one(&mut *db)
@@ -52,21 +51,29 @@ impl Store {
     /// A registered key id.
     pub(crate) async fn key(&self, kid: &Kid) -> Result<Option<KeyRow>, Error> {
         let mut db = self.readers.acquire().await?;
-        Ok(read_key(&mut db, kid).await?.map(|(key, _)| key))
+        let read = self.noted(read_key(&mut db, kid).await)?;
+        Ok(read.map(|(key, _)| key))
     }
 
     /// Every registered key id, by key id.
     pub(crate) async fn keys(&self) -> Result<Vec<KeyRow>, Error> {
-        type Row = (Vec<u8>, i64, Option<i64>, Option<Vec<u8>>);
-        let rows: Vec<Row> = sqlx::query_as("SELECT kid, key_type, seed, sealed FROM keys ORDER BY kid")
+        type Row = (Vec<u8>, i64, Option<i64>, Option<Vec<u8>>, Option<i64>);
+        let rows: Vec<Row> = self.noted(
+            sqlx::query_as(
+                "SELECT kid, key_type, seed, sealed, minimum_security_level FROM keys ORDER BY kid",
+            )
             .fetch_all(&self.readers)
-            .await?;
+            .await,
+        )?;
         rows.into_iter()
-            .map(|(kid, key_type, seed, sealed)| key_row(super::id(&kid)?, key_type, seed, sealed))
+            .map(|(kid, key_type, seed, sealed, level)| {
+                key_row(super::id(&kid)?, key_type, (seed, sealed), level)
+            })
             .collect()
     }
 
-    /// Registers a key id. The same key id again is fine if type, kind of source and key are the same.
+    /// Registers a key id. The same key id again is fine if type, kind of source and key are the same; a
+    /// minimum security level that is given counts from then on.
     ///
     /// # Errors
     /// [`Error::KeyConflict`], [`Error::KeyReused`].
@@ -77,20 +84,25 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), Error> {
         self.writer
-            .run(move |db| Box::pin(register(db, key, fingerprint, now)))
+            .run(Write::Key, move |db| {
+                Box::pin(register(db, key, fingerprint, now))
+            })
             .await
     }
 }
 
 async fn read_key(db: &mut SqliteConnection, kid: &Kid) -> Result<Option<(KeyRow, Vec<u8>)>, Error> {
-    type Row = (i64, Option<i64>, Option<Vec<u8>>, Vec<u8>);
-    let row: Option<Row> =
-        sqlx::query_as("SELECT key_type, seed, sealed, fingerprint FROM keys WHERE kid = ?1")
-            .bind(&kid.as_bytes()[..])
-            .fetch_optional(db)
-            .await?;
-    row.map(|(key_type, seed, sealed, fingerprint)| Ok((key_row(*kid, key_type, seed, sealed)?, fingerprint)))
-        .transpose()
+    type Row = (i64, Option<i64>, Option<Vec<u8>>, Option<i64>, Vec<u8>);
+    let row: Option<Row> = sqlx::query_as(
+        "SELECT key_type, seed, sealed, minimum_security_level, fingerprint FROM keys WHERE kid = ?1",
+    )
+    .bind(&kid.as_bytes()[..])
+    .fetch_optional(db)
+    .await?;
+    row.map(|(key_type, seed, sealed, level, fingerprint)| {
+        Ok((key_row(*kid, key_type, (seed, sealed), level)?, fingerprint))
+    })
+    .transpose()
 }
 
 pub(super) async fn register(
@@ -107,10 +119,12 @@ pub(super) async fn register(
             _ => false,
         };
         let same = same_source && registered.key_type == key.key_type && print == fingerprint;
-        return if same {
-            Ok(())
-        } else {
-            Err(Error::KeyConflict(key.kid))
+        return match key.minimum_security_level {
+            _ if !same => Err(Error::KeyConflict(key.kid)),
+            Some(level) if registered.minimum_security_level != Some(level) => {
+                set_level(db, &key.kid, level, now).await
+            }
+            _ => Ok(()),
         };
     }
     let used: Option<i64> = sqlx::query_scalar("SELECT 1 FROM keys WHERE fingerprint = ?1")
@@ -120,12 +134,17 @@ pub(super) async fn register(
     if used.is_some() {
         return Err(Error::KeyReused(key.kid));
     }
+    let level = key
+        .minimum_security_level
+        .map(|level| signed("a security level", level));
+    let level = level.transpose()?;
     let (seed, sealed) = match key.source {
         KeySource::Seed(number) => (Some(signed("a seed number", number)?), None),
         KeySource::Sealed(sealed) => (None, Some(sealed)),
     };
     sqlx::query(
-        "INSERT INTO keys (kid, key_type, seed, sealed, fingerprint, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO keys (kid, key_type, seed, sealed, fingerprint, created_at, minimum_security_level)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )
     .bind(&key.kid.as_bytes()[..])
     .bind(signed("a key type", key.key_type.number())?)
@@ -133,7 +152,17 @@ pub(super) async fn register(
     .bind(sealed)
     .bind(&fingerprint[..])
     .bind(milliseconds(now))
+    .bind(level)
     .execute(&mut *db)
     .await?;
     record_event(db, now, "key-registered", &key.kid.to_string(), "").await
+}
+
+async fn set_level(db: &mut SqliteConnection, kid: &Kid, level: u64, now: Timestamp) -> Result<(), Error> {
+    sqlx::query("UPDATE keys SET minimum_security_level = ?2 WHERE kid = ?1")
+        .bind(&kid.as_bytes()[..])
+        .bind(signed("a security level", level)?)
+        .execute(&mut *db)
+        .await?;
+    record_event(db, now, "key-level-set", &kid.to_string(), &level.to_string()).await
 }

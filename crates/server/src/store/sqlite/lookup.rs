@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use keyward_license::ids::Kid;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::{id, issuance::key_row, issuance::policy, milliseconds, timestamp, unsigned};
+use super::{id, issuance::key_row, milliseconds, policies::policy, timestamp, unsigned};
 use crate::{
     Error,
     store::{DeviceRow, Found, Grant, Question, RightRow},
@@ -58,14 +58,16 @@ fn lines<'q>(questions: &[&'q Question]) -> Vec<(i64, &'q Question, Option<&'q K
 /// An entitlement to the key id goes before one to all. The index of live entitlements has `x''` for all.
 const LOOK_UP: &str = ")
      SELECT a.item, a.kid, d.account, d.security_level, d.revoked_at, s.generation, n.request AS answered,
-            k.key_type, k.seed, k.sealed, e.kid IS NOT NULL AS particular, e.expires_at,
-            p.name, p.version, p.begin_offset_seconds, p.duration_seconds, p.persistent_allowed,
-            p.minimum_security_level
+            k.key_type, k.seed, k.sealed, k.minimum_security_level AS key_level,
+            e.kid IS NOT NULL AS particular, e.expires_at, p.name, p.version, p.terms,
+            c.name AS account_name, t.content_id, t.label
      FROM asked a
      LEFT JOIN devices d ON d.id = a.device AND d.role = 'device'
+     LEFT JOIN accounts c ON c.id = d.account
      LEFT JOIN store_epochs s ON s.device = d.id AND s.epoch = a.epoch
      LEFT JOIN answers n ON n.device = d.id AND n.nonce = a.nonce
      LEFT JOIN keys k ON k.kid = a.kid
+     LEFT JOIN tracks t ON t.kid = k.kid
      LEFT JOIN entitlements e ON e.account = d.account AND ifnull(e.kid, x'') IN (k.kid, x'')
          AND e.revoked_at IS NULL AND (e.expires_at IS NULL OR e.expires_at > a.at)
      LEFT JOIN policies p ON p.name = e.policy
@@ -83,14 +85,15 @@ struct Row {
     key_type: Option<i64>,
     seed: Option<i64>,
     sealed: Option<Vec<u8>>,
+    key_level: Option<i64>,
     particular: bool,
     expires_at: Option<i64>,
     name: Option<String>,
     version: Option<i64>,
-    begin_offset_seconds: Option<i64>,
-    duration_seconds: Option<i64>,
-    persistent_allowed: Option<bool>,
-    minimum_security_level: Option<i64>,
+    terms: Option<String>,
+    account_name: Option<String>,
+    content_id: Option<String>,
+    label: Option<String>,
 }
 
 fn found(question: &Question, rows: Vec<Row>) -> Result<Found, Error> {
@@ -114,11 +117,13 @@ fn found(question: &Question, rows: Vec<Row>) -> Result<Found, Error> {
 }
 
 fn device(row: &Row) -> Result<Option<DeviceRow>, Error> {
-    let (Some(account), Some(level)) = (row.account, row.security_level) else {
+    let (Some(account), Some(level), Some(name)) = (row.account, row.security_level, &row.account_name)
+    else {
         return Ok(None);
     };
     Ok(Some(DeviceRow {
         account,
+        account_name: name.clone(),
         security_level: unsigned(level)?,
         revoked: row.revoked_at.is_some(),
         generation: row.generation.map(unsigned).transpose()?,
@@ -128,27 +133,16 @@ fn device(row: &Row) -> Result<Option<DeviceRow>, Error> {
 
 fn right(kid: Kid, row: Row) -> Result<RightRow, Error> {
     let key = match row.key_type {
-        Some(key_type) => Some(key_row(kid, key_type, row.seed, row.sealed)?),
+        Some(key_type) => Some(key_row(kid, key_type, (row.seed, row.sealed), row.key_level)?),
         None => None,
     };
-    let grant = match (
-        row.name,
-        row.version,
-        row.persistent_allowed,
-        row.minimum_security_level,
-    ) {
-        (Some(name), Some(version), Some(persistent), Some(level)) => Some(Grant {
-            policy: policy(
-                name,
-                version,
-                row.begin_offset_seconds,
-                row.duration_seconds,
-                persistent,
-                level,
-            )?,
+    let grant = match (row.name, row.version, row.terms) {
+        (Some(name), Some(version), Some(terms)) => Some(Grant {
+            policy: policy(name, version, &terms)?,
             expires: row.expires_at.map(timestamp),
         }),
         _ => None,
     };
-    Ok(RightRow { key, grant })
+    let track = row.content_id.zip(row.label);
+    Ok(RightRow { key, grant, track })
 }

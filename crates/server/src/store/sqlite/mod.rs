@@ -1,14 +1,17 @@
 //! The database in SQLite: write-ahead log, a commit flushed before it is answered, foreign keys on.
 
 mod admin;
+mod authorization;
 mod batch;
 mod enrolment;
 pub(crate) mod examination;
 mod founding;
+mod health;
 mod issuance;
 mod keys;
 mod lookup;
 mod packaging;
+mod policies;
 mod services;
 pub(crate) mod writer;
 
@@ -23,17 +26,22 @@ use sqlx::{
 
 use crate::{
     Error, config,
+    fail_points::{Point, Side, Write, reach},
     store::{Found, Question, Recording, Verdict},
 };
 
 pub(crate) use admin::NewToken;
 use batch::Batches;
+use health::Health;
 use writer::Writer;
 
 /// The open database.
 pub(crate) struct Store {
     writer: Arc<Writer>,
     readers: SqlitePool,
+    health: Health,
+    /// One asks at a time whether the database takes writes again.
+    probing: tokio::sync::Mutex<()>,
     /// What license requests ask.
     lookups: Batches<Question, Result<Found, Error>>,
     /// What is answered to them, on its way to the writer.
@@ -42,23 +50,32 @@ pub(crate) struct Store {
 
 impl Store {
     /// Opens the database of an operator and brings it to this version's schema.
+    ///
+    /// # Errors
+    /// [`Error::NoDatabase`], [`Error::File`] if it cannot be written, [`Error::Database`], [`Error::Migration`].
     pub(crate) async fn open(path: &Path, settings: &config::Database) -> Result<Self, Error> {
+        check_writable(path)?;
         let options = options(path, settings);
         let mut db = options.connect().await?;
+        reach(Point::Schema(Side::Before));
         sqlx::migrate!("migrations/sqlite")
             .run_direct(None, &mut db, false)
             .await?;
+        reach(Point::Schema(Side::After));
         let readers = SqlitePoolOptions::new()
             .max_connections(settings.readers)
             .test_before_acquire(false)
             .connect_with(options.pragma("query_only", "ON"))
             .await?;
-        let writer = Arc::new(Writer::start(db, settings.group_commit));
+        let health = Health::of(path);
+        let writer = Arc::new(Writer::start(db, settings.group_commit, health.clone()));
         Ok(Self {
-            lookups: lookups(readers.clone()),
+            lookups: lookups(readers.clone(), health.clone()),
             recordings: recordings(Arc::clone(&writer), settings.group_commit),
             writer,
             readers,
+            health,
+            probing: tokio::sync::Mutex::default(),
         })
     }
 
@@ -80,21 +97,73 @@ impl Store {
         self.recordings.queued().saturating_add(self.writer.queued())
     }
 
-    /// Whether the database answers and writes are taken.
+    /// Whether the database answers and takes writes.
     pub(crate) async fn is_ready(&self) -> bool {
         let open = self.writer.is_open() && self.recordings.is_open() && self.lookups.is_open();
-        open && sqlx::query("SELECT 1").execute(&self.readers).await.is_ok()
+        open && self.reads().await && self.writes().await
+    }
+
+    /// What a read came to; if it met damage, the database is known to be damaged from then on.
+    fn noted<T, E: Into<Error>>(&self, read: Result<T, E>) -> Result<T, Error> {
+        let read = read.map_err(Into::into);
+        note(&self.health, &read);
+        read
+    }
+
+    async fn reads(&self) -> bool {
+        let read = sqlx::query("SELECT name FROM settings").execute(&self.readers);
+        self.noted(read.await).is_ok()
+    }
+
+    /// Known from the last write. If that failed for something that passes, one is tried.
+    async fn writes(&self) -> bool {
+        match self.health.fault() {
+            None => !self.health.is_gone(),
+            Some(fault) if !fault.is_passing() => false,
+            Some(_) => match self.probing.try_lock() {
+                Ok(_alone) => self.probe().await.is_ok(),
+                Err(_) => false,
+            },
+        }
+    }
+
+    /// Writes a row and takes it away again, so that the disk is asked and nothing stays.
+    async fn probe(&self) -> Result<(), Error> {
+        self.writer
+            .run(Write::Probe, |db| {
+                Box::pin(async move {
+                    sqlx::query(
+                        "INSERT INTO events (at, kind, subject, detail) VALUES (0, 'probe', '', '');
+                         DELETE FROM events WHERE id = last_insert_rowid()",
+                    )
+                    .execute(db)
+                    .await?;
+                    Ok(())
+                })
+            })
+            .await
     }
 }
 
-fn lookups(readers: SqlitePool) -> Batches<Question, Result<Found, Error>> {
+fn lookups(readers: SqlitePool, health: Health) -> Batches<Question, Result<Found, Error>> {
     Batches::start(issuance::TOGETHER, move |questions: Arc<Vec<Question>>| {
-        let readers = readers.clone();
+        let (readers, health) = (readers.clone(), health.clone());
         async move {
-            let mut db = readers.acquire().await?;
-            lookup::look_up(&mut db, &questions.iter().collect::<Vec<_>>()).await
+            let found = async {
+                let mut db = readers.acquire().await?;
+                lookup::look_up(&mut db, &questions.iter().collect::<Vec<_>>()).await
+            }
+            .await;
+            note(&health, &found);
+            found
         }
     })
+}
+
+fn note<T>(health: &Health, read: &Result<T, Error>) {
+    if let Some(fault) = read.as_ref().err().and_then(Error::database_fault) {
+        health.read(fault);
+    }
 }
 
 /// A batch is one item of the writer's group, so that it is committed with the other writes that wait.
@@ -104,12 +173,47 @@ fn recordings(writer: Arc<Writer>, group: usize) -> Batches<Recording, Verdict> 
         async move {
             let writes = recordings.len();
             writer
-                .run_many(writes, move |db| {
+                .run_many(Write::License, writes, move |db| {
                     Box::pin(async move { issuance::record(db, &recordings).await })
                 })
                 .await
         }
     })
+}
+
+/// Whether the database is there and may be written, told before SQLite opens it: it would open one that may only
+/// be read, and fail at the first write.
+fn check_writable(path: &Path) -> Result<(), Error> {
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::NoDatabase(path.to_owned()));
+        }
+        found => found.map_err(Error::file("read", path))?,
+    };
+    // The write-ahead log is made beside it.
+    for place in path.parent().into_iter().chain([path]) {
+        may_write(place).map_err(Error::file("write", place))?;
+    }
+    Ok(())
+}
+
+/// Asks without opening: closing a database's file takes SQLite's locks on it away from the whole process.
+#[cfg(unix)]
+fn may_write(path: &Path) -> std::io::Result<()> {
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
+    Ok(rustix::fs::access(path, rustix::fs::Access::WRITE_OK)?)
+}
+
+#[cfg(not(unix))]
+fn may_write(path: &Path) -> std::io::Result<()> {
+    if std::fs::metadata(path)?.permissions().readonly() && !path.is_dir() {
+        return Err(std::io::ErrorKind::PermissionDenied.into());
+    }
+    Ok(())
 }
 
 fn options(path: &Path, settings: &config::Database) -> SqliteConnectOptions {
@@ -153,7 +257,11 @@ fn id<T: for<'a> TryFrom<&'a [u8]>>(bytes: &[u8]) -> Result<T, Error> {
 mod tests {
     use sqlx::Connection;
 
-    use super::*;
+    use super::{
+        examination::{Examination, Schema},
+        *,
+    };
+    use crate::{error::DatabaseFault, fail_points::journal::Journal};
 
     fn empty() -> (tempfile::TempDir, std::path::PathBuf, config::Database) {
         let dir = tempfile::tempdir().unwrap();
@@ -219,6 +327,113 @@ mod tests {
             .execute(&mut db)
             .await
             .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_schema_that_was_brought_half_up_to_date_is_brought_there_whatever_is_left() {
+        let (dir, path, settings) = empty();
+        of_the_first_schema(&path, &settings).await;
+        let store = Store::open(&path, &settings).await.unwrap();
+        let journal = Journal::of(dir.path());
+        assert!(
+            journal.commits().len() > 3,
+            "a commit for each migration at least"
+        );
+        for (how, log) in journal.all_broken() {
+            let left = journal.with_log(&log);
+            let path = left.path().join("keyward.db");
+            Store::open(&path, &settings).await.unwrap().close().await;
+            let examined = Examination::of(&path).await.unwrap();
+            assert_eq!(examined.schema, Schema::Current, "{how}");
+            assert!(examined.faults.is_empty(), "{how}: {:?}", examined.faults);
+            let mut db = options(&path, &settings).connect().await.unwrap();
+            let kept: (i64, i64, i64) = sqlx::query_as(
+                "SELECT (SELECT count(*) FROM certificates WHERE purpose = 'license-server' AND der = x'bb'),
+                        (SELECT count(*) FROM devices WHERE role = 'device' AND revoked_at = 6),
+                        (SELECT count(*) FROM device_certificates WHERE der = x'cc')",
+            )
+            .fetch_one(&mut db)
+            .await
+            .unwrap();
+            assert_eq!(kept, (1, 1, 1), "{how}");
+            db.close().await.unwrap();
+        }
+        store.close().await;
+    }
+
+    /// The most pages that the writer's database may have.
+    async fn limit(store: &Store, pages: Option<i64>) {
+        let limited = store.writer.run(Write::Act, move |db| {
+            Box::pin(async move {
+                let now: i64 = sqlx::query_scalar("PRAGMA page_count")
+                    .fetch_one(&mut *db)
+                    .await?;
+                let statement = format!("PRAGMA max_page_count = {}", pages.unwrap_or(now));
+                sqlx::query(sqlx::AssertSqlSafe(statement))
+                    .execute(&mut *db)
+                    .await?;
+                Ok::<_, Error>(())
+            })
+        });
+        limited.await.unwrap();
+    }
+
+    /// As on a full disk, without one: no page can be added to the file.
+    #[tokio::test]
+    async fn a_full_database_takes_no_writes_until_there_is_room_and_keeps_what_it_has() {
+        let (_dir, path, settings) = empty();
+        let store = Store::open(&path, &settings).await.unwrap();
+        limit(&store, None).await;
+        let mut written = 0;
+        // Until nothing fits between what is there.
+        for length in [3000, 1000, 300, 100, 30, 10, 3, 0] {
+            let refused = loop {
+                match store.record_act("act", "x".repeat(length), Timestamp(0)).await {
+                    Ok(()) => written += 1,
+                    Err(refused) => break refused,
+                }
+            };
+            assert_eq!(refused.database_fault(), Some(DatabaseFault::Full), "{refused}");
+            assert!(refused.is_passing());
+        }
+        assert!(!store.is_ready().await);
+        limit(&store, Some(1000)).await;
+        assert!(store.is_ready().await, "without being opened again");
+        store
+            .record_act("act", "x".repeat(3000), Timestamp(0))
+            .await
+            .unwrap();
+        store.close().await;
+        let mut db = options(&path, &settings).connect().await.unwrap();
+        let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM events")
+            .fetch_one(&mut db)
+            .await
+            .unwrap();
+        assert_eq!(kept, written + 1);
+    }
+
+    #[tokio::test]
+    async fn a_database_of_a_later_version_is_not_touched() {
+        let (_dir, path, settings) = empty();
+        Store::open(&path, &settings).await.unwrap().close().await;
+        let mut db = options(&path, &settings).connect().await.unwrap();
+        sqlx::query("INSERT INTO _sqlx_migrations VALUES (9999, 'later', 0, TRUE, x'00', 0)")
+            .execute(&mut db)
+            .await
+            .unwrap();
+        db.close().await.unwrap();
+        let refused = Store::open(&path, &settings).await.err().unwrap();
+        assert!(matches!(refused, Error::Migration(_)), "{refused}");
+        assert!(
+            refused
+                .to_string()
+                .starts_with("the database is not as this version of keyward knows it: ")
+        );
+        assert!(
+            refused
+                .hint()
+                .starts_with("use the version of keyward that wrote it")
+        );
     }
 
     #[tokio::test]

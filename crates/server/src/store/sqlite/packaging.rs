@@ -9,6 +9,7 @@ use sqlx::SqliteConnection;
 use super::{Store, founding::record_event, id, issuance::key_row, keys::register, milliseconds, timestamp};
 use crate::{
     Error, Refusal,
+    fail_points::Write,
     store::{AnsweredRow, AssignedTrack, KeyRow, PackagerRow, PackagingAnswer, PackagingRecord, Recorded},
 };
 
@@ -20,7 +21,7 @@ impl Store {
         nonce: &Nonce,
     ) -> Result<Option<PackagerRow>, Error> {
         let mut db = self.readers.acquire().await?;
-        read_packager(&mut db, packager, nonce).await
+        self.noted(read_packager(&mut db, packager, nonce).await)
     }
 
     /// The registered key id of each track, in their order.
@@ -33,7 +34,8 @@ impl Store {
         let mut found = Vec::with_capacity(tracks.len());
         for track in &tracks {
             let key_type = track.key_type.number();
-            found.push(read_track(&mut db, &content_id, &track.label, key_type).await?);
+            let read = read_track(&mut db, &content_id, &track.label, key_type).await;
+            found.push(self.noted(read)?);
         }
         Ok(found)
     }
@@ -50,7 +52,9 @@ impl Store {
         tracks: Vec<AssignedTrack>,
     ) -> Result<PackagingRecord, Refusal> {
         self.writer
-            .run(move |db| Box::pin(record_packaging(db, answer, content_id, tracks)))
+            .run(Write::Packaging, move |db| {
+                Box::pin(record_packaging(db, answer, content_id, tracks))
+            })
             .await
     }
 
@@ -63,7 +67,7 @@ impl Store {
         answer: Vec<u8>,
     ) -> Result<(), Error> {
         self.writer
-            .submit(move |db| {
+            .submit(Write::PackagingAnswer, move |db| {
                 Box::pin(async move {
                     sqlx::query(
                         "UPDATE packagings SET answer = ?3
@@ -118,9 +122,9 @@ async fn read_track(
     label: &str,
     key_type: u64,
 ) -> Result<Option<KeyRow>, Error> {
-    type Row = (Vec<u8>, i64, Option<i64>, Option<Vec<u8>>);
+    type Row = (Vec<u8>, i64, Option<i64>, Option<Vec<u8>>, Option<i64>);
     let row: Option<Row> = sqlx::query_as(
-        "SELECT k.kid, k.key_type, k.seed, k.sealed FROM tracks t JOIN keys k ON k.kid = t.kid
+        "SELECT k.kid, k.key_type, k.seed, k.sealed, k.minimum_security_level FROM tracks t JOIN keys k ON k.kid = t.kid
          WHERE t.content_id = ?1 AND t.label = ?2 AND t.key_type = ?3",
     )
     .bind(content_id)
@@ -128,7 +132,7 @@ async fn read_track(
     .bind(super::signed("a key type", key_type)?)
     .fetch_optional(db)
     .await?;
-    row.map(|(kid, key_type, seed, sealed)| key_row(id(&kid)?, key_type, seed, sealed))
+    row.map(|(kid, key_type, seed, sealed, level)| key_row(id(&kid)?, key_type, (seed, sealed), level))
         .transpose()
 }
 

@@ -4,7 +4,7 @@ use keyward_license::{ids::Digest, time::Timestamp};
 use sqlx::SqliteConnection;
 
 use super::{Store, founding::record_event, id, milliseconds, timestamp};
-use crate::Error;
+use crate::{Error, fail_points::Write};
 
 /// A service token.
 pub(crate) struct ServiceTokenRow {
@@ -18,11 +18,13 @@ impl Store {
     /// Every service token, also those that were revoked, in the order of their making.
     pub(crate) async fn service_tokens(&self) -> Result<Vec<ServiceTokenRow>, Error> {
         type Row = (Vec<u8>, String, i64, Option<i64>);
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT hash, name, created_at, revoked_at FROM service_tokens ORDER BY created_at, name",
-        )
-        .fetch_all(&self.readers)
-        .await?;
+        let rows: Vec<Row> = self.noted(
+            sqlx::query_as(
+                "SELECT hash, name, created_at, revoked_at FROM service_tokens ORDER BY created_at, name",
+            )
+            .fetch_all(&self.readers)
+            .await,
+        )?;
         rows.into_iter()
             .map(|(hash, name, created, revoked)| {
                 Ok(ServiceTokenRow {
@@ -42,7 +44,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), Error> {
         self.writer
-            .run(move |db| {
+            .run(Write::ServiceToken, move |db| {
                 Box::pin(async move {
                     sqlx::query("INSERT INTO service_tokens (hash, name, created_at) VALUES (?1, ?2, ?3)")
                         .bind(&hash.as_bytes()[..])
@@ -59,7 +61,9 @@ impl Store {
     /// Revokes a service token, for good. Revoking it again changes nothing.
     pub(crate) async fn revoke_service_token(&self, name: String, now: Timestamp) -> Result<(), Error> {
         self.writer
-            .run(move |db| Box::pin(async move { revoke(db, name, now).await }))
+            .run(Write::ServiceTokenRevocation, move |db| {
+                Box::pin(async move { revoke(db, name, now).await })
+            })
             .await
     }
 }

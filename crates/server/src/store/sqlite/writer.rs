@@ -8,7 +8,7 @@
 //! ```
 //! A commit costs a flush of the disk; items that wait at the same time share it. Each stands in a
 //! savepoint of its own, so that one that is refused takes nothing from the others. No item is answered
-//! before the commit.
+//! before the commit. How the last commit went stands in [`Health`].
 
 use core::{future::Future, pin::Pin};
 
@@ -17,7 +17,12 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::Error;
+use super::health::Health;
+use crate::{
+    Error, Refusal,
+    error::DatabaseFault,
+    fail_points::{Moment, Point, Side, Write, reach, reach_each},
+};
 
 /// What one item does with the database.
 pub(crate) type Work<'c, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>>;
@@ -36,10 +41,10 @@ enum Message {
 
 impl Writer {
     /// Starts the task on its own connection; at most `group` items share a commit.
-    pub(super) fn start(db: SqliteConnection, group: usize) -> Self {
+    pub(super) fn start(db: SqliteConnection, group: usize, health: Health) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let commits = Histogram::new(COMMIT_ITEMS);
-        let task = tokio::spawn(write(db, waiting, group.max(1), commits.clone()));
+        let task = tokio::spawn(work(db, waiting, group.max(1), (commits.clone(), health)));
         Self {
             queue,
             commits,
@@ -54,26 +59,26 @@ impl Writer {
     /// # Errors
     /// What `work` returns (then nothing of it happened), [`Error::NotCommitted`] (then nothing of the
     /// whole group happened), [`Error::Stopping`].
-    pub(crate) async fn run<T, E, F>(&self, work: F) -> Result<T, E>
+    pub(crate) async fn run<T, E, F>(&self, write: Write, work: F) -> Result<T, E>
     where
         T: Send + 'static,
-        E: From<Error> + Send + 'static,
+        E: Failure,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T, E> + Send + 'static,
     {
-        self.run_many(1, work).await
+        self.run_many(write, 1, work).await
     }
 
     /// As [`Writer::run`], for work that is `writes` writes.
     ///
     /// # Errors
     /// As [`Writer::run`].
-    pub(super) async fn run_many<T, E, F>(&self, writes: usize, work: F) -> Result<T, E>
+    pub(super) async fn run_many<T, E, F>(&self, write: Write, writes: usize, work: F) -> Result<T, E>
     where
         T: Send + 'static,
-        E: From<Error> + Send + 'static,
+        E: Failure,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T, E> + Send + 'static,
     {
-        let answer = self.enqueue(writes, work).await?;
+        let answer = self.enqueue(write, writes, work).await?;
         answer.await.map_err(|_| Error::Stopping)?
     }
 
@@ -81,23 +86,33 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::Stopping`].
-    pub(crate) async fn submit<T, E, F>(&self, work: F) -> Result<oneshot::Receiver<Result<T, E>>, Error>
+    pub(crate) async fn submit<T, E, F>(
+        &self,
+        write: Write,
+        work: F,
+    ) -> Result<oneshot::Receiver<Result<T, E>>, Error>
     where
         T: Send + 'static,
-        E: From<Error> + Send + 'static,
+        E: Failure,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T, E> + Send + 'static,
     {
-        self.enqueue(1, work).await
+        self.enqueue(write, 1, work).await
     }
 
-    async fn enqueue<T, E, F>(&self, writes: usize, work: F) -> Result<oneshot::Receiver<Result<T, E>>, Error>
+    async fn enqueue<T, E, F>(
+        &self,
+        write: Write,
+        writes: usize,
+        work: F,
+    ) -> Result<oneshot::Receiver<Result<T, E>>, Error>
     where
         T: Send + 'static,
-        E: From<Error> + Send + 'static,
+        E: Failure,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T, E> + Send + 'static,
     {
         let (answer, receiver) = oneshot::channel();
         let item = Waiting {
+            write,
             writes,
             work: Some(work),
             result: None,
@@ -135,18 +150,44 @@ impl Writer {
     }
 }
 
+/// What an item may fail with.
+pub(crate) trait Failure: From<Error> + Send + 'static {
+    /// What is wrong with the database, if it is that.
+    fn database_fault(&self) -> Option<DatabaseFault>;
+}
+
+impl Failure for Error {
+    fn database_fault(&self) -> Option<DatabaseFault> {
+        Self::database_fault(self)
+    }
+}
+
+impl Failure for Refusal {
+    fn database_fault(&self) -> Option<DatabaseFault> {
+        match self {
+            Self::Failed(error) | Self::Unavailable(error) => error.database_fault(),
+            _ => None,
+        }
+    }
+}
+
 /// One item, whatever it returns.
 trait Item: Send {
     /// Does the work; true if it is to be kept.
     fn run<'c>(&'c mut self, db: &'c mut SqliteConnection)
     -> Pin<Box<dyn Future<Output = bool> + Send + 'c>>;
-    /// Hands the result to whoever waits.
-    fn answer(self: Box<Self>, committed: bool);
+    /// Hands the result to whoever waits; with a fault, nothing of the group is in the database.
+    fn answer(self: Box<Self>, fault: Option<DatabaseFault>);
+    /// Which write it is.
+    fn write(&self) -> Write;
     /// How many writes it is.
     fn writes(&self) -> usize;
+    /// The fault of the disk that the work met.
+    fn fault(&self) -> Option<DatabaseFault>;
 }
 
 struct Waiting<F, T, E> {
+    write: Write,
     writes: usize,
     work: Option<F>,
     result: Option<Result<T, E>>,
@@ -156,7 +197,7 @@ struct Waiting<F, T, E> {
 impl<F, T, E> Item for Waiting<F, T, E>
 where
     T: Send,
-    E: From<Error> + Send,
+    E: Failure,
     F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T, E> + Send,
 {
     fn run<'c>(
@@ -171,26 +212,35 @@ where
         })
     }
 
-    fn answer(self: Box<Self>, committed: bool) {
-        let result = match self.result {
-            Some(result) if committed => result,
+    fn answer(self: Box<Self>, fault: Option<DatabaseFault>) {
+        let result = match (self.result, fault) {
+            (Some(result), None) => result,
             // A refusal as well: it may rest on what a neighbour wrote that is not there now.
-            _ => Err(Error::NotCommitted.into()),
+            (_, fault) => Err(Error::NotCommitted(fault.unwrap_or(DatabaseFault::Other)).into()),
         };
         // Nobody waits if the client has gone; the work is done all the same.
         self.answer.send(result).ok();
     }
 
+    fn write(&self) -> Write {
+        self.write
+    }
+
     fn writes(&self) -> usize {
         self.writes
     }
+
+    fn fault(&self) -> Option<DatabaseFault> {
+        let failed = self.result.as_ref()?.as_ref().err()?;
+        failed.database_fault().filter(|fault| fault.is_of_the_disk())
+    }
 }
 
-async fn write(
+async fn work(
     mut db: SqliteConnection,
     mut waiting: mpsc::Receiver<Message>,
     group: usize,
-    commits: Histogram,
+    (commits, health): (Histogram, Health),
 ) {
     let mut batch = Vec::with_capacity(group);
     while waiting.recv_many(&mut batch, group).await > 0 {
@@ -205,45 +255,72 @@ async fn write(
         if !items.is_empty() {
             let writes: usize = items.iter().map(|item| item.writes()).sum();
             commits.observe(f64::from(u32::try_from(writes).unwrap_or(u32::MAX)));
-            write_group(&mut db, items).await;
+            write_group(&mut db, items, &health).await;
         }
     }
+    reach(Point::Checkpoint(Side::Before));
     if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
         .execute(&mut db)
         .await
     {
         tracing::warn!(error = %error, "the write-ahead log could not be moved into the database");
     }
+    reach(Point::Checkpoint(Side::After));
     db.close().await.ok();
 }
 
-async fn write_group(db: &mut SqliteConnection, mut items: Vec<Box<dyn Item>>) {
-    let committed = match commit(db, &mut items).await {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::error!(error = %error, items = items.len(), "a group of writes was not committed");
+async fn write_group(db: &mut SqliteConnection, mut items: Vec<Box<dyn Item>>, health: &Health) {
+    let committed = commit(db, &mut items, health).await;
+    // What an item met says more than what came of it: SQLite may have ended the transaction by itself.
+    let met = items.iter().find_map(|item| item.fault());
+    let fault = match committed {
+        Ok(()) => None,
+        Err((fault, error)) => {
             // Fails where SQLite has rolled back by itself, which is as good.
             sqlx::query("ROLLBACK").execute(&mut *db).await.ok();
-            false
+            let fault = met.unwrap_or(fault);
+            let writes: Vec<_> = items.iter().map(|item| item.write()).collect();
+            tracing::error!(%fault, error, hint = fault.hint(), ?writes, "a group of writes was not committed");
+            Some(fault)
         }
     };
-    items.into_iter().for_each(|item| item.answer(committed));
+    health.wrote(fault.or(met));
+    items.into_iter().for_each(|item| item.answer(fault));
 }
 
-async fn commit(db: &mut SqliteConnection, items: &mut [Box<dyn Item>]) -> Result<(), sqlx::Error> {
+async fn commit(
+    db: &mut SqliteConnection,
+    items: &mut [Box<dyn Item>],
+    health: &Health,
+) -> Result<(), (DatabaseFault, String)> {
+    let failed = |error: sqlx::Error| (DatabaseFault::of(&error), error.to_string());
+    let reached = |items: &[Box<dyn Item>], moment| {
+        reach_each(items.iter().map(|item| Point::Write(item.write(), moment)));
+    };
+    if health.is_gone() {
+        return Err((DatabaseFault::Gone, String::new()));
+    }
+    reached(items, Moment::Before);
     sqlx::query("BEGIN IMMEDIATE; SAVEPOINT item")
         .execute(&mut *db)
-        .await?;
-    for item in items {
+        .await
+        .map_err(failed)?;
+    for item in items.iter_mut() {
         let kept = item.run(db).await;
         let next = if kept {
+            reached(core::slice::from_ref(item), Moment::Within);
             "RELEASE item; SAVEPOINT item"
         } else {
             "ROLLBACK TO item"
         };
-        sqlx::query(next).execute(&mut *db).await?;
+        sqlx::query(next).execute(&mut *db).await.map_err(failed)?;
     }
-    sqlx::query("RELEASE item; COMMIT").execute(&mut *db).await?;
+    reached(items, Moment::Complete);
+    sqlx::query("RELEASE item; COMMIT")
+        .execute(&mut *db)
+        .await
+        .map_err(failed)?;
+    reached(items, Moment::Committed);
     Ok(())
 }
 
@@ -269,11 +346,11 @@ mod tests {
             .await
             .unwrap();
         let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
-        (dir, Writer::start(db, 8), pool)
+        (dir, Writer::start(db, 8, Health::default()), pool)
     }
 
     async fn put(writer: &Writer, number: i64) -> oneshot::Receiver<Result<(), Error>> {
-        let work = writer.submit(move |db| {
+        let work = writer.submit(Write::Act, move |db| {
             Box::pin(async move {
                 sqlx::query("INSERT INTO numbers VALUES (?1 + 1000)")
                     .bind(number)
@@ -321,14 +398,14 @@ mod tests {
         writer.stop().await;
         assert!(queued.await.unwrap().is_ok());
         assert_eq!(numbers(&pool).await, [7]);
-        let refused: Result<(), Error> = writer.run(|_| Box::pin(async { Ok(()) })).await;
+        let refused: Result<(), Error> = writer.run(Write::Act, |_| Box::pin(async { Ok(()) })).await;
         assert!(matches!(refused, Err(Error::Stopping)));
     }
 
     #[tokio::test]
     async fn a_refusal_counts_only_if_its_group_does() {
         let (_dir, writer, pool) = table().await;
-        let doomed = writer.submit(|db| {
+        let doomed = writer.submit(Write::Act, |db| {
             Box::pin(async move {
                 // Broken when the group commits, not before.
                 sqlx::raw_sql(
@@ -345,8 +422,14 @@ mod tests {
         let doomed = doomed.await.unwrap();
         // Refused for the neighbour's row, which will never have been.
         let refused = put(&writer, 5).await;
-        assert!(matches!(doomed.await.unwrap(), Err(Error::NotCommitted)));
-        assert!(matches!(refused.await.unwrap(), Err(Error::NotCommitted)));
+        assert!(matches!(
+            doomed.await.unwrap(),
+            Err(Error::NotCommitted(DatabaseFault::Other))
+        ));
+        assert!(matches!(
+            refused.await.unwrap(),
+            Err(Error::NotCommitted(DatabaseFault::Other))
+        ));
         assert_eq!(numbers(&pool).await, [0_i64; 0]);
     }
 
@@ -354,7 +437,9 @@ mod tests {
     async fn a_writer_that_ended_is_not_open() {
         let (_dir, writer, _pool) = table().await;
         assert!(writer.is_open());
-        let died: Result<(), Error> = writer.run(|_| Box::pin(async { panic!("ends the task") })).await;
+        let died: Result<(), Error> = writer
+            .run(Write::Act, |_| Box::pin(async { panic!("ends the task") }))
+            .await;
         assert!(died.is_err());
         assert!(!writer.is_open());
     }

@@ -9,7 +9,7 @@ use keyward_license::{
     response::{KeyResult, LicenseResponse},
 };
 
-use super::{Seed, Seeds, denied, other_terms, parts, signed_license};
+use super::{Seed, Seeds, denied, more_terms, other_terms, parts, signed_license};
 use crate::{
     fuzzing::{
         clients::{answer, disk, edit, enrolment, epoch_content, head_content},
@@ -33,6 +33,13 @@ impl Seeds {
         self.valid(target, "denial", of_kind(answer::BODY, &denied().encode()));
         self.valid(target, "license", of_kind(answer::LICENSE, &parts(&right)));
         self.valid(target, "terms", of_kind(answer::TERMS, &right.body));
+        for (name, terms) in more_terms() {
+            self.accepted(
+                target,
+                &format!("terms-{name}"),
+                of_kind(answer::TERMS, &terms.encode()),
+            );
+        }
         for (name, terms) in other_terms() {
             let altered = PreparedLicense {
                 body: terms.encode(),

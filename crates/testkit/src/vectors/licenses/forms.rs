@@ -133,12 +133,18 @@ impl Cases<'_> {
             }
         };
         let bad = |error: &str| format!("the message is malformed: {error}");
-        let cases: [(&str, &str, &str, EditBody); 14] = [
+        let cases: [(&str, &str, &str, EditBody); 15] = [
             (
-                "license-unknown-critical-13",
-                "a term of a later version (expiration after first play) is not skipped",
-                "license holds critical key 13, which this version does not know",
-                |body| with_entry(body, 13, &uint(172_800)),
+                "license-unknown-critical-21",
+                "a term of a later version (metering id) is not skipped",
+                "license holds critical key 21, which this version does not know",
+                |body| with_entry(body, 21, &bytes(&[7; 16])),
+            ),
+            (
+                "license-unknown-critical-20",
+                "the number that stood for a maximum decode resolution is not used",
+                "license holds critical key 20, which this version does not know",
+                |body| with_entry(body, 20, &array(&[uint(1080), uint(1920)])),
             ),
             (
                 "license-unknown-critical-127",

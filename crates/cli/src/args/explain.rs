@@ -1,0 +1,45 @@
+//! Asking the usage rules.
+
+use clap::Args;
+use keyward_license::time::Timestamp;
+
+use super::ClientDir;
+use crate::commands::explain::outputs::TypedOutput;
+
+#[derive(Args)]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    pub(crate) client: ClientDir,
+    /// Protected file, protected MP4, key id, license id, or a license in a file
+    #[arg(value_name = "FILE|KID|LICENSE")]
+    pub(crate) target: String,
+    /// Judge at this time (RFC 3339, or seconds since 1970) in the place of now
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) at: Option<Timestamp>,
+    /// Judge a device of this security level in the place of this one
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) level: Option<u64>,
+    /// Judge with this output, KIND[:PROPERTY,…]; may be given again. Without it, as `play` does: where content
+    /// goes is not known
+    ///
+    /// Kinds: built-in, digital-video, compressed-video, analog-tv, analog-component, analog-monitor, digital-audio,
+    /// compressed-audio, analog-audio, airplay, unknown. Properties: hdcp=0 or hdcp=1 (stream type), size=WxH,
+    /// reduces, cgms-a=0…3, scms=0…3, agc=0…3.
+    #[arg(long, value_name = "OUTPUT")]
+    pub(crate) output: Vec<TypedOutput>,
+    /// Ask for the extended right of this number in the place of the right to play
+    #[arg(long, value_name = "KIND")]
+    pub(crate) right: Option<u64>,
+}
+
+fn time(typed: &str) -> Result<Timestamp, String> {
+    if let Ok(seconds) = typed.parse() {
+        return Ok(Timestamp(seconds));
+    }
+    let time: jiff::Timestamp = typed
+        .parse()
+        .map_err(|_| "not a time as 2027-01-31T12:00:00Z, nor seconds since 1970".to_owned())?;
+    u64::try_from(time.as_second())
+        .map(Timestamp)
+        .map_err(|_| "before 1970".to_owned())
+}

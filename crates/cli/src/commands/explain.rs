@@ -1,0 +1,214 @@
+//! `keyward explain`: may this be done, which rule decides, and when will the answer change?
+
+pub(crate) mod outputs;
+
+use std::path::Path;
+
+use keyward_client::explain::{Circumstances, Explained};
+use keyward_client_native::NativeClient;
+use keyward_license::{
+    ids::{Kid, LicenseId},
+    time::Timestamp,
+    usage_rules::{Action, Allowed},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    args::ExplainArgs,
+    client,
+    failure::{Failure, file_error},
+    protected,
+    report::{self, Report},
+};
+
+pub(crate) fn run(args: ExplainArgs, report: Report) -> Result<(), Failure> {
+    let circumstances = Circumstances {
+        action: args.right.map_or(Action::Play, Action::Extended),
+        at: args.at,
+        security_level: args.level,
+        outputs: Some(args.output.iter().map(|typed| typed.0).collect())
+            .filter(|outputs: &Vec<_>| !outputs.is_empty()),
+    };
+    let mut client = client::open_existing(args.client)?;
+    let (mut lines, mut keys) = (Vec::new(), Vec::new());
+    for (kid, explained) in asked(&mut client, &args.target, &circumstances)? {
+        let (text, fields) = of_key(kid, &explained);
+        lines.push(text);
+        keys.push(fields);
+    }
+    report.result(&lines.join("\n"), &json!({ "keys": keys }))
+}
+
+type OfKeys = Vec<(Kid, Vec<Explained>)>;
+
+/// What the rules say of everything that was named: the licenses of each key, the best first.
+fn asked(client: &mut NativeClient, typed: &str, circumstances: &Circumstances) -> Result<OfKeys, Failure> {
+    let path = Path::new(typed);
+    if let (Ok(id), false) = (typed.parse::<Kid>(), path.exists()) {
+        return of_id(client, id, circumstances);
+    }
+    if let Some(license) = license_in(path)? {
+        let explained = client.explain_license(license, circumstances.clone())?;
+        let explained = explained.ok_or_else(|| {
+            Failure::new(
+                format!("{typed} is no license of an operator that this device is enrolled with"),
+                "see what it is: `keyward inspect FILE`",
+            )
+        })?;
+        let kid = explained.body.single_key().map(|key| key.kid);
+        let kid = kid.map_err(|error| Failure::new(error, "see what it is: `keyward inspect FILE`"))?;
+        return Ok(vec![(kid, vec![explained])]);
+    }
+    let content = client::content(typed)?;
+    let of_kid = |kid| Ok((kid, client.explain(kid, circumstances.clone())?));
+    content.kids.into_iter().map(of_kid).collect()
+}
+
+/// Key ids and license ids have the same form, and are told apart by what is there.
+fn of_id(client: &mut NativeClient, id: Kid, circumstances: &Circumstances) -> Result<OfKeys, Failure> {
+    let license = LicenseId::new(*id.as_bytes());
+    let held = client.held_licenses()?;
+    let of_license = held.iter().find(|held| held.body.id == license);
+    let Some(kid) = of_license
+        .and_then(|held| held.body.keys.first())
+        .map(|key| key.kid)
+    else {
+        return Ok(vec![(id, client.explain(id, circumstances.clone())?)]);
+    };
+    let mut explained = client.explain(kid, circumstances.clone())?;
+    explained.retain(|explained| explained.body.id == license);
+    Ok(vec![(kid, explained)])
+}
+
+/// The bytes of a file that is no protected content.
+fn license_in(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
+    let failed = file_error("read", path);
+    let mut file = std::fs::File::open(path).map_err(&failed)?;
+    let head = protected::beginning(&mut file).map_err(&failed)?;
+    if protected::is_content(&head) {
+        return Ok(None);
+    }
+    let mut bytes = head;
+    std::io::Read::read_to_end(&mut std::io::Read::take(file, LONGEST_LICENSE), &mut bytes)
+        .map_err(&failed)?;
+    Ok(Some(bytes))
+}
+
+/// Most bytes of a license that are read.
+const LONGEST_LICENSE: u64 = 1 << 20;
+
+fn of_key(kid: Kid, explained: &[Explained]) -> (String, Value) {
+    let mut lines = vec![match explained.first() {
+        None => format!("key {kid}: refused, there is no license"),
+        Some(best) if best.verdict.is_ok() => format!("key {kid}: allowed"),
+        Some(_) => format!("key {kid}: refused"),
+    }];
+    lines.extend(explained.iter().map(words));
+    let allowed = explained.first().is_some_and(|best| best.verdict.is_ok());
+    let licenses: Vec<_> = explained.iter().map(fields).collect();
+    let json = json!({ "kid": kid.to_string(), "allowed": allowed, "licenses": licenses });
+    (lines.join("\n"), json)
+}
+
+/// The answer about one license, in words.
+fn words(explained: &Explained) -> String {
+    let mut lines = vec![match &explained.verdict {
+        Ok(allowed) => format!("allowed by {}: {}", allowed.decided_by, allowed.decided_by.says()),
+        Err(stop) => format!("refused by {}: {stop}", stop.rule()),
+    }];
+    lines.push(match explained.now {
+        Some(now) => format!("judged at {}", report::time(now)),
+        None => "judged without a clock".to_owned(),
+    });
+    if !explained.is_usable_here {
+        lines.push(
+            "not usable by this client: for another device, or it demands what is not enforced".to_owned(),
+        );
+    }
+    if let Some(first_play) = explained.first_play {
+        lines.push(format!("first played at {}", report::time(first_play)));
+    }
+    match &explained.verdict {
+        Ok(allowed) => lines.extend(when(allowed)),
+        Err(stop) => lines.push(match stop.changes_at() {
+            Some(at) => format!("the answer changes at {}", report::time(at)),
+            None => "time alone does not change the answer".to_owned(),
+        }),
+    }
+    for (output, decision) in decided(explained) {
+        lines.push(outputs::words(output, decision));
+    }
+    format!("  license {}: {}", explained.body.id, lines.join("\n    "))
+}
+
+fn when(allowed: &Allowed) -> Vec<String> {
+    let mut lines = vec![match (allowed.changes_at, allowed.until) {
+        (Some(at), Some(until)) if at < until => format!(
+            "the answer changes at {}, when a grace period begins, and ends at {}",
+            report::time(at),
+            report::time(until)
+        ),
+        (_, Some(until)) => format!("the answer changes at {}", report::time(until)),
+        (_, None) => "time does not change the answer".to_owned(),
+    }];
+    if allowed.in_grace {
+        lines.push("it is in its grace period: a new license is to be asked for (R-013)".to_owned());
+    }
+    if let Some(end) = allowed.playback_ends {
+        lines.push(format!("what plays stops at {} (R-014)", report::time(end)));
+    }
+    if let Some(largest) = allowed.largest_frame {
+        lines.push(format!(
+            "no frame larger than {}x{} may be decoded (R-011)",
+            largest.width, largest.height
+        ));
+    }
+    lines
+}
+
+/// The outputs and the decisions about them: of a refusal there are none.
+fn decided(
+    explained: &Explained,
+) -> impl Iterator<
+    Item = (
+        &keyward_license::usage_rules::Output,
+        &keyward_license::usage_rules::OutputDecision,
+    ),
+> {
+    let decisions = explained.verdict.iter().flat_map(|allowed| &allowed.outputs);
+    explained.outputs.iter().zip(decisions)
+}
+
+/// The same for programs.
+fn fields(explained: &Explained) -> Value {
+    let seconds = |time: Option<Timestamp>| time.map(|time| time.0);
+    let allowed = explained.verdict.as_ref().ok();
+    let stop = explained.verdict.as_ref().err();
+    let rule = match &explained.verdict {
+        Ok(allowed) => allowed.decided_by,
+        Err(stop) => stop.rule(),
+    };
+    let outputs: Vec<_> = decided(explained)
+        .map(|(output, decision)| outputs::fields(output, decision))
+        .collect();
+    json!({
+        "license": explained.body.id.to_string(),
+        "operator": explained.operator.to_string(),
+        "allowed": allowed.is_some(),
+        "rule": rule.number(),
+        "says": rule.says(),
+        "reason": stop.map(ToString::to_string),
+        "at": seconds(explained.now),
+        "security_level": explained.security_level,
+        "usable_here": explained.is_usable_here,
+        "first_play": seconds(explained.first_play),
+        "until": seconds(allowed.and_then(|allowed| allowed.until)),
+        "changes_at": seconds(match &explained.verdict {
+            Ok(allowed) => allowed.changes_at,
+            Err(stop) => stop.changes_at(),
+        }),
+        "playback_ends": seconds(allowed.and_then(|allowed| allowed.playback_ends)),
+        "in_grace": allowed.is_some_and(|allowed| allowed.in_grace),
+        "outputs": outputs,
+    })
+}

@@ -1,0 +1,195 @@
+//! Store and forward: no server runs, and every message is a file. The commands of the first test are those
+//! of `docs/guides/store-and-forward.md`.
+
+use std::process::{Output, Stdio};
+
+use crate::world::{World, text};
+
+/// The fenced commands of the guide, without comments, and what each party does.
+const GUIDE: &str = include_str!("../../../../docs/guides/store-and-forward.md");
+
+/// Runs the command lines of the guide's shell blocks, in the world's folder: those that begin with `keyward`.
+/// `$TOKEN` is what `enrolment-token` printed.
+fn follow(world: &World, guide: &str) -> usize {
+    let mut token = String::new();
+    let lines = guide
+        .split("```sh\n")
+        .skip(1)
+        .filter_map(|block| block.split_once("```"))
+        .flat_map(|(block, _)| block.lines());
+    let mut followed = 0;
+    for line in lines {
+        let command = line.split_once(" #").map_or(line, |(command, _)| command).trim();
+        let Some(typed) = command.strip_prefix("keyward ") else {
+            continue;
+        };
+        let args: Vec<String> = typed
+            .split_ascii_whitespace()
+            .map(|arg| arg.trim_matches('"').replace("$TOKEN", &token))
+            .collect();
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let said = world.device_ok("device", &args);
+        if args.contains(&"enrolment-token") {
+            token = said.trim().rsplit(' ').next().unwrap().to_owned();
+        }
+        followed += 1;
+    }
+    followed
+}
+
+#[test]
+fn the_guide_does_what_it_says() {
+    let world = World::new();
+    std::fs::remove_dir_all(world.path("operator")).unwrap();
+    world.write("report.pdf", b"a document");
+    world.write("annex.pdf", b"another document");
+    assert!(follow(&world, GUIDE) >= 14);
+    assert_eq!(world.read("report.out.pdf"), b"a document");
+    assert_eq!(world.read("annex.out.pdf"), b"another document");
+}
+
+/// Runs a command with a message on its standard input.
+fn pipe(world: &World, device: &str, args: &[&str], input: &[u8]) -> Output {
+    world.write("piped", input);
+    world
+        .command(args)
+        .env("KEYWARD_CLIENT_DIR", world.path(device))
+        .stdin(Stdio::from(std::fs::File::open(world.path("piped")).unwrap()))
+        .output()
+        .unwrap()
+}
+
+fn piped(world: &World, device: &str, args: &[&str], input: &[u8]) -> Vec<u8> {
+    let output = pipe(world, device, args, input);
+    assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+    output.stdout
+}
+
+const PROFILE: &str = "operator/operator-profile";
+
+/// Enrols a device through pipes.
+fn enrol(world: &World, device: &str, account: &str) {
+    let token = world.token(account);
+    let document = piped(world, "nobody", &["admin", "discovery", "-o", "-"], b"");
+    let ask = [
+        "enrol",
+        "--profile",
+        PROFILE,
+        "--token",
+        &token,
+        "--discovery",
+        "-",
+        "--request",
+        "-",
+    ];
+    let request = piped(world, device, &ask, &document);
+    let response = piped(world, "nobody", &["answer", "-", "-o", "-"], &request);
+    let said = piped(world, device, &["install", "-"], &response);
+    assert!(text(&said).contains("is enrolled with"), "{}", text(&said));
+}
+
+#[test]
+fn messages_go_through_pipes_unmixed() {
+    let world = World::new();
+    world.write("film", b"film");
+    let protected = piped(&world, "nobody", &["package", "film", "-o", "-"], b"");
+    world.write("film.kw", &protected);
+    world.ok(&["admin", "grant", "--account", "alice", "--all"]);
+    enrol(&world, "phone", "alice");
+    let document = piped(
+        &world,
+        "nobody",
+        &["admin", "discovery", "--hours", "720", "-o", "-"],
+        b"",
+    );
+    let request = piped(
+        &world,
+        "phone",
+        &["request", "film.kw", "--discovery", "-", "-o", "-"],
+        &document,
+    );
+    let response = piped(&world, "nobody", &["--json", "answer", "-", "-o", "-"], &request);
+    let installed = piped(&world, "phone", &["--json", "install", "-"], &response);
+    let installed: serde_json::Value = serde_json::from_slice(&installed).unwrap();
+    assert_eq!(installed["keys"][0]["persistent"], true);
+    assert_eq!(
+        world.device_ok("phone", &["play", "film.kw", "--offline"]),
+        "film"
+    );
+}
+
+#[test]
+fn a_denial_and_refusals_travel_as_files() {
+    let world = World::new();
+    world.write("film", b"film");
+    world.ok(&["package", "film", "-o", "film.kw"]);
+    enrol(&world, "dave", "dave");
+    world.device_ok("dave", &["request", "film.kw", "-o", "request"]);
+    world.ok(&["answer", "request", "-o", "response"]);
+    let denied = world.fails("dave", 3, &["install", "response"]);
+    assert!(denied.contains("denied a license for key"), "{denied}");
+    assert!(denied.contains("\nhint: "), "{denied}");
+
+    // A token that was used is refused at the operator's side, and nothing is written.
+    let token = world.token("eve");
+    world.ok(&["admin", "discovery", "-o", "discovery"]);
+    for device in ["eve", "mallory"] {
+        let request = format!("{device}.request");
+        let ask = ["enrol", "--profile", PROFILE, "--token", &token];
+        let by_file = ["--discovery", "discovery", "--request", &request];
+        world.device_ok(device, &[&ask[..], &by_file].concat());
+    }
+    world.ok(&["answer", "eve.request", "-o", "eve.response"]);
+    let used = world.fails(
+        "nobody",
+        3,
+        &["answer", "mallory.request", "-o", "mallory.response"],
+    );
+    assert!(used.contains("token-refused"), "{used}");
+    assert!(!world.path("mallory.response").exists());
+    // Each response is for its own device.
+    let other = world.fails("mallory", 1, &["install", "eve.response"]);
+    assert!(other.contains("answers no pending request"), "{other}");
+    world.device_ok("eve", &["install", "eve.response"]);
+    // Once.
+    let again = world.fails("eve", 1, &["install", "eve.response"]);
+    assert!(again.contains("answers no pending request"), "{again}");
+}
+
+#[test]
+fn documents_and_requests_of_another_operator_are_refused_with_a_hint() {
+    let (world, other) = (World::new(), World::new());
+    world.write("film", b"film");
+    world.ok(&["package", "film", "-o", "film.kw"]);
+    world.ok(&["admin", "grant", "--account", "alice", "--all"]);
+    enrol(&world, "phone", "alice");
+    other.ok(&["admin", "discovery", "-o", "discovery"]);
+    let mut altered = {
+        world.ok(&["admin", "discovery", "-o", "own"]);
+        world.read("own")
+    };
+    altered[100] ^= 1;
+    world.write("altered", &altered);
+    world.write("foreign", &other.read("discovery"));
+    for document in ["altered", "foreign", "film"] {
+        let asked = ["request", "film.kw", "--discovery", document, "-o", "request"];
+        let refused = world.fails("phone", 1, &asked);
+        assert!(
+            refused.contains("the discovery document was refused"),
+            "{document}: {refused}"
+        );
+        assert!(refused.contains("\nhint: "), "{document}: {refused}");
+        assert!(!world.path("request").exists(), "{document}");
+    }
+    let asked = ["install", "foreign"];
+    let refused = world.fails("phone", 1, &asked);
+    assert!(refused.contains("not enrolled with its operator"), "{refused}");
+    world.device_ok("phone", &["install", "own"]);
+    world.device_ok("phone", &["request", "film.kw", "-o", "request"]);
+    other.write("request", &world.read("request"));
+    let refused = other.fails("nobody", 3, &["answer", "request", "-o", "response"]);
+    assert!(
+        refused.contains("wrong-recipient") && refused.contains("keyward admin discovery"),
+        "{refused}"
+    );
+}

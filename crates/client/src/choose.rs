@@ -1,0 +1,170 @@
+//! which of several licenses of a key is used.
+
+use core::cmp::Reverse;
+
+use keyward_license::{
+    ids::{Digest, Kid, LicenseId},
+    license::{License, LicenseBody},
+    time::Timestamp,
+    usage_rules::{Allowed, Decision, Refusal, Rule, Verdict},
+};
+
+use crate::{
+    ClientError,
+    store::{LicenseRecord, RecordKey},
+};
+
+/// Why a license does not permit something now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Stop {
+    /// A usage rule refuses.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// every output is blocked; the rule that blocks the first.
+    #[error("no output may carry it: {}", .0.says())]
+    Blocked(Rule),
+}
+
+impl Stop {
+    /// The rule that decided.
+    #[must_use]
+    pub const fn rule(&self) -> Rule {
+        match self {
+            Self::Refused(refusal) => refusal.rule(),
+            Self::Blocked(rule) => *rule,
+        }
+    }
+
+    /// When time alone makes it another answer; never, if absent.
+    #[must_use]
+    pub const fn changes_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Refused(refusal) => refusal.changes_at(),
+            Self::Blocked(_) => None,
+        }
+    }
+
+    /// Whether a license that was issued later may permit what this one refuses. Of outputs a license server
+    /// knows nothing.
+    pub(crate) const fn may_be_helped(&self) -> bool {
+        matches!(self, Self::Refused(_))
+    }
+
+    /// Whether time refused, so that the time is worth remembering.
+    pub(crate) const fn is_by_time(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused(
+                Refusal::Ended { .. } | Refusal::FirstPlayExpired { .. } | Refusal::NotYetValid { .. }
+            )
+        )
+    }
+
+    pub(crate) const fn of(self, kid: Kid) -> ClientError {
+        match self {
+            Self::Refused(refusal) => ClientError::Refused { kid, refusal },
+            Self::Blocked(rule) => ClientError::Blocked { kid, rule },
+        }
+    }
+}
+
+/// what the rules say, and a refusal if they permit it nowhere.
+pub(crate) fn judged(decision: Decision) -> Result<Allowed, Stop> {
+    let allowed = match decision {
+        Decision::Allowed(allowed) => allowed,
+        Decision::Refused(refusal) => return Err(refusal.into()),
+    };
+    match allowed.outputs.first() {
+        Some(first) if blocked(&allowed) == allowed.outputs.len() => Err(Stop::Blocked(first.decided_by)),
+        _ => Ok(allowed),
+    }
+}
+
+fn blocked(allowed: &Allowed) -> usize {
+    let blocks = allowed
+        .outputs
+        .iter()
+        .filter(|output| output.verdict == Verdict::Block);
+    blocks.count()
+}
+
+/// Where a license is.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    /// In the store, under a key.
+    Store(RecordKey, LicenseRecord),
+    /// In memory.
+    Memory,
+}
+
+/// A verified license, and what the rules say of it.
+pub(crate) struct Candidate {
+    pub(crate) license: License,
+    /// Whose root it is judged by.
+    pub(crate) operator: Digest,
+    pub(crate) place: Place,
+    /// Security level of the device under the license's operator.
+    pub(crate) level: u64,
+    /// The first play that is recorded.
+    pub(crate) first_play: Option<Timestamp>,
+    pub(crate) verdict: Result<Allowed, Stop>,
+}
+
+impl Candidate {
+    pub(crate) const fn body(&self) -> &LicenseBody {
+        self.license.body()
+    }
+
+    pub(crate) const fn id(&self) -> LicenseId {
+        self.body().id
+    }
+}
+
+/// A candidate that the rules permit, and how.
+pub(crate) struct Chosen {
+    pub(crate) candidate: Candidate,
+    pub(crate) allowed: Allowed,
+}
+
+/// The best license; if there is none, the stop that says most, and nothing if there is no license at all.
+pub(crate) fn best(candidates: Vec<Candidate>) -> Result<Chosen, Option<Stop>> {
+    let closest = closest(&candidates);
+    let allowed = candidates.into_iter().filter_map(|candidate| {
+        let allowed = candidate.verdict.clone().ok()?;
+        Some(Chosen { candidate, allowed })
+    });
+    allowed
+        .min_by_key(|chosen| order(&chosen.candidate, &chosen.allowed))
+        .ok_or(closest)
+}
+
+/// the order of those that the rules permit, the best first.
+pub(crate) fn order(candidate: &Candidate, allowed: &Allowed) -> impl Ord + use<> {
+    let body = candidate.body();
+    let last = |time: Option<Timestamp>| Reverse(time.unwrap_or(Timestamp(u64::MAX)));
+    let begins_first_play = allowed.first_play.is_some() && candidate.first_play.is_none();
+    (
+        begins_first_play,
+        blocked(allowed),
+        allowed.in_grace,
+        last(allowed.until),
+        last(allowed.playback_ends),
+        !body.persistent,
+        Reverse(body.issued),
+        body.id,
+    )
+}
+
+/// The stop that tells the viewer most: what the viewer can mend, then what time alone heals, before any other.
+fn closest(candidates: &[Candidate]) -> Option<Stop> {
+    let rank = |stop: &Stop| match stop {
+        Stop::Blocked(_) => 0,
+        Stop::Refused(Refusal::NotYetValid { .. }) => 1,
+        Stop::Refused(Refusal::NoUsableClock) => 2,
+        Stop::Refused(Refusal::Ended { .. } | Refusal::FirstPlayExpired { .. }) => 3,
+        Stop::Refused(_) => 4,
+    };
+    let stops = candidates.iter().filter_map(|one| one.verdict.as_ref().err());
+    stops.copied().min_by_key(rank)
+}

@@ -1,0 +1,145 @@
+//! Why may this be done, or not: the answers of the usage rules, for people.
+//!
+//! The same function answers as before a key is released ([`usage_rules`](keyward_license::usage_rules)); what it
+//! is told can be something else than what is: another time, another device, other outputs.
+
+use core::cmp::Ordering;
+
+use keyward_license::{
+    ids::{Digest, Kid},
+    license::LicenseBody,
+    time::Timestamp,
+    usage_rules::{Action, Allowed, Output},
+};
+use rand_core::CryptoRng;
+
+use crate::{
+    Client, ClientError,
+    choose::{self, Candidate, Place, Stop},
+    device::KeyStore,
+    enforce::Question,
+    flow::Io,
+};
+
+/// What to judge by, in the place of what is.
+#[derive(Debug, Clone)]
+pub struct Circumstances {
+    /// What the holder wants to do.
+    pub action: Action,
+    /// Another time than now.
+    pub at: Option<Timestamp>,
+    /// Another security level than the device's.
+    pub security_level: Option<u64>,
+    /// Other outputs than the host's.
+    pub outputs: Option<Vec<Output>>,
+}
+
+impl Default for Circumstances {
+    fn default() -> Self {
+        Self {
+            action: Action::Play,
+            at: None,
+            security_level: None,
+            outputs: None,
+        }
+    }
+}
+
+/// What the rules say of one license.
+#[derive(Debug, Clone)]
+pub struct Explained {
+    /// Its terms.
+    pub body: LicenseBody,
+    /// The operator whose license server signed it: SHA-256 of the root certificate.
+    pub operator: Digest,
+    /// its first play, if there was one.
+    pub first_play: Option<Timestamp>,
+    /// Whether this client holds it and may use it; not so a license file of another device, or one that demands
+    /// what this client does not enforce (V-029).
+    pub is_usable_here: bool,
+    /// The time that it was judged at; none if the clock may not be used.
+    pub now: Option<Timestamp>,
+    /// The security level that it was judged with.
+    pub security_level: u64,
+    /// The outputs that it was judged with; an allowed answer has a decision for each.
+    pub outputs: Vec<Output>,
+    /// The answer.
+    pub verdict: Result<Allowed, Stop>,
+}
+
+impl<K: KeyStore, R: CryptoRng> Client<K, R> {
+    pub(crate) async fn run_explain(
+        &self,
+        io: &Io,
+        kid: Kid,
+        circumstances: &Circumstances,
+    ) -> Result<Vec<Explained>, ClientError> {
+        let question = self.question(io, circumstances);
+        let mut candidates = self.candidates(io, kid, &question).await?;
+        candidates.sort_by(best_first);
+        let explain = |candidate| self.explained(candidate, &question, true);
+        Ok(candidates.into_iter().map(explain).collect())
+    }
+
+    pub(crate) async fn run_explain_license(
+        &self,
+        io: &Io,
+        signed: &[u8],
+        circumstances: &Circumstances,
+    ) -> Result<Option<Explained>, ClientError> {
+        let question = self.question(io, circumstances);
+        let mut operators = self.operators.keys();
+        let verified = operators.find_map(|id| Some((*id, self.verified(id, signed)?)));
+        let Some((operator, license)) = verified else {
+            return Ok(None);
+        };
+        let kid = license.body().keys.first().map(|key| key.kid);
+        let fit = self.fit()?;
+        let is_for = kid.is_some_and(|kid| fit.covers(license.body(), kid));
+        // One that is held has a first play; a file has none.
+        let mut held = match kid {
+            Some(kid) => self.candidates(io, kid, &question).await?,
+            None => Vec::new(),
+        };
+        held.retain(|held| held.id() == license.body().id);
+        let candidate = match held.pop() {
+            Some(held) => held,
+            None => self.candidate(license, &operator, None, Place::Memory, &question),
+        };
+        Ok(Some(self.explained(candidate, &question, is_for)))
+    }
+
+    fn question<'q>(&self, io: &Io, circumstances: &'q Circumstances) -> Question<'q> {
+        Question {
+            action: circumstances.action,
+            now: circumstances.at.or_else(|| self.now(io)),
+            frame: None,
+            outputs: circumstances.outputs.as_deref(),
+            security_level: circumstances.security_level,
+        }
+    }
+
+    fn explained(&self, candidate: Candidate, question: &Question<'_>, is_usable_here: bool) -> Explained {
+        let body = candidate.body().clone();
+        Explained {
+            outputs: self.outputs_asked(&body, question),
+            body,
+            operator: candidate.operator,
+            first_play: candidate.first_play,
+            is_usable_here,
+            now: question.now,
+            security_level: question.security_level.unwrap_or(candidate.level),
+            verdict: candidate.verdict,
+        }
+    }
+}
+
+/// R-040, then those that are refused.
+fn best_first(one: &Candidate, other: &Candidate) -> Ordering {
+    match (&one.verdict, &other.verdict) {
+        (Ok(allowed), Ok(also)) => choose::order(one, allowed).cmp(&choose::order(other, also)),
+        (Ok(_), Err(_)) => Ordering::Less,
+        (Err(_), Ok(_)) => Ordering::Greater,
+        (Err(_), Err(_)) => one.id().cmp(&other.id()),
+    }
+}

@@ -1,0 +1,232 @@
+//! What must hold of whatever a process leaves that dies.
+
+use keyward_license::{codec::Wire, finding::Finding, ids::DeviceId, operator_profile::OperatorProfile};
+use sqlx::SqlitePool;
+
+use super::{
+    Moment, Point, Write,
+    scenario::{Cast, IMPORTED, Run, Step, Told, act, license, place},
+};
+use crate::{
+    Error,
+    admin::Scope,
+    backup,
+    clock::Clock,
+    common::{KID, World},
+    danger,
+    doctor::{Standing, examine},
+    operator,
+    sealing::KekSource,
+    token,
+};
+
+/// Whether something that was told is still true.
+pub(super) async fn holds(step: Step, told: &Told, world: &World, run: &Run) {
+    let (server, cast) = (&world.server, &run.cast);
+    let said = || told.first().unwrap();
+    match step {
+        Step::Init => assert!(server.authenticate_admin(said()).await.unwrap().is_some()),
+        Step::Open => assert_eq!(server.operator().to_string(), *said()),
+        Step::Policy => {
+            let policies = server.policies().await.unwrap();
+            let found = policies.iter().find(|policy| policy.name == "rental");
+            assert!(found.unwrap().version >= said().parse().unwrap());
+        }
+        Step::Grant => assert_eq!(
+            count(world, "SELECT count(*) FROM entitlements WHERE id = ", said()).await,
+            1
+        ),
+        Step::GrantAnew => {
+            let live = server.entitlements("alice").await.unwrap();
+            assert_eq!(live.len(), 1);
+            assert!(live[0].id >= said().parse().unwrap() && live[0].policy == "default");
+        }
+        Step::RevokeEntitlement => {
+            let ended = "SELECT count(*) FROM entitlements WHERE revoked_at IS NOT NULL AND id = ";
+            assert_eq!(count(world, ended, said()).await, 1);
+        }
+        Step::RegisterKey => assert!(server.keys().await.unwrap().iter().any(|key| key.kid == KID)),
+        Step::ImportKey => {
+            let key = server.content_key_for_packaging(IMPORTED).await.unwrap();
+            assert_eq!(key.key.expose(), &[0x5a; 16]);
+        }
+        Step::ImportSeed => {
+            let seed = danger::export_seed(server, said().parse().unwrap())
+                .await
+                .unwrap();
+            assert_eq!(seed.expose(), [9; 40]);
+        }
+        Step::ExportSeed => {
+            let acts = "SELECT count(*) FROM events WHERE kind = 'seed-exported' AND subject = ";
+            assert!(count(world, acts, "'1'").await >= 1);
+        }
+        Step::AdminToken => {
+            let found = server.authenticate_admin(said()).await.unwrap().unwrap();
+            assert_eq!((&found.name[..], found.scope), ("reader", Scope::Read));
+        }
+        Step::RevokeAdminToken => assert!(server.authenticate_admin(said()).await.unwrap().is_none()),
+        Step::ServiceToken => {
+            assert_eq!(
+                server.authenticate_service(said()).await.unwrap().unwrap(),
+                "edge"
+            );
+        }
+        Step::RevokeServiceToken => assert!(server.authenticate_service(said()).await.unwrap().is_none()),
+        Step::EnrolOthers => assert!(server.devices().await.unwrap().len() >= 3),
+        Step::EnrolmentToken | Step::PackagerToken => {
+            let found = server.store().enrolment_token(&token::hash(said())).await;
+            assert!(found.unwrap().is_some());
+        }
+        Step::EnrolDevice | Step::EnrolPackager | Step::License | Step::Package => {
+            assert_eq!(
+                act(step, world, cast).await.unwrap(),
+                *told,
+                "the same request again"
+            );
+        }
+        Step::Together => together_holds(told, world, cast).await,
+        Step::AcceptStore => {
+            let id = cast.licenses[1].0.id();
+            let forgotten = "SELECT count(*) FROM store_epochs WHERE device = ";
+            assert_eq!(count(world, forgotten, &blob(&id)).await, 0);
+        }
+        Step::RevokeDevice => {
+            let refused = server.issue(&cast.licenses[2].2).await.unwrap_err();
+            assert_eq!(refused.code, 204);
+        }
+        Step::LosePlace => assert!(server.entitlements("dave").await.unwrap().is_empty()),
+        Step::Renew => assert_eq!(world.recipient().await.digest.to_string(), *said()),
+        Step::Profile => assert_eq!(world.profile(), run.world.profile()),
+        Step::Backup => {
+            let (from, to) = (place(world, "backup"), place(world, "from-backup"));
+            backup::restore(&from, &to, None, world.clock.now())
+                .await
+                .unwrap();
+        }
+        Step::Restore => no_fault(&place(world, "restored"), world).await,
+        Step::Close => {}
+    }
+}
+
+async fn together_holds(told: &Told, world: &World, cast: &Cast) {
+    let (one, two) = told.split_at(told.len() / 2);
+    assert_eq!(license(world, &cast.licenses[1]).await, one);
+    // The other device may have been revoked meanwhile, and gets not even what it had.
+    let id = cast.licenses[2].0.id();
+    let devices = world.server.devices().await.unwrap();
+    let device = devices.iter().find(|device| device.id == id).unwrap();
+    if device.revoked.is_none() {
+        assert_eq!(license(world, &cast.licenses[2]).await, two);
+    }
+    assert_eq!(world.server.entitlements("carol").await.unwrap().len(), 1);
+}
+
+/// Takes the step that the process died in once more, as whoever got no answer does.
+pub(super) async fn again(step: Step, point: Point, world: &World, run: &Run) {
+    let result = act(step, world, &run.cast).await;
+    let told = &run.told[Step::ALL.iter().position(|other| *other == step).unwrap()];
+    match (step, result) {
+        (Step::EnrolDevice | Step::EnrolPackager | Step::License | Step::Package, Ok(now)) => {
+            assert_eq!(now == *told, is_recorded(step, point), "{now:?} {told:?}");
+            assert_eq!(
+                act(step, world, &run.cast).await.unwrap(),
+                now,
+                "and again the same"
+            );
+        }
+        (Step::Together, Ok(now)) => {
+            assert_eq!(
+                act(step, world, &run.cast).await.unwrap(),
+                now,
+                "and again the same"
+            );
+        }
+        // The name was taken by the one whose answer got lost. It is listed, and can be revoked.
+        (
+            Step::AdminToken | Step::RevokeAdminToken | Step::ServiceToken | Step::RevokeServiceToken,
+            Err(Error::OutOfRange { .. }),
+        ) => {}
+        (Step::Backup, Err(Error::BackupExists(_))) | (Step::Restore, Err(Error::OperatorExists(_))) => {
+            holds(step, told, world, run).await;
+        }
+        (_, Ok(_)) => {}
+        (_, Err(error)) => panic!("{error}"),
+    }
+}
+
+/// Whether the request of a step stood in the database when the process died.
+fn is_recorded(step: Step, point: Point) -> bool {
+    let record = match step {
+        Step::EnrolDevice | Step::EnrolPackager => Write::Enrolment,
+        Step::License => Write::License,
+        _ => Write::Packaging,
+    };
+    match point {
+        Point::Write(write, moment) if write == record => moment == Moment::Committed,
+        Point::Write(Write::DeviceCertificate, _) | Point::Answer(..) => true,
+        _ => false,
+    }
+}
+
+/// Nothing is half there.
+pub(super) async fn is_whole(world: &World) {
+    no_fault(&world.dir(), world).await;
+    let pool = world.pool().await;
+    for half in HALVES {
+        let found: i64 = sqlx::query_scalar(*half).fetch_one(&pool).await.unwrap();
+        assert_eq!(found, 0, "{half}");
+    }
+    pool.close().await;
+}
+
+async fn no_fault(dir: &std::path::Path, world: &World) {
+    OperatorProfile::decode(&operator::read_profile(dir).unwrap()).unwrap();
+    let findings = examine(dir, KekSource::File, world.clock.now()).await;
+    let wrong = |finding: &&Finding| finding.standing == Standing::Error;
+    // Listeners and space are this machine's, and not of the directory.
+    let faults: Vec<_> = findings
+        .iter()
+        .filter(wrong)
+        .filter(|finding| !["listeners", "space"].contains(&finding.about))
+        .collect();
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+async fn count(world: &World, statement: &str, value: &str) -> i64 {
+    let pool: SqlitePool = world.pool().await;
+    let statement = sqlx::AssertSqlSafe(format!("{statement}{value}"));
+    let found = sqlx::query_scalar(statement).fetch_one(&pool).await.unwrap();
+    pool.close().await;
+    found
+}
+
+fn blob(id: &DeviceId) -> String {
+    format!("x'{}'", hex::encode(id.as_bytes()))
+}
+
+/// Rows without the other rows that belong to them, one statement each.
+const HALVES: &[&str] = &[
+    // An answer without its license, or a license twice: every request of the scenario asks for one.
+    "SELECT count(*) FROM answers a WHERE (SELECT count(*) FROM issued i WHERE i.answer = a.id) <> 1",
+    "SELECT count(*) FROM issued WHERE answer NOT IN (SELECT id FROM answers)",
+    // An answer whose device has no generation, unless that was forgotten by an act that stands in the record.
+    "SELECT count(*) FROM answers WHERE device NOT IN (SELECT device FROM store_epochs)
+     AND NOT EXISTS (SELECT 1 FROM events WHERE kind = 'store-accepted')",
+    "SELECT count(*) FROM devices WHERE id NOT IN (SELECT device FROM device_certificates)",
+    "SELECT count(*) FROM device_certificates c JOIN enrolment_tokens t ON t.hash = c.token
+     WHERE t.used_by IS NOT c.device",
+    "SELECT count(*) FROM enrolment_tokens
+     WHERE used_by IS NOT NULL AND hash NOT IN (SELECT token FROM device_certificates)",
+    "SELECT (SELECT count(*) FROM devices) > (SELECT count(*) FROM events WHERE kind = 'device-enrolled')",
+    "SELECT (SELECT count(*) FROM keys) <> (SELECT count(*) FROM events WHERE kind = 'key-registered')",
+    "SELECT count(*) FROM tracks WHERE kid NOT IN (SELECT kid FROM keys)",
+    "SELECT (SELECT count(*) FROM tracks) <> 2 * (SELECT count(*) FROM packagings)",
+    "SELECT (SELECT count(*) FROM seeds) <> 1 + (SELECT count(*) FROM events WHERE kind = 'seed-added')",
+    "SELECT (SELECT count(*) FROM policies) <> 1 + (SELECT count(*) FROM events WHERE kind = 'policy-added')",
+    "SELECT (SELECT count(*) FROM entitlements) <> (SELECT count(*) FROM events WHERE kind = 'entitlement-granted')",
+    "SELECT (SELECT count(*) FROM certificates) - 5
+         > (SELECT count(*) FROM events WHERE kind = 'certificate-announced')",
+    "SELECT (SELECT count(*) FROM admin_tokens) <> 1 + (SELECT count(*) FROM events WHERE kind = 'admin-token-added')",
+    "SELECT (SELECT count(*) FROM service_tokens) <> (SELECT count(*) FROM events WHERE kind = 'service-token-added')",
+    "SELECT count(*) FROM events WHERE kind = 'probe'",
+];

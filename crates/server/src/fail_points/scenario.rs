@@ -1,0 +1,418 @@
+//! The life of an operator, step by step: each step is one thing that somebody asks of it and is told.
+
+use std::sync::Arc;
+
+use keyward_crypto::{ContentKey, SecretBytes, hpke::Suite, kdf::sha256};
+use keyward_license::{
+    enrolment::{EnrolmentRequest, EnrolmentRole},
+    ids::Kid,
+    license::KeyType,
+    packaging::PackagingRequest,
+    request::LicenseRequest,
+    time::Timestamp,
+};
+use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+
+use super::{asking, recorder};
+use crate::{
+    Error, Server,
+    admin::{Scope, TokenRequest},
+    backup,
+    clock::{Clock, SettableClock},
+    common::{Device, KID, NOW, World, ids, options, pending, read},
+    danger, operator,
+    policy::PolicyTerms,
+    sealing::KekSource,
+};
+
+/// One thing that is asked, and answered or done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Init,
+    Open,
+    Policy,
+    Grant,
+    GrantAnew,
+    RevokeEntitlement,
+    RegisterKey,
+    ImportKey,
+    ImportSeed,
+    ExportSeed,
+    AdminToken,
+    RevokeAdminToken,
+    ServiceToken,
+    RevokeServiceToken,
+    EnrolmentToken,
+    EnrolDevice,
+    License,
+    EnrolOthers,
+    Together,
+    PackagerToken,
+    EnrolPackager,
+    Package,
+    AcceptStore,
+    RevokeDevice,
+    LosePlace,
+    Renew,
+    Profile,
+    Backup,
+    Restore,
+    Close,
+}
+
+impl Step {
+    pub(super) const ALL: [Self; 30] = [
+        Self::Init,
+        Self::Open,
+        Self::Policy,
+        Self::Grant,
+        Self::GrantAnew,
+        Self::RevokeEntitlement,
+        Self::RegisterKey,
+        Self::ImportKey,
+        Self::ImportSeed,
+        Self::ExportSeed,
+        Self::AdminToken,
+        Self::RevokeAdminToken,
+        Self::ServiceToken,
+        Self::RevokeServiceToken,
+        Self::EnrolmentToken,
+        Self::EnrolDevice,
+        Self::License,
+        Self::EnrolOthers,
+        Self::Together,
+        Self::PackagerToken,
+        Self::EnrolPackager,
+        Self::Package,
+        Self::AcceptStore,
+        Self::RevokeDevice,
+        Self::LosePlace,
+        Self::Renew,
+        Self::Profile,
+        Self::Backup,
+        Self::Restore,
+        Self::Close,
+    ];
+}
+
+/// What whoever asked was told, one line each.
+pub(super) type Told = Vec<String>;
+
+/// Everybody who asks, with what they sent: on every copy of the disk the same is sent again.
+pub(super) struct Cast {
+    pub(super) licenses: Vec<(Device, LicenseRequest, Vec<u8>)>,
+    pub(super) enrolments: Vec<(Device, EnrolmentRequest, Vec<u8>)>,
+    pub(super) packaging: Option<(Device, PackagingRequest, Vec<u8>)>,
+    pub(super) token: String,
+}
+
+/// A run of every step, with what each was told and the copies that were taken on the way.
+pub(super) struct Run {
+    pub(super) world: World,
+    pub(super) cast: Cast,
+    pub(super) told: Vec<Told>,
+    /// When each step was taken.
+    pub(super) at: Vec<Timestamp>,
+    pub(super) copies: Vec<recorder::Copy>,
+}
+
+/// Lives the whole life once.
+pub(super) async fn live() -> Run {
+    let home = tempfile::tempdir().unwrap();
+    recorder::record(home.path());
+    let (mut told, mut at) = (Vec::new(), Vec::new());
+    recorder::begin_step(0);
+    let token = init(home.path()).await.unwrap();
+    told.push(vec![token.clone()]);
+    at.push(NOW);
+    recorder::begin_step(1);
+    let world = open(home, token).await;
+    told.push(vec![world.server.operator().to_string()]);
+    at.push(NOW);
+    let mut cast = Cast {
+        licenses: Vec::new(),
+        enrolments: Vec::new(),
+        packaging: None,
+        token: String::new(),
+    };
+    for (number, step) in Step::ALL.into_iter().enumerate().skip(2) {
+        recorder::begin_step(number);
+        prepare(step, &world, &mut cast).await;
+        let result = act(step, &world, &cast).await;
+        told.push(result.unwrap_or_else(|error| panic!("{step:?}: {error}")));
+        recorder::begin_step(number + 1);
+        learn(step, &world, &mut cast, told.last().unwrap()).await;
+        at.push(world.clock.now());
+    }
+    world.server.close().await;
+    Run {
+        world,
+        cast,
+        told,
+        at,
+        copies: recorder::recorded(),
+    }
+}
+
+pub(super) async fn init(home: &std::path::Path) -> Result<String, Error> {
+    let mut rng = ChaCha20Rng::from_seed([3; 32]);
+    let options = options(KekSource::File);
+    let made = operator::init(&home.join("operator"), options, NOW, &mut rng).await?;
+    Ok(made.admin_token.expose().to_owned())
+}
+
+pub(super) async fn open(home: tempfile::TempDir, admin_token: String) -> World {
+    let clock = Arc::new(SettableClock::new(NOW));
+    let dir = home.path().join("operator");
+    let server = Server::open(&dir, KekSource::File, clock.clone()).await.unwrap();
+    World {
+        home,
+        clock,
+        server,
+        admin_token,
+    }
+}
+
+/// Requests are made once, before they are sent the first time.
+async fn prepare(step: Step, world: &World, cast: &mut Cast) {
+    if step == Step::Close {
+        return;
+    }
+    let recipient = world.recipient().await;
+    match step {
+        Step::EnrolDevice | Step::EnrolPackager => {
+            let (seed, role) = match step {
+                Step::EnrolDevice => (1, EnrolmentRole::Device),
+                _ => (2, EnrolmentRole::Packager),
+            };
+            let mut device = Device::new(seed, &Suite::ALL);
+            device.role = role;
+            let body = device.enrolment(&recipient, &cast.token);
+            let sealed = device.sealed_enrolment(&recipient, &body);
+            cast.enrolments.push((device, body, sealed));
+        }
+        Step::License => {
+            let device = cast.enrolled_device();
+            cast.ask_license(device, &recipient);
+        }
+        Step::EnrolOthers => {
+            for seed in [11, 12] {
+                let device = world.device(seed).await;
+                cast.ask_license(device, &recipient);
+            }
+        }
+        Step::Package => {
+            let mut packager = Device::new(2, &Suite::ALL);
+            packager.chain.clone_from(&cast.enrolments[1].0.chain);
+            let body = asking::request(&mut packager, &recipient, "film", asking::media());
+            let sealed = asking::sealed(&mut packager, &recipient, &body);
+            cast.packaging = Some((packager, body, sealed));
+        }
+        Step::Renew => world.clock.advance(300 * 86_400),
+        _ => {}
+    }
+}
+
+/// What a step leaves with who took it.
+async fn learn(step: Step, world: &World, cast: &mut Cast, told: &Told) {
+    match step {
+        Step::EnrolmentToken | Step::PackagerToken => cast.token = told[0].clone(),
+        Step::EnrolDevice | Step::EnrolPackager => {
+            let (device, body, sealed) = cast.enrolments.last_mut().unwrap();
+            let answer = world.server.enrol(sealed).await.unwrap();
+            device.take_enrolment(world, body, &answer);
+        }
+        _ => {}
+    }
+}
+
+/// Takes a step, which may have been taken before.
+pub(super) async fn act(step: Step, world: &World, cast: &Cast) -> Result<Told, Error> {
+    let server = &world.server;
+    let done = |()| vec![];
+    Ok(match step {
+        Step::Init => return Err(Error::OperatorExists(world.dir())),
+        Step::Open => vec![server.operator().to_string()],
+        Step::Policy => vec![server.create_policy("rental", rental()).await?.to_string()],
+        Step::Grant => vec![server.grant("alice", None, "rental", None).await?.to_string()],
+        Step::GrantAnew => vec![server.grant("alice", None, "default", None).await?.to_string()],
+        Step::RevokeEntitlement => {
+            let id = server.grant("bob", Some(KID), "default", None).await?;
+            server.revoke_entitlement(id).await?;
+            vec![id.to_string()]
+        }
+        Step::RegisterKey => server.register_key(KID, KeyType::File, 1).await.map(done)?,
+        Step::ImportKey => {
+            let key = ContentKey::new([0x5a; 16]);
+            server
+                .import_key(IMPORTED, KeyType::CencCtr, &key)
+                .await
+                .map(done)?
+        }
+        Step::ImportSeed => {
+            let seed = SecretBytes::new(vec![9; 40]);
+            vec![server.import_seed(seed).await?.to_string()]
+        }
+        Step::ExportSeed => vec![format!("{:?}", danger::export_seed(server, 1).await?.expose())],
+        Step::AdminToken => {
+            let token = server.create_admin_token("reader", Scope::Read).await?;
+            vec![token.expose().to_owned()]
+        }
+        Step::RevokeAdminToken => {
+            let token = server.create_admin_token("leaver", Scope::Full).await?;
+            server.revoke_admin_token("leaver").await?;
+            vec![token.expose().to_owned()]
+        }
+        Step::ServiceToken => vec![server.create_service_token("edge").await?.expose().to_owned()],
+        Step::RevokeServiceToken => {
+            let token = server.create_service_token("old-edge").await?;
+            server.revoke_service_token("old-edge").await?;
+            vec![token.expose().to_owned()]
+        }
+        Step::EnrolmentToken => vec![long_token(world, EnrolmentRole::Device).await?],
+        // Done when they prepared themselves.
+        Step::EnrolOthers => vec![],
+        Step::PackagerToken => vec![long_token(world, EnrolmentRole::Packager).await?],
+        Step::EnrolDevice => enrol(world, &cast.enrolments[0]).await,
+        Step::EnrolPackager => enrol(world, &cast.enrolments[1]).await,
+        Step::License => license(world, &cast.licenses[0]).await,
+        Step::Together => together(world, cast).await?,
+        Step::Package => package(world, cast.packaging.as_ref().unwrap()).await,
+        Step::AcceptStore => server
+            .accept_restored_store(cast.licenses[1].0.id())
+            .await
+            .map(done)?,
+        Step::RevokeDevice => server.revoke_device(cast.licenses[2].0.id()).await.map(done)?,
+        Step::LosePlace => lose_place(world).await,
+        Step::Renew => vec![world.recipient().await.digest.to_string()],
+        Step::Profile => operator::renew_profile(&world.dir(), server).map(|_| vec![])?,
+        Step::Backup => {
+            let made =
+                backup::back_up(&world.dir(), &place(world, "backup"), true, world.clock.now()).await?;
+            vec![made.operator.to_string()]
+        }
+        Step::Restore => {
+            let (from, to) = (place(world, "backup"), place(world, "restored"));
+            backup::restore(&from, &to, None, world.clock.now()).await?;
+            vec![]
+        }
+        Step::Close => {
+            server.close().await;
+            vec![]
+        }
+    })
+}
+
+pub(super) fn place(world: &World, name: &str) -> std::path::PathBuf {
+    world.home.path().join(name)
+}
+
+async fn long_token(world: &World, role: EnrolmentRole) -> Result<String, Error> {
+    let request = TokenRequest {
+        role,
+        expires_in: 31_536_000,
+        ..TokenRequest::new("alice")
+    };
+    let token = world.server.create_enrolment_token(request).await?;
+    Ok(token.expose().to_owned())
+}
+
+/// Devices have their store's epoch from their seed.
+fn seed(device: &Device) -> u8 {
+    device.store.epoch.as_bytes()[0]
+}
+
+/// The certificate: serial number, dates and claims. A signature made again is another one.
+async fn enrol(world: &World, (device, body, sealed): &(Device, EnrolmentRequest, Vec<u8>)) -> Told {
+    let answer = world.server.enrol(sealed).await.unwrap();
+    let mut again = Device::new(seed(device), &Suite::ALL);
+    again.role = device.role;
+    again.take_enrolment(world, body, &answer);
+    let certificate = again.certificate();
+    let row: Option<String> =
+        sqlx::query_scalar("SELECT hex(serial) FROM device_certificates WHERE device = ?1")
+            .bind(device.id().as_bytes().to_vec())
+            .fetch_optional(&world.pool().await)
+            .await
+            .unwrap();
+    vec![
+        row.unwrap(),
+        certificate.not_after().to_string(),
+        hex::encode(sha256(&[certificate.claims().unwrap()])),
+    ]
+}
+
+/// The ids of its licenses, and the content key.
+pub(super) async fn license(
+    world: &World,
+    (device, body, sealed): &(Device, LicenseRequest, Vec<u8>),
+) -> Told {
+    let answer = world.server.issue(sealed).await.unwrap();
+    let response = read(world, &answer, &pending(body));
+    let mut told: Told = ids(world, &response).iter().map(ToString::to_string).collect();
+    told.push(hex::encode(device.open(world, &response.results[0]).1));
+    told.push(response.server_time.0.to_string());
+    told
+}
+
+async fn together(world: &World, cast: &Cast) -> Result<Told, Error> {
+    let other = Kid::new([0x77; 16]);
+    let (one, two, granted, registered) = tokio::join!(
+        license(world, &cast.licenses[1]),
+        license(world, &cast.licenses[2]),
+        world.server.grant("carol", None, "default", None),
+        world.server.register_key(other, KeyType::File, 1),
+    );
+    granted?;
+    registered?;
+    Ok([one, two].concat())
+}
+
+/// Key ids and keys.
+async fn package(world: &World, (packager, body, sealed): &(Device, PackagingRequest, Vec<u8>)) -> Told {
+    let answer = world.server.package(sealed).await.unwrap();
+    let packaged = asking::read(world, packager, body, &answer);
+    let pairs = packaged.pairs().into_iter();
+    pairs
+        .map(|(kid, key)| format!("{kid} {}", hex::encode(key)))
+        .collect()
+}
+
+/// The database's file is away for a while: nothing is written meanwhile, and the server goes on afterwards.
+async fn lose_place(world: &World) -> Told {
+    let (file, away) = (world.dir().join("keyward.db"), world.dir().join("away"));
+    std::fs::rename(&file, &away).unwrap();
+    let refused = world
+        .server
+        .grant("dave", None, "default", None)
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, Error::NotCommitted(_)), "{refused}");
+    assert!(!world.server.store().is_ready().await);
+    std::fs::rename(&away, &file).unwrap();
+    assert!(world.server.store().is_ready().await);
+    vec![]
+}
+
+impl Cast {
+    fn enrolled_device(&self) -> Device {
+        let mut device = Device::new(1, &Suite::ALL);
+        device.chain.clone_from(&self.enrolments[0].0.chain);
+        device
+    }
+
+    fn ask_license(&mut self, mut device: Device, recipient: &crate::common::Recipient) {
+        let body = device.request(recipient, &[KID]);
+        let sealed = device.seal(recipient, Suite::P256, &body);
+        self.licenses.push((device, body, sealed));
+    }
+}
+
+fn rental() -> PolicyTerms {
+    PolicyTerms {
+        duration_seconds: Some(3600),
+        ..PolicyTerms::DEFAULT
+    }
+}
+
+pub(super) const IMPORTED: Kid = Kid::new([0x5a; 16]);

@@ -1,0 +1,229 @@
+//! What handlers other than the rows rest on: policies by name, and what must not be used twice.
+
+use sqlx::SqliteConnection;
+
+use super::{Store, milliseconds, policies::policy, unsigned};
+use crate::{
+    Error, Refusal,
+    handler::Once,
+    policy::Policy,
+    store::{Recording, Rests},
+};
+
+impl Store {
+    /// The newest version of a policy, if there is one of this name.
+    pub(crate) async fn newest_policy(&self, name: &str) -> Result<Option<Policy>, Error> {
+        let row: Option<(i64, String)> = self.noted(
+            sqlx::query_as(
+                "SELECT version, terms FROM policies WHERE name = ?1 ORDER BY version DESC LIMIT 1",
+            )
+            .bind(name)
+            .fetch_optional(&self.readers)
+            .await,
+        )?;
+        row.map(|(version, terms)| policy(name.to_owned(), version, &terms))
+            .transpose()
+    }
+
+    /// Whether something was used. The same is judged again when the answer is recorded; here it is told in words.
+    pub(crate) async fn is_used(&self, once: &Once) -> Result<bool, Error> {
+        let mut db = self.readers.acquire().await?;
+        self.noted(is_used(&mut db, once).await)
+    }
+}
+
+/// Asks once more about what handlers granted on, and uses up what is good for one answer. A refusal has used up
+/// nothing.
+///
+/// # Errors
+/// V-046 ([`Refusal::AuthorizationUsed`]), and [`Refusal::Busy`] for a policy that changed: the request must be decided
+/// again, and is then denied in words.
+pub(super) async fn use_up(
+    db: &mut SqliteConnection,
+    recording: &Recording,
+) -> Result<Result<(), Refusal>, Error> {
+    for grant in &recording.basis.grants {
+        if let Rests::Policy(name, version) = &grant.rests
+            && newest(db, name).await? != Some(*version)
+        {
+            return Ok(Err(Refusal::Busy("a policy changed meanwhile")));
+        }
+    }
+    let once = &recording.basis.once;
+    for one in once {
+        if is_used(db, one).await? {
+            return Ok(Err(Refusal::AuthorizationUsed));
+        }
+    }
+    if let Some(now) = once.first().map(|_| milliseconds(recording.answer.server_time)) {
+        sqlx::query("DELETE FROM used_authorizations WHERE until < ?1")
+            .bind(now.saturating_sub(KEPT_LONGER))
+            .execute(&mut *db)
+            .await?;
+        for one in once {
+            sqlx::query(
+                "INSERT INTO used_authorizations (issuer, id, until, used_at) VALUES (?1, ?2, ?3, ?4)",
+            )
+            .bind(&one.issuer)
+            .bind(&one.id[..])
+            .bind(milliseconds(one.until))
+            .bind(now)
+            .execute(&mut *db)
+            .await?;
+        }
+    }
+    Ok(Ok(()))
+}
+
+async fn newest(db: &mut SqliteConnection, policy: &str) -> Result<Option<u64>, Error> {
+    let version: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM policies WHERE name = ?1")
+        .bind(policy)
+        .fetch_one(db)
+        .await?;
+    version.map(unsigned).transpose()
+}
+
+async fn is_used(db: &mut SqliteConnection, once: &Once) -> Result<bool, Error> {
+    let used =
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM used_authorizations WHERE issuer = ?1 AND id = ?2)")
+            .bind(&once.issuer)
+            .bind(&once.id[..]);
+    Ok(used.fetch_one(db).await?)
+}
+
+/// Milliseconds for which a row stays beyond its end, should a clock be set back: a day.
+const KEPT_LONGER: i64 = 86_400_000;
+
+#[cfg(test)]
+mod tests {
+    use keyward_license::{
+        ids::{DeviceId, Digest, EpochId, Nonce},
+        request::StoreState,
+    };
+
+    use super::*;
+    use crate::{
+        common::{KID, NOW, World},
+        store::{Basis, LicenseBasis, PreparedAnswer, Question},
+    };
+
+    fn once(id: u8) -> Once {
+        Once {
+            issuer: "shop".to_owned(),
+            id: [id; 32],
+            until: NOW.plus(600),
+        }
+    }
+
+    /// An answer to a device's request of this number, which rests on these.
+    async fn recording(
+        world: &World,
+        device: DeviceId,
+        number: u8,
+        rests: Rests,
+        once: &[Once],
+    ) -> Recording {
+        let (nonce, state) = (Nonce::new([number; 16]), state());
+        let question = Question {
+            device,
+            nonce,
+            store: state.clone(),
+            kids: vec![KID],
+            now: NOW,
+        };
+        let found = world.server.store().look_up(question).await.unwrap();
+        let device_row = found.device.unwrap();
+        Recording {
+            answer: PreparedAnswer {
+                device,
+                nonce,
+                request: Digest::new([number; 32]),
+                server_time: NOW,
+                results: Vec::new(),
+                custom_data: None,
+            },
+            store: state,
+            basis: Basis {
+                account: device_row.account,
+                security_level: device_row.security_level,
+                grants: vec![LicenseBasis {
+                    kid: KID,
+                    rests,
+                    key_level: None,
+                }],
+                once: once.to_vec(),
+            },
+        }
+    }
+
+    fn state() -> StoreState {
+        StoreState {
+            epoch: EpochId::new([1; 16]),
+            generation: 1,
+        }
+    }
+
+    /// V-046, and the version of a policy: judged where the answer is recorded, whatever was read before.
+    #[tokio::test]
+    async fn v_046_what_handlers_granted_on_is_asked_about_when_it_is_recorded() {
+        let world = World::new().await;
+        let device = world.device(3).await.id();
+        let store = world.server.store();
+        let rests = |version| Rests::Policy("default".to_owned(), version);
+        let cases = [
+            (1, rests(1), vec![once(1)], ""),
+            (2, Rests::Handler, vec![once(2), once(1)], "V-046"),
+            (3, Rests::Handler, vec![once(2)], ""),
+            (4, rests(2), vec![once(3)], "a policy changed meanwhile"),
+            (
+                5,
+                Rests::Policy("none".to_owned(), 1),
+                vec![],
+                "a policy changed meanwhile",
+            ),
+            (6, rests(1), vec![once(3)], ""),
+            (1, rests(1), vec![once(1)], ""),
+        ];
+        for (number, rests, once, refused) in cases {
+            let recording = recording(&world, device, number, rests, &once).await;
+            let told = match store.record_answer(recording).await {
+                Ok(_) => String::new(),
+                Err(refusal) if refusal.rule().is_empty() => refusal.to_string(),
+                Err(refusal) => refusal.rule().to_owned(),
+            };
+            assert_eq!(told, refused, "request {number}");
+        }
+        for (id, used) in [(1, true), (2, true), (3, true), (4, false)] {
+            assert_eq!(store.is_used(&once(id)).await.unwrap(), used, "{id}");
+        }
+        let other_issuer = Once {
+            issuer: "box office".to_owned(),
+            ..once(1)
+        };
+        assert!(!store.is_used(&other_issuer).await.unwrap());
+    }
+
+    /// Of two in one transaction, the second finds what the first used up.
+    #[tokio::test]
+    async fn v_046_of_two_answers_in_one_commit_one_is_recorded() {
+        let world = World::new().await;
+        let devices = [world.device(3).await.id(), world.device(4).await.id()];
+        let store = world.server.store();
+        let [first, second] = devices.map(|device| recording(&world, device, 1, Rests::Handler, &[]));
+        let (mut first, mut second) = (first.await, second.await);
+        first.basis.once = vec![once(1)];
+        second.basis.once = vec![once(1)];
+        let mut locked = world.locked().await;
+        let recorded = async { tokio::join!(store.record_answer(first), store.record_answer(second)) };
+        let unlocked = async {
+            tokio::task::yield_now().await;
+            sqlx::query("COMMIT").execute(&mut *locked).await.unwrap();
+        };
+        let ((first, second), ()) = tokio::join!(recorded, unlocked);
+        let recorded = [first, second].into_iter().filter(Result::is_ok).count();
+        assert_eq!(recorded, 1);
+        assert_eq!(store.newest_policy("default").await.unwrap().unwrap().version, 1);
+        assert_eq!(store.newest_policy("none").await.unwrap(), None);
+        assert_eq!(world.count("SELECT count(*) FROM answers").await, 1);
+    }
+}
