@@ -3,7 +3,6 @@
 use std::{io, path::PathBuf, rc::Rc, time::Duration};
 
 use keyward_client::{
-    ClientError,
     acquire::Wanted,
     enforce::Bound,
     error::one_line,
@@ -75,15 +74,9 @@ impl Watcher {
             if standing.in_grace && opened.bound.iter().all(Bound::is_persistent) {
                 client.renew(&mut opened).ok();
             }
-            // Of several keys, each that was taken back fails where it is used.
-            let is_over = standing.stopped.len() == opened.bound.len();
-            match standing.stopped.first() {
-                Some((kid, stop)) if is_over => {
-                    let stopped = NativeError::Client(ClientError::stopped(*kid, *stop));
-                    Err(io::Error::other(Failure::from(stopped)))
-                }
-                _ => Ok(()),
-            }
+            standing
+                .check()
+                .map_err(|error| io::Error::other(Failure::from(NativeError::Client(error))))
         }
     }
 }

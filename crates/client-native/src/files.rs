@@ -88,3 +88,71 @@ pub(crate) fn at(action: &'static str, path: &Path) -> impl FnOnce(std::io::Erro
     let path = path.to_path_buf();
     move |error| NativeError::File { action, path, error }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{io, sync::Arc};
+
+    use redb::{DatabaseError, StorageBackend};
+
+    use super::*;
+    use crate::disk::{SystemDisk, UnfinishedFile};
+
+    /// Lists a file that is gone when it is to be removed.
+    #[derive(Debug)]
+    struct Racing;
+
+    impl Disk for Racing {
+        fn is_folder(&self, path: &Path) -> bool {
+            SystemDisk.is_folder(path)
+        }
+
+        fn is_file(&self, path: &Path) -> bool {
+            SystemDisk.is_file(path)
+        }
+
+        fn make_folder(&self, path: &Path) -> io::Result<()> {
+            SystemDisk.make_folder(path)
+        }
+
+        fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+            let mut found = vec![folder.join(format!("{PART_PREFIX}gone"))];
+            found.extend(SystemDisk.list(folder)?);
+            Ok(found)
+        }
+
+        fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+            SystemDisk.read(path)
+        }
+
+        fn start_file(&self, folder: &Path, prefix: &str) -> io::Result<Box<dyn UnfinishedFile>> {
+            SystemDisk.start_file(folder, prefix)
+        }
+
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            SystemDisk.remove(path)
+        }
+
+        fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+            SystemDisk.sync_folder(folder)
+        }
+
+        fn open_database(&self, path: &Path) -> Result<Arc<dyn StorageBackend>, DatabaseError> {
+            SystemDisk.open_database(path)
+        }
+    }
+
+    #[test]
+    fn what_another_process_has_finished_meanwhile_is_no_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let (left, kept) = (
+            folder.path().join(format!("{PART_PREFIX}left")),
+            folder.path().join("kept"),
+        );
+        for path in [&left, &kept] {
+            std::fs::write(path, b"secret").unwrap();
+        }
+        remove_unfinished(&Racing, folder.path()).unwrap();
+        assert!(!left.exists() && kept.exists());
+    }
+}

@@ -34,6 +34,7 @@ pub mod sealed_file;
 mod store;
 
 use std::{
+    io::{self, BufRead},
     path::Path,
     rc::Rc,
     sync::Arc,
@@ -44,6 +45,7 @@ use getrandom::SysRng;
 use keyward_client::{
     Client,
     acquire::Wanted,
+    decrypt::Watched,
     device::SoftwareKeys,
     enforce::Availability,
     enrol::Enrolled,
@@ -314,6 +316,28 @@ impl NativeClient {
     /// [`NativeError`].
     pub fn find(&mut self, kid: Kid) -> Result<Availability, NativeError> {
         self.host.drive(self.client.find(kid))
+    }
+
+    /// Reads clear bytes for as long as the playback goes on: asks before every piece, acquires in a grace
+    /// period, and fails with a [`NativeError`] inside once it was stopped.
+    ///
+    /// `reader` was made of the keys of `opened`.
+    pub fn watch<'c, R: BufRead>(
+        &'c mut self,
+        opened: &'c mut Opened,
+        reader: R,
+    ) -> Watched<R, impl FnMut() -> io::Result<()> + use<'c, R>> {
+        Watched::new(reader, move || self.ask(opened).map_err(io::Error::other))
+    }
+
+    fn ask(&mut self, opened: &mut Opened) -> Result<(), NativeError> {
+        if opened.holds(self.host.clock.moment(), &*self.client.host().outputs) {
+            return Ok(());
+        }
+        let standing = self.go_on(opened)?;
+        // The license in use does not depend on the next one.
+        self.renew(opened).ok();
+        Ok(standing.check()?)
     }
 
     /// As [`Client::host_mut`].

@@ -20,7 +20,7 @@ use crate::{
     device::KeyStore,
     flow::Io,
     install::{Acquired, Exchange},
-    operator::{self, Operator},
+    operator::{self, Age, Operator},
     store::{Pending, Write},
 };
 
@@ -223,7 +223,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     }
 
     /// Remembers a discovery document if it passes its checks. One that is older than the kept one changes nothing
-    /// while that one is in use, and is refused after that (V-061).
+    /// while that one is in use; after that, one whose recipient was given up is refused (V-061).
     async fn take_in(
         &mut self,
         io: &Io,
@@ -233,9 +233,13 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     ) -> Result<LicenseServer, ClientError> {
         let operator = self.operators.get(id).ok_or(NOT_ENROLLED)?;
         let server = self.read_server(io, operator, &document, origin)?;
-        if operator.keeps_newer_than(&document, self.now(io))? {
-            let kept = self.stored_server(io, id, origin);
-            return kept.map_err(|_| operator::OLDER_DOCUMENT);
+        let age = operator.age_of(&document, self.now(io))?;
+        if age != Age::Current {
+            match self.stored_server(io, id, origin) {
+                Ok(kept) => return Ok(kept),
+                Err(_) if age == Age::GivenUp => return Err(operator::OLDER_DOCUMENT),
+                Err(_) => {}
+            }
         }
         self.remember_server(io, id, document, &server).await?;
         Ok(server)
@@ -288,7 +292,11 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             persistent: !wanted.in_memory,
             revocation_lists: None,
             memberships: None,
-            clock: clock::stated(&self.store.head().clock, self.moment(io)),
+            // The host's own clock, whatever a server has told meanwhile.
+            clock: clock::stated(
+                &self.store.head().clock,
+                clock::of_kind(self.host.clock, io.moment()),
+            ),
             store: self.store.state(),
             license_requested: !kids.is_empty(),
             authorization: wanted.authorization.clone(),

@@ -21,7 +21,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Read, Seek, SeekFrom};
 
 /// A reader of clear bytes that asks before it hands out anything. The first refusal drops the reader, with the
 /// ciphers and the clear bytes in it, and every later read fails.
@@ -48,7 +48,7 @@ impl<R: BufRead, A: FnMut() -> io::Result<()>> BufRead for Watched<R, A> {
         }
         match &mut self.reader {
             Some(reader) => reader.fill_buf(),
-            None => Err(io::Error::other("playing was stopped")),
+            None => Err(stopped()),
         }
     }
 
@@ -65,6 +65,20 @@ impl<R: BufRead, A: FnMut() -> io::Result<()>> Read for Watched<R, A> {
         self.consume(read);
         Ok(read)
     }
+}
+
+/// Moving asks nothing; the bytes at the new place do.
+impl<R: Seek, A> Seek for Watched<R, A> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        match &mut self.reader {
+            Some(reader) => reader.seek(to),
+            None => Err(stopped()),
+        }
+    }
+}
+
+fn stopped() -> io::Error {
+    io::Error::other("playing was stopped")
 }
 
 /// Without the reader, which holds clear bytes.

@@ -22,7 +22,7 @@ use crate::{
     clock::{self, Told},
     device::KeyStore,
     flow::Io,
-    operator::{self, Operator},
+    operator::{self, Age, Operator},
     store::{StoreBound, StoreLimits, WaitingEnrolment, Write},
 };
 
@@ -149,7 +149,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             (&known, reading),
         )?;
         if let Some(known) = self.operators.get(&profile.operator())
-            && known.keeps_newer_than(&discovery, reading.now)?
+            && known.age_of(&discovery, reading.now)? == Age::GivenUp
         {
             return Err(operator::OLDER_DOCUMENT);
         }
@@ -223,7 +223,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         };
         // A newer one may have come while the enrolment was on its way.
         if let Some(known) = self.operators.get(&id)
-            && known.keeps_newer_than(&operator.discovery, self.now(io))?
+            && known.age_of(&operator.discovery, self.now(io))? != Age::Current
         {
             operator.discovery.clone_from(&known.discovery);
         }

@@ -15,7 +15,7 @@ use keyward_license::{
     usage_rules::{Refusal, Rule},
 };
 
-use crate::{enforce::Stop, store::StoreBound};
+use crate::store::StoreBound;
 
 pub use keyward_license::carrier::one_line;
 
@@ -225,12 +225,6 @@ impl From<DiscoveryError> for ClientError {
 }
 
 impl ClientError {
-    /// The error that a playback ends with: what decided about one of its keys.
-    #[must_use]
-    pub const fn stopped(kid: Kid, stop: Stop) -> Self {
-        stop.of(kid)
-    }
-
     /// What to do next, for people.
     #[must_use]
     pub const fn hint(&self) -> &'static str {

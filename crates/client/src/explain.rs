@@ -9,7 +9,7 @@ use keyward_license::{
     ids::{Digest, Kid},
     license::LicenseBody,
     time::Timestamp,
-    usage_rules::{Action, Allowed, Output},
+    usage_rules::{Action, Allowed, Output, OutputDecision, OutputRules},
 };
 use rand_core::CryptoRng;
 
@@ -61,8 +61,10 @@ pub struct Explained {
     pub now: Option<Timestamp>,
     /// The security level that it was judged with.
     pub security_level: u64,
-    /// The outputs that it was judged with; an allowed answer has a decision for each.
+    /// The outputs that it was judged with.
     pub outputs: Vec<Output>,
+    /// The decision about each, if it was allowed or refused because all are blocked; otherwise none.
+    pub decisions: Vec<OutputDecision>,
     /// The answer.
     pub verdict: Result<Allowed, Stop>,
 }
@@ -121,14 +123,27 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
 
     fn explained(&self, candidate: Candidate, question: &Question<'_>, is_usable_here: bool) -> Explained {
         let body = candidate.body().clone();
+        let outputs = self.outputs_asked(&body, question);
+        let security_level = question.security_level.unwrap_or(candidate.level);
+        let decisions = match &candidate.verdict {
+            Ok(allowed) => allowed.outputs.clone(),
+            Err(Stop::Blocked(_)) => {
+                let chain = [&body];
+                let rules = OutputRules::of(&chain);
+                let decide = |output| rules.decide(output, security_level);
+                outputs.iter().map(decide).collect()
+            }
+            Err(Stop::Refused(_)) => Vec::new(),
+        };
         Explained {
-            outputs: self.outputs_asked(&body, question),
+            outputs,
+            decisions,
             body,
             operator: candidate.operator,
             first_play: candidate.first_play,
             is_usable_here,
             now: question.now,
-            security_level: question.security_level.unwrap_or(candidate.level),
+            security_level,
             verdict: candidate.verdict,
         }
     }

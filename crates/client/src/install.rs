@@ -266,6 +266,12 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let mut kept = self.store.licenses(io, &license.kid).await?;
         // the same license again takes its own place, and what was used of it stays used.
         let same = kept.iter().find(|(other, _)| *other == key);
+        // Ids are random: who repeats one that another operator drew wants that one's license gone.
+        if same.is_some_and(|(_, record)| record.operator != pending.operator) {
+            return Err(ClientError::ResponseMismatch(
+                "it brings a license with the id of another operator's",
+            ));
+        }
         let first_play = same.and_then(|(_, record)| record.first_play);
         kept.retain(|(other, _)| *other != key);
         // What has ended goes first, then the oldest; one from before the clock was set counts as oldest.

@@ -26,7 +26,8 @@
 //! What it refuses: a license server URL that the operator's profile does not name, a response to no
 //! pending request, a license that is signed by somebody else, bound to another device, sealed with a
 //! weaker suite than both sides have, or removed earlier, a store that was edited or set back, more than
-//! the store may hold, and a clock that runs backwards.
+//! the store may hold, a clock that runs backwards, a license with a term that the host does not enforce, and to go
+//! on playing once time or an output says no.
 //!
 //! ```
 //! use keyward_client::{Client, device::SoftwareKeys, flow::{Moment, Progress, Reply, Step}, store::memory::MemoryStore};
@@ -180,6 +181,12 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     pub fn on_host(mut self, host: HostProfile) -> Self {
         self.host = host;
         self
+    }
+
+    /// What the host has said of itself.
+    #[must_use]
+    pub const fn host(&self) -> &HostProfile {
+        &self.host
     }
 
     /// What the host has said of itself, to be changed as it changes. What plays notices at its next

@@ -28,6 +28,17 @@ pub(crate) struct Operator {
     pub(crate) best_suite: u64,
 }
 
+/// How a discovery document stands to the one that is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Age {
+    /// It was not issued before that one.
+    Current,
+    /// It was, and names the same recipient.
+    Older,
+    /// It was, and names a recipient that the operator has given up since.
+    GivenUp,
+}
+
 impl Operator {
     /// Reads a stored record. Its certificate was verified when it was stored.
     pub(crate) fn from_record(record: &OperatorRecord) -> Result<Self, ClientError> {
@@ -60,21 +71,19 @@ impl Operator {
         self.profile.minimum_suite.max(self.best_suite)
     }
 
-    /// V-061: whether the kept discovery document was issued after `document`: then it keeps its place, so that
-    /// nobody brings back a recipient that the operator has given up. One from the future, by a clock that was
-    /// wrong, is no bar.
-    pub(crate) fn keeps_newer_than(
-        &self,
-        document: &[u8],
-        now: Option<Timestamp>,
-    ) -> Result<bool, ClientError> {
-        let issued = |document| {
-            let said = discovery::unverified(document).map_err(DiscoveryError::from)?;
-            Ok::<_, ClientError>(said.issued)
-        };
-        let (kept, other) = (issued(&self.discovery)?, issued(document)?);
-        let is_from_the_future = now.is_some_and(|now| kept > now.plus(ISSUED_AHEAD));
-        Ok(other < kept && !is_from_the_future)
+    /// V-061: how a discovery document stands to the one that is kept. One that was issued in the future, by a clock
+    /// that was wrong, makes no other older.
+    pub(crate) fn age_of(&self, document: &[u8], now: Option<Timestamp>) -> Result<Age, ClientError> {
+        let kept = discovery::unverified(&self.discovery).map_err(DiscoveryError::from)?;
+        let other = discovery::unverified(document).map_err(DiscoveryError::from)?;
+        let is_from_the_future = now.is_some_and(|now| kept.issued > now.plus(ISSUED_AHEAD));
+        Ok(if other.issued >= kept.issued || is_from_the_future {
+            Age::Current
+        } else if other.request_encryption.first() == kept.request_encryption.first() {
+            Age::Older
+        } else {
+            Age::GivenUp
+        })
     }
 }
 

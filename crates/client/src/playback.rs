@@ -38,6 +38,8 @@ use crate::{
 pub struct Standing {
     /// The keys that were taken back, each with what decided.
     pub stopped: Vec<(Kid, Stop)>,
+    /// How many keys can still be used.
+    pub playing: usize,
     /// When time changes this answer next, if it does.
     pub changes_at: Option<Timestamp>,
     /// a license is in its grace period: acquire a new one ([`Opened::renewal`]).
@@ -50,10 +52,25 @@ impl Standing {
         let stopped = bound
             .clone()
             .filter_map(|bound| Some((bound.kid(), bound.stopped()?)));
+        let stopped: Vec<_> = stopped.collect();
         Self {
-            stopped: stopped.collect(),
+            playing: opened.bound.len().saturating_sub(stopped.len()),
+            stopped,
             changes_at: opened.changes_at(),
             in_grace: bound.clone().any(Bound::is_in_grace),
+        }
+    }
+}
+
+impl Standing {
+    /// Refuses to go on where no key is left. Of several keys, each that was taken back fails where it is used.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] or [`ClientError::Blocked`], of the first key.
+    pub fn check(&self) -> Result<(), ClientError> {
+        match self.stopped.first() {
+            Some((kid, stop)) if self.playing == 0 => Err(stop.of(*kid)),
+            _ => Ok(()),
         }
     }
 }

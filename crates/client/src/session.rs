@@ -35,7 +35,7 @@ pub enum Acquisition {
 /// Content that was opened, and its playback as it goes on.
 ///
 /// A protected file is unlocked with it ([`Opened::unlock`]); for protected media it has the
-/// [`KeyRing`](keyward_content::media::KeyRing) ([`Opened::keys`]). Whoever hands out content asks
+/// [`KeyRing`] ([`Opened::keys`]). Whoever hands out content asks
 /// [`Opened::holds`] for every piece, and [`Client::go_on`] when that says no.
 #[derive(Debug)]
 pub struct Opened {

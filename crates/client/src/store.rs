@@ -44,7 +44,8 @@
 //! # A new key
 //!
 //! What was removed lies in old pages and copies of the database, sealed. A new key turns it into noise: every
-//! record is sealed under it, and the epoch file forgets the old one.
+//! record is sealed under it, and the epoch file forgets the old one. Whoever has kept the epoch file too, and the
+//! device's key, still reads such a copy.
 
 mod enrolment;
 mod index;
@@ -244,9 +245,11 @@ impl Store {
         &self.limits
     }
 
-    /// A time that has come for certain.
+    /// A time that has come for certain, and that no fresher answer undercuts.
     pub(crate) fn told(&self) -> Option<Timestamp> {
-        clock::told(&self.head.clock)
+        let clock = &self.head.clock;
+        // A floor of an answer that was carried may fall again to what an answer states that comes at once.
+        clock::told(clock).min(clock.last_trusted)
     }
 
     /// Refuses to ask for a license if there is no room for one.

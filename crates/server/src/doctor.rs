@@ -1,6 +1,7 @@
 //! What is wrong with an operator, and what will go wrong: read from its directory, changing nothing.
 //!
 //! ```text
+//!  authorization the keys and secrets of those who decide about licenses
 //!  files         the directory's files and who may read them; free space
 //!  database      whole? of this version? its time not ahead of the clock?      secrets, seeds: do they open?
 //!  certificates  who is certified until when, and by whom
@@ -23,7 +24,8 @@ use keyward_license::time::Timestamp;
 
 use crate::{
     Error,
-    config::Config,
+    config::{Authorization, Config},
+    handler::sources,
     operator,
     sealing::KekSource,
     store::sqlite::examination::{Examination, Rows},
@@ -40,6 +42,9 @@ pub async fn examine(dir: &Path, kek: KekSource, now: Timestamp) -> Vec<Finding>
         Ok(_) => Finding::good("configuration", "operator.toml is valid and has no unknown key"),
         Err(error) => of_error("configuration", error),
     }];
+    if let Ok(config) = &config {
+        findings.extend(judge_authorization(dir, config));
+    }
     findings.extend(files::judge(dir));
     findings.push(files::judge_space(files::free_space(dir)));
     let kek = kek.load(dir);
@@ -62,6 +67,18 @@ pub async fn examine(dir: &Path, kek: KekSource, now: Timestamp) -> Vec<Finding>
         }
     }
     findings
+}
+
+/// Whether who decides about licenses besides the rows has what it needs. Nobody is asked.
+fn judge_authorization(dir: &Path, config: &Config) -> Option<Finding> {
+    let settings = &config.authorization;
+    (*settings != Authorization::default()).then(|| match sources::load(settings, dir) {
+        Ok(_) => Finding::good(
+            "authorization",
+            "the keys and secrets of those who decide are there",
+        ),
+        Err(error) => of_error("authorization", &error),
+    })
 }
 
 /// What the configuration and the database say together.

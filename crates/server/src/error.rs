@@ -71,6 +71,9 @@ pub enum Error {
     /// Another server serves this operator.
     #[error("another server serves the operator `{0}`")]
     AlreadyServed(PathBuf),
+    /// A server of an earlier version serves this operator, whose schema would change under it.
+    #[error("a server of an earlier version serves the operator `{0}`")]
+    EarlierServes(PathBuf),
     /// The database's file is not there.
     #[error("the operator's database `{0}` is missing")]
     NoDatabase(PathBuf),
@@ -211,6 +214,7 @@ impl Error {
             Self::AlreadyServed(_) => {
                 "stop the other server first; commands of `keyward admin` work while it runs"
             }
+            Self::EarlierServes(_) => "stop that server, and start it anew in this version",
             Self::NoDatabase(_) => "restore the operator from its backup: `keyward admin restore`",
             Self::Database { fault, .. } | Self::NotCommitted(fault) => fault.hint(),
             Self::Migration(_) => "use the version of keyward that wrote it, or restore a backup",

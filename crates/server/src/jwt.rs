@@ -307,6 +307,11 @@ const fn algorithm(configured: JwtAlgorithm) -> Algorithm {
 fn public_key(text: &str, algorithm: JwtAlgorithm) -> Option<DecodingKey> {
     let text = text.trim();
     let key = if text.starts_with('{') {
+        let members: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).ok()?;
+        // Who can verify must not be able to sign.
+        if members.contains_key("d") {
+            return None;
+        }
         DecodingKey::from_jwk(&serde_json::from_str::<Jwk>(text).ok()?)
     } else if text.starts_with("-----BEGIN PUBLIC KEY-----") {
         match algorithm {

@@ -66,7 +66,7 @@ impl Server {
     /// Several processes may have one operator open; each takes its turn to write.
     ///
     /// # Errors
-    /// [`Error::NoOperator`], [`Error::Config`], [`Error::WrongKek`], [`Error::Database`].
+    /// [`Error::NoOperator`], [`Error::Config`], [`Error::WrongKek`], [`Error::Database`], [`Error::EarlierServes`].
     pub async fn open(dir: &Path, kek: KekSource, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let config = operator::read_config(dir)?;
         let sources = sources::load(&config.authorization, dir)?;

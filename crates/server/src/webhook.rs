@@ -6,7 +6,7 @@
 //! ```
 //! One URL is called, that of the configuration, and no other: redirects are not followed, and nothing in a request
 //! names an address. Whatever goes wrong denies: a service that is slow, down, answers too much or answers something
-//! else grants nothing. One that keeps failing is left alone for a while, so that requests are denied at once.
+//! else grants nothing. One that does not answer is left alone for a while, so that requests are denied at once.
 //! `docs/guides/authorization.md` has the messages.
 
 use core::time::Duration;
@@ -56,7 +56,7 @@ pub(crate) struct Hook {
 /// Why the webhook decided nothing.
 #[derive(Debug, thiserror::Error)]
 enum Fault {
-    #[error("the authorization webhook failed several times in a row and is left alone for a while")]
+    #[error("the authorization webhook was absent several times in a row and is left alone for a while")]
     LeftAlone,
     #[error("the authorization webhook did not answer in time")]
     TimedOut,
@@ -120,7 +120,9 @@ impl Hook {
         }
         let exchange = tokio::time::timeout(self.settings.timeout, self.exchange(asked)).await;
         let decision = exchange.unwrap_or(Err(Fault::TimedOut));
-        self.breaker.note(decision.is_ok(), Instant::now());
+        // Who answers, if only to refuse, is there: no device can have others denied by what it asks.
+        let absent = matches!(decision, Err(Fault::TimedOut | Fault::Unreachable(_)));
+        self.breaker.note(!absent, Instant::now());
         decision
     }
 
@@ -397,7 +399,7 @@ impl Reason {
     }
 }
 
-/// Leaves a service alone that fails again and again; after a pause, one request tries it.
+/// Leaves a service alone that does not answer, again and again; after a pause, one request tries it.
 #[derive(Default)]
 struct Breaker(Mutex<Failures>);
 

@@ -3,7 +3,7 @@
 use clap::Args;
 use keyward_license::time::Timestamp;
 
-use super::ClientDir;
+use super::{ClientDir, policy::time};
 use crate::commands::explain::outputs::TypedOutput;
 
 #[derive(Args)]
@@ -13,7 +13,7 @@ pub(crate) struct ExplainArgs {
     /// Protected file, protected MP4, key id, license id, or a license in a file
     #[arg(value_name = "FILE|KID|LICENSE")]
     pub(crate) target: String,
-    /// Judge at this time (RFC 3339, or seconds since 1970) in the place of now
+    /// Judge at this time in the place of now, as in `2030-12-31T23:00:00Z`
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) at: Option<Timestamp>,
     /// Judge a device of this security level in the place of this one
@@ -30,16 +30,4 @@ pub(crate) struct ExplainArgs {
     /// Ask for the extended right of this number in the place of the right to play
     #[arg(long, value_name = "KIND")]
     pub(crate) right: Option<u64>,
-}
-
-fn time(typed: &str) -> Result<Timestamp, String> {
-    if let Ok(seconds) = typed.parse() {
-        return Ok(Timestamp(seconds));
-    }
-    let time: jiff::Timestamp = typed
-        .parse()
-        .map_err(|_| "not a time as 2027-01-31T12:00:00Z, nor seconds since 1970".to_owned())?;
-    u64::try_from(time.as_second())
-        .map(Timestamp)
-        .map_err(|_| "before 1970".to_owned())
 }

@@ -141,7 +141,7 @@ fn duration(text: &str) -> Result<u64, String> {
     u64::try_from(offset(text)?).map_err(|_| "a duration is not negative".to_owned())
 }
 
-fn time(text: &str) -> Result<Timestamp, String> {
+pub(super) fn time(text: &str) -> Result<Timestamp, String> {
     if let Ok(seconds) = text.parse() {
         return Ok(Timestamp(seconds));
     }

@@ -9,7 +9,7 @@ use keyward_client_native::NativeClient;
 use keyward_license::{
     ids::{Kid, LicenseId},
     time::Timestamp,
-    usage_rules::{Action, Allowed},
+    usage_rules::{Action, Allowed, Output, OutputDecision},
 };
 use serde_json::{Value, json};
 
@@ -166,17 +166,9 @@ fn when(allowed: &Allowed) -> Vec<String> {
     lines
 }
 
-/// The outputs and the decisions about them: of a refusal there are none.
-fn decided(
-    explained: &Explained,
-) -> impl Iterator<
-    Item = (
-        &keyward_license::usage_rules::Output,
-        &keyward_license::usage_rules::OutputDecision,
-    ),
-> {
-    let decisions = explained.verdict.iter().flat_map(|allowed| &allowed.outputs);
-    explained.outputs.iter().zip(decisions)
+/// The outputs and the decisions about them.
+fn decided(explained: &Explained) -> impl Iterator<Item = (&Output, &OutputDecision)> {
+    explained.outputs.iter().zip(&explained.decisions)
 }
 
 /// The same for programs.

@@ -8,6 +8,8 @@
     reason = "a test fails by panic"
 )]
 
+#[cfg(unix)]
+mod busy;
 mod carrier;
 mod carriers;
 mod files;

@@ -3,11 +3,11 @@
 use std::{
     io::Write,
     process::{Output, Stdio},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use keyward_crypto::kdf::hmac_sha256;
+use keyward_server::clock::{Clock, SystemClock};
 
 use super::world::{World, files_below, text};
 
@@ -38,7 +38,7 @@ fn world() -> World {
 
 /// A token for alice, for every key, that expires so many seconds from now.
 fn token(expires: i64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let now = SystemClock.now().0;
     let claims = serde_json::json!({
         "aud": "licenses", "sub": "alice", "exp": now.checked_add_signed(expires).unwrap(),
         "keyward": { "all": true },

@@ -95,7 +95,10 @@ fn explain_refuses_what_it_does_not_know() {
     server.stop();
     for (args, said) in [
         (["explain", "film.kw", "--output", "hdmi"], "no kind of output"),
-        (["explain", "film.kw", "--at", "tomorrow"], "not a time"),
+        (
+            ["explain", "film.kw", "--at", "tomorrow"],
+            "give a time with its zone",
+        ),
     ] {
         let failed = world.fails("phone", 2, &args);
         assert!(failed.contains(said), "{failed}");
@@ -130,6 +133,7 @@ fn r_023_r_041_a_license_with_output_levels_does_not_play_into_a_pipe_unless_it_
         (&pipe["allowed"], &pipe["rule"]),
         (&false.into(), &"R-023".into())
     );
+    assert_eq!(pipe["outputs"][0]["verdict"], "block");
     // What a player with outputs of its own would be told.
     let screens = [
         "--output",

@@ -1,6 +1,6 @@
 //! Terms that a client has to remember, and a playback over several openings of the directory.
 
-use std::{cell::Cell, rc::Rc};
+use std::{cell::Cell, io::Read, rc::Rc};
 
 use keyward_client::{
     ClientError,
@@ -103,4 +103,34 @@ fn r_043_a_playback_goes_on_over_another_opening_of_the_directory() {
         assert!(opened.holds(clock.moment(), &Unlisted));
         assert!(opens(&opened.bound[0]));
     }
+}
+
+#[test]
+fn r_043_a_watched_reader_hands_out_nothing_after_the_end() {
+    let (world, clock) = (World::new(), Rc::<MovingClock>::default());
+    let mut client = start(&world, &clock);
+    world.enrol(&mut client);
+    world.server.borrow_mut().bent.license = Some(Box::new(|body| {
+        body.end = Some(body.issued.plus(30));
+        body.real_time_expiration = Some(Flag);
+    }));
+    let mut opened = open(&mut client, Acquisition::Reactive).unwrap();
+    let mut clear = client.watch(&mut opened, &b"the clear bytes"[..]);
+    let mut four = [0; 4];
+    clear.read_exact(&mut four).unwrap();
+    // The next license is acquired, without a gap.
+    clock.0.set(30);
+    world.server.borrow_mut().now = NOW.plus(30);
+    clear.read_exact(&mut four).unwrap();
+    // The right to it has ended.
+    clock.0.set(60);
+    world.server.borrow_mut().keys.clear();
+    let stopped = clear
+        .read_exact(&mut four)
+        .unwrap_err()
+        .downcast::<NativeError>()
+        .unwrap();
+    assert!(stopped.to_string().contains("(R-005)"), "{stopped}");
+    assert!(clear.read(&mut four).is_err());
+    assert_eq!(&four, b"clea");
 }

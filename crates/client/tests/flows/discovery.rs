@@ -423,3 +423,20 @@ fn v_061_a_document_from_the_future_is_no_bar() {
     world.online = false;
     world.by_hand(&mut client, wanted(&[2])).unwrap();
 }
+
+#[test]
+fn v_061_an_older_document_of_the_same_recipient_serves_when_the_newer_has_expired() {
+    let (mut world, mut client) = World::enrolled();
+    // Made to be carried, after the one that the server goes on serving, and for a minute only.
+    let served = world.server.discovery();
+    world.server.now = NOW.plus(60);
+    world.clock(60);
+    world.server.bent.discovery = Some(Box::new(|document| document.expires = document.issued.plus(60)));
+    let short = world.server.discovery();
+    world.run(client.install_discovery(short)).unwrap();
+    world.clock(600);
+    let body = served;
+    let reply = Reply { status: 200, body };
+    world.server.bent.instead.insert(WELL_KNOWN_PATH, reply);
+    world.run(client.acquire(wanted(&[1]))).unwrap();
+}

@@ -11,7 +11,7 @@ use keyward_license::{
     signed::MessageError,
 };
 use keyward_testkit::{
-    fake_server::FakeServer,
+    fake_server::{FakeServer, LICENSE_PATH, ORIGIN},
     pki::{DAY, Identity, Leaf, NOW, Operator},
 };
 
@@ -397,4 +397,33 @@ fn a_license_that_may_be_stored_is_stored_even_if_one_in_memory_was_asked_for() 
         matches!(acquired.outcomes[..], [(_, AcquiredKey::Stored(_))]),
         "{acquired:?}"
     );
+}
+
+#[test]
+fn an_operator_cannot_put_its_license_in_the_place_of_anothers() {
+    let (mut world, mut client) = World::enrolled();
+    world.run(client.acquire(wanted(&[1]))).unwrap();
+    let id = world.run(client.licenses()).unwrap()[0].id;
+    // The first of the operators that may be asked is asked.
+    let first = world.server.operator.id();
+    let mut other = (66..)
+        .map(|seed| FakeServer::new([seed; 32]))
+        .find(|server| server.operator.id() < first)
+        .unwrap();
+    other.keys.extend(world.server.keys.clone());
+    other.bent.license = Some(Box::new(move |license| license.id = id));
+    world.server = other;
+    let profile = world.profile();
+    world.run(client.enrol(profile, "token".into())).unwrap();
+    let asked = Wanted {
+        license_url: Some(format!("{ORIGIN}{LICENSE_PATH}")),
+        ..wanted(&[1])
+    };
+    let refused = world.run(client.acquire(asked)).unwrap_err();
+    assert!(
+        matches!(refused, ClientError::ResponseMismatch(why) if why.contains("another operator")),
+        "{refused:?}"
+    );
+    let held = world.run(client.held_licenses()).unwrap();
+    assert_eq!(held.iter().map(|held| held.operator).collect::<Vec<_>>(), [first]);
 }

@@ -14,13 +14,17 @@
 
 mod acquire;
 mod carried;
+mod choice;
 mod crash;
 mod decrypt;
 mod discovery;
 mod enforce;
 mod enrol;
+mod first_play;
 mod held;
+mod host;
 mod license;
+mod licensed;
 mod limits;
 mod messages;
 mod playback;

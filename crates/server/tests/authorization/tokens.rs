@@ -442,6 +442,13 @@ async fn each_algorithm_has_its_keys_and_no_other() {
         let response = ask(&world, &mut device, &[KID], Some(&token)).await.unwrap();
         licensed(&world, &device, &response.results[0]);
     }
+    let kek = keyward_server::sealing::KekSource::File;
+    let findings = keyward_server::doctor::examine(&world.dir(), kek, NOW).await;
+    let good = "the keys and secrets of those who decide are there";
+    assert!(
+        findings.iter().any(|finding| finding.what == good),
+        "{findings:?}"
+    );
     // A key's file that is for another algorithm, private, or no key, keeps the server from starting.
     let private = keys[0].1.serialize_pem();
     for (algorithm, content) in [
@@ -451,6 +458,8 @@ async fn each_algorithm_has_its_keys_and_no_other() {
         ("ES256", pems[2].1.as_bytes()),
         ("ES256", private.as_bytes()),
         ("ES256", b"no key"),
+        ("ES256", br#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","d":"jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"}"#),
+        ("ES384", br#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#),
         ("ES256", SECRET),
         ("HS256", pems[0].1.as_bytes()),
         ("HS256", b"short"),
@@ -504,5 +513,10 @@ async fn opened_with(section: &str, content: &[u8], mode: u32) -> String {
     super::configure(&world, "[\"jwt\"]", section);
     let kek = keyward_server::sealing::KekSource::File;
     let opened = keyward_server::Server::open(&world.dir(), kek, world.clock.clone()).await;
-    opened.unwrap_err().to_string()
+    let refused = opened.unwrap_err().to_string();
+    let kek = keyward_server::sealing::KekSource::File;
+    let findings = keyward_server::doctor::examine(&world.dir(), kek, NOW).await;
+    let found = findings.iter().find(|finding| finding.about == "authorization");
+    assert_eq!(found.unwrap().what, refused);
+    refused
 }

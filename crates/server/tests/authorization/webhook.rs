@@ -406,6 +406,30 @@ async fn a_webhook_that_is_down_denies_and_is_left_alone_until_a_pause_is_over()
     assert!(!accepted.await, "no connection was made");
 }
 
+/// Nobody is denied because of what another device asked.
+#[tokio::test]
+async fn a_webhook_that_refuses_some_is_asked_about_the_others() {
+    let service = Service::new(|question| {
+        if question["custom_data"] == "eA" {
+            return Reply::Raw(StatusCode::BAD_REQUEST.into_response());
+        }
+        Reply::Json(reply(question, json!([grant(&KID)])))
+    })
+    .await;
+    let world = service.world("[\"webhook\"]", "").await;
+    let (mut nuisance, mut device) = (world.device(3).await, world.device(4).await);
+    let recipient = world.recipient().await;
+    for _ in 0..7 {
+        let mut body = nuisance.request(&recipient, &[KID]);
+        body.custom_data = Some(Data(b"x".to_vec()));
+        let response = nuisance.ask(&world, &body).await.unwrap();
+        assert_eq!(denied(&response).code, BUSY);
+    }
+    let response = ask(&world, &mut device, &[KID], None).await.unwrap();
+    licensed(&world, &device, &response.results[0]);
+    assert_eq!(service.asked(), 8);
+}
+
 #[tokio::test]
 async fn no_more_questions_are_asked_at_a_time_than_may_be() {
     let service = Service::new(|question| Reply::Later(reply(question, json!([grant(&KID)])))).await;

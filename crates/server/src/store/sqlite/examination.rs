@@ -170,6 +170,14 @@ async fn faults(db: &mut SqliteConnection) -> Result<Vec<String>, Error> {
     Ok(faults)
 }
 
+/// Whether there is a schema, and it is to be brought to this version's.
+pub(super) async fn is_of_earlier(db: &mut SqliteConnection) -> Result<bool, Error> {
+    let founded = sqlx::query("SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations'")
+        .fetch_optional(&mut *db)
+        .await?;
+    Ok(founded.is_some() && schema(db).await? == Schema::Earlier)
+}
+
 async fn schema(db: &mut SqliteConnection) -> Result<Schema, Error> {
     let applied: Vec<(i64, Vec<u8>, bool)> =
         sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations ORDER BY version")

@@ -20,13 +20,14 @@ use std::{path::Path, sync::Arc};
 use keyward_license::time::Timestamp;
 use prometheus_client::metrics::histogram::Histogram;
 use sqlx::{
-    ConnectOptions, SqlitePool,
+    ConnectOptions, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
 use crate::{
     Error, config,
     fail_points::{Point, Side, Write, reach},
+    operator::Serving,
     store::{Found, Question, Recording, Verdict},
 };
 
@@ -52,16 +53,19 @@ impl Store {
     /// Opens the database of an operator and brings it to this version's schema.
     ///
     /// # Errors
-    /// [`Error::NoDatabase`], [`Error::File`] if it cannot be written, [`Error::Database`], [`Error::Migration`].
+    /// [`Error::NoDatabase`], [`Error::File`] if it cannot be written, [`Error::Database`], [`Error::Migration`],
+    /// [`Error::EarlierServes`].
     pub(crate) async fn open(path: &Path, settings: &config::Database) -> Result<Self, Error> {
         check_writable(path)?;
         let options = options(path, settings);
         let mut db = options.connect().await?;
+        let alone = right_to_change(path, &mut db).await?;
         reach(Point::Schema(Side::Before));
         sqlx::migrate!("migrations/sqlite")
             .run_direct(None, &mut db, false)
             .await?;
         reach(Point::Schema(Side::After));
+        drop(alone);
         let readers = SqlitePoolOptions::new()
             .max_connections(settings.readers)
             .test_before_acquire(false)
@@ -216,6 +220,18 @@ fn may_write(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// The right to change the schema, if it is an earlier one: who serves with that one would go on with statements
+/// that are not for the new one.
+async fn right_to_change(path: &Path, db: &mut SqliteConnection) -> Result<Option<Serving>, Error> {
+    if !examination::is_of_earlier(db).await? {
+        return Ok(None);
+    }
+    match Serving::begin(path.parent().unwrap_or(path)) {
+        Err(Error::AlreadyServed(dir)) => Err(Error::EarlierServes(dir)),
+        right => right.map(Some),
+    }
+}
+
 fn options(path: &Path, settings: &config::Database) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
@@ -358,6 +374,24 @@ mod tests {
             assert_eq!(kept, (1, 1, 1), "{how}");
             db.close().await.unwrap();
         }
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_schema_is_not_changed_under_a_server_of_an_earlier_version() {
+        let (dir, path, settings) = empty();
+        of_the_first_schema(&path, &settings).await;
+        let serving = Serving::begin(dir.path()).unwrap();
+        let refused = Store::open(&path, &settings).await.err().unwrap();
+        assert!(matches!(refused, Error::EarlierServes(_)), "{refused}");
+        assert_eq!(Examination::of(&path).await.unwrap().schema, Schema::Earlier);
+        drop(serving);
+        let store = Store::open(&path, &settings).await.unwrap();
+        assert_eq!(Examination::of(&path).await.unwrap().schema, Schema::Current);
+
+        // Beside a server of this version there is nothing to change.
+        let _serving = Serving::begin(dir.path()).unwrap();
+        Store::open(&path, &settings).await.unwrap().close().await;
         store.close().await;
     }
 
