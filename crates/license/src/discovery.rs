@@ -17,6 +17,9 @@ use crate::{
 /// Where the document is found below the license server URL's origin.
 pub const WELL_KNOWN_PATH: &str = "/.well-known/keyward";
 
+/// Longest document, in bytes: clients keep one for each operator.
+pub const MAX_DOCUMENT: usize = 64 * 1024;
+
 /// How far ahead of the reader's clock a document may have been issued, in seconds.
 pub const ISSUED_AHEAD: u64 = 300;
 
@@ -123,6 +126,9 @@ impl DiscoveryReader<'_> {
     /// [`DiscoveryError`].
     pub fn read(&self, document: &[u8]) -> Result<LicenseServer, DiscoveryError> {
         let refused = DiscoveryError::Refused;
+        if document.len() > MAX_DOCUMENT {
+            return Err(refused("it is longer than 64 KiB"));
+        }
         // V-060
         let verified =
             Unverified::<Discovery>::parse(document)?.verify(self.anchor, Role::LicenseServer, |body| {

@@ -189,6 +189,14 @@ impl LicenseBody {
                 "a license grants at least one right",
             ),
             (
+                terms::nothing_twice(&self.rights, |right| *right),
+                "a license grants a right twice",
+            ),
+            (
+                !exchange || terms::nothing_twice(&self.keys, |key| key.algorithm),
+                "a license holds two keys of one algorithm",
+            ),
+            (
                 self.name.as_ref().is_none_or(|name| name.len() <= 255),
                 "the license's name is too long",
             ),
@@ -405,6 +413,25 @@ mod tests {
                 ..simple()
             };
             assert_eq!(body.check().is_ok(), fits, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn v_021_rights_and_algorithms_stand_there_once() {
+        let twice = LicenseBody {
+            rights: vec![Right::Play, Right::Play],
+            ..simple()
+        };
+        assert!(twice.check().is_err());
+        for (algorithms, fits) in [([1, 2], true), ([1, 1], false)] {
+            let exchange = LicenseBody {
+                kind: LicenseKind::KeyExchange,
+                keys: algorithms
+                    .map(|number| key(KeyType::Exchange, Some(number)))
+                    .to_vec(),
+                ..simple()
+            };
+            assert_eq!(exchange.check().is_ok(), fits, "{algorithms:?}");
         }
     }
 

@@ -358,28 +358,40 @@ async fn a_request_id_is_echoed_or_made() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_clients_are_cut_off() {
     let served = serve(&[("# arrival_seconds = 15", "arrival_seconds = 1")]).await;
-    let address = served.public.trim_start_matches("http://").to_owned();
-    let talk = move |text: String| {
-        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+    let address = |url: &str| url.trim_start_matches("http://").to_owned();
+    let (public, admin) = (address(&served.public), address(&served.admin));
+    let talk = |address: &str, text: String| {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.write_all(text.as_bytes()).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         String::from_utf8_lossy(&answer).into_owned()
     };
-    let (headers, body) = (talk.clone(), talk);
     // Headers that never end: the connection is closed.
-    let cut = tokio::task::spawn_blocking(move || headers("GET /health/live HTTP/1.1\r\nhost: a\r\n".into()));
+    let head = "GET /health/live HTTP/1.1\r\nhost: a\r\n".to_owned();
+    let cut = tokio::task::spawn_blocking({
+        let public = public.clone();
+        move || talk(&public, head)
+    });
     assert!(!cut.await.unwrap().contains("200 OK"));
     // A body that never comes: a problem document.
-    let kind = media_type::LICENSE_REQUEST;
-    let head =
-        format!("POST /license HTTP/1.1\r\nhost: a\r\ncontent-type: {kind}\r\ncontent-length: 9\r\n\r\n");
-    let answer = tokio::task::spawn_blocking(move || body(head)).await.unwrap();
-    assert!(
-        answer.starts_with("HTTP/1.1 400") && answer.contains("did not arrive in time"),
-        "{answer}"
-    );
+    let token = format!("authorization: Bearer {}\r\n", served.world.admin_token);
+    for (address, path, kind, token) in [
+        (public, "/license", media_type::LICENSE_REQUEST, ""),
+        (admin, "/policies", "application/json", &token),
+    ] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: a\r\n{token}content-type: {kind}\r\n\
+             content-length: 9\r\n\r\n"
+        );
+        let answer = tokio::task::spawn_blocking(move || talk(&address, head));
+        let answer = answer.await.unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 400") && answer.contains("did not arrive in time"),
+            "{answer}"
+        );
+    }
     served.stop().await;
 }
 

@@ -74,7 +74,7 @@ pub(crate) struct ProxyArgs {
     #[arg(
         long,
         value_name = "NUMBER",
-        default_value_t = 50,
+        default_value_t = 200,
         value_parser = clap::value_parser!(u32).range(..=1_000_000)
     )]
     pub(crate) address_rate: u32,
@@ -82,7 +82,7 @@ pub(crate) struct ProxyArgs {
     #[arg(
         long,
         value_name = "NUMBER",
-        default_value_t = 200,
+        default_value_t = 1000,
         value_parser = clap::value_parser!(u32).range(1..=1_000_000)
     )]
     pub(crate) address_burst: u32,

@@ -4,7 +4,7 @@ use keyward_client::ClientError;
 use keyward_crypto::{hpke::Suite, x509::Role};
 use keyward_license::{
     codec::{Bytes, Wire},
-    discovery::{Discovery, WELL_KNOWN_PATH},
+    discovery::{Discovery, MAX_DOCUMENT, WELL_KNOWN_PATH},
     envelope::SealedRequest,
     error_code::ErrorCode,
     ids::Digest,
@@ -241,6 +241,15 @@ fn a_path_that_leads_elsewhere_is_not_followed() {
             );
         }
     }
+}
+
+#[test]
+fn a_document_longer_than_its_bound_is_refused() {
+    let with_a_path =
+        |len: usize| edited(move |document| document.packaging_path = Some(format!("/{}", "a".repeat(len))));
+    with_a_path(MAX_DOCUMENT / 2).unwrap();
+    let refused = with_a_path(MAX_DOCUMENT);
+    assert!(matches!(refused, Err(ClientError::DiscoveryRefused(why)) if why.contains("64 KiB")));
 }
 
 #[test]

@@ -289,10 +289,14 @@ fn lists_are_bounded(body: &LicenseBody) -> bool {
 
 /// Whether a list that is there has something, not too much, and nothing twice.
 fn is_set<T, K: PartialEq>(list: Option<&[T]>, most: usize, name: impl Fn(&T) -> K) -> bool {
-    let Some(list) = list else { return true };
+    list.is_none_or(|list| (1..=most).contains(&list.len()) && nothing_twice(list, name))
+}
+
+/// Whether every part of a list has a name of its own.
+pub(super) fn nothing_twice<T, K: PartialEq>(list: &[T], name: impl Fn(&T) -> K) -> bool {
     let names = |part: &[T], one: &T| part.iter().any(|other| name(other) == name(one));
     let is_new = |(at, one): (usize, &T)| !names(list.get(..at).unwrap_or_default(), one);
-    (1..=most).contains(&list.len()) && list.iter().enumerate().all(is_new)
+    list.iter().enumerate().all(is_new)
 }
 
 fn extended_data_is_bounded(body: &LicenseBody) -> bool {

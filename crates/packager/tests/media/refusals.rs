@@ -132,6 +132,14 @@ fn tracks_that_cannot_be_protected() {
             ..Fragmented::new(lanes())
         };
         assert_eq!(refused(&form.to_bytes()), "track 1 is protected already");
+        // Of fragments without samples as well: a reader looks at them once the track is protected.
+        let mut file = form.to_bytes();
+        for at in 0..file.len() - 8 {
+            if file[at..].starts_with(b"trun") {
+                overwrite(&mut file, at + 8, 0);
+            }
+        }
+        assert_eq!(refused(&file), "track 1 is protected already");
     }
 }
 

@@ -147,7 +147,7 @@ fn loopback_may_be_http() {
 fn a_rate_of_nothing_is_no_rate() {
     let limits = |line| with(line).unwrap().limits;
     let rate = limits("address_rate = 7").address_rate.unwrap();
-    assert_eq!((rate.per_second.get(), rate.burst.get()), (7, 200));
+    assert_eq!((rate.per_second.get(), rate.burst.get()), (7, 1000));
     assert_eq!(limits("address_rate = 0").address_rate, None);
     assert_eq!(limits("forwarders = []").forwarders, []);
     let forwarders = limits("forwarders = [\"10.0.0.0/8\"]").forwarders;

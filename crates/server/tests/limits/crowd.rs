@@ -20,7 +20,7 @@ use crate::{
 /// Everybody is counted for its own address, and asks as often as it likes.
 const STRANGERS: [(&str, &str); 2] = [
     ("# forwarders = [\"127.0.0.1\", \"::1\"]", "forwarders = []"),
-    ("# address_rate = 50", "address_rate = 0"),
+    ("# address_rate = 200", "address_rate = 0"),
 ];
 
 /// Both ends of every connection are this process's.

@@ -18,8 +18,8 @@ use crate::{
 };
 
 const ONE_AT_A_TIME: [(&str, &str); 2] = [
-    ("# address_rate = 50", "address_rate = 1"),
-    ("# address_burst = 200", "address_burst = 3"),
+    ("# address_rate = 200", "address_rate = 1"),
+    ("# address_burst = 1000", "address_burst = 3"),
 ];
 
 async fn get(server: &Serving, path: &str, headers: &[(&'static str, &str)]) -> Answer {

@@ -177,10 +177,13 @@ impl<'m> Mapped<'m> {
     ) -> Result<Option<FragmentMap<'m>>, PackagerError> {
         let index_track = worker.index.track_id();
         let track = worker.track_mut(traf)?;
-        let Some(protector) = track.protector.as_mut().filter(|_| traf.sample_count() > 0) else {
+        let Some(protector) = track.protector.as_mut() else {
             return Ok(None);
         };
         check_clear(traf)?;
+        if traf.sample_count() == 0 {
+            return Ok(None);
+        }
         let mut time = traf.decode_time.unwrap_or(track.decode_time);
         let mut map = protector.begin();
         let mut samples = traf.samples(time).inspect(|sample| {

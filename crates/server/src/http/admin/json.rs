@@ -1,38 +1,31 @@
 //! JSON in, checked: the body of a request as a type, ids and secrets as the types they are.
 
 use axum::{
-    body::Bytes,
     extract::{FromRequest, FromRequestParts, Path, Request},
-    http::{header, request::Parts},
+    http::request::Parts,
 };
 use keyward_license::error_code::ErrorCode;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
-use super::problem::AdminProblem;
+use super::{super::body, problem::AdminProblem};
+use crate::Server;
 
 /// The JSON body of a request. What is wrong with it is told by place, not by content: the body may
 /// hold a key.
 pub(super) struct Json<T>(pub(super) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+impl<T: DeserializeOwned> FromRequest<Server> for Json<T> {
     type Rejection = AdminProblem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, AdminProblem> {
-        let stated = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok());
-        let stated = stated
-            .and_then(|value| value.split(';').next())
-            .unwrap_or_default();
-        if !stated.trim().eq_ignore_ascii_case("application/json") {
-            let detail = "the body must be of media type application/json";
-            return Err(AdminProblem::new(ErrorCode::UnsupportedMediaType, detail));
-        }
-        let body = Bytes::from_request(request, state)
+    async fn from_request(request: Request, server: &Server) -> Result<Self, AdminProblem> {
+        let arrival = server.config().limits.arrival;
+        let body = body::read(request, "application/json", arrival)
             .await
-            .map_err(|_| AdminProblem::new(ErrorCode::TooLarge, "the body is too large or was cut off"))?;
+            .map_err(|problem| {
+                let code = ErrorCode::from_number(problem.code).unwrap_or(ErrorCode::Malformed);
+                AdminProblem::new(code, problem.detail)
+            })?;
         serde_json::from_slice(&body).map(Self).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             let detail = format!("the body is not what this path takes, at line {line}, column {column}");
