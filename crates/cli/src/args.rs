@@ -14,6 +14,7 @@ mod proxy;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use keyward_client::store::StoreLimits;
 use keyward_license::ids::Kid;
 
 pub(crate) use authorization::AuthorizationArgs;
@@ -105,11 +106,42 @@ pub(crate) enum Command {
     Man(ManArgs),
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct ClientDir {
     /// Folder of the license store and the device's keys [default: keyward/client in the user's data folder]
     #[arg(long, env = "KEYWARD_CLIENT_DIR", hide_env_values = true, value_name = "DIR")]
     pub(crate) client_dir: Option<PathBuf>,
+    /// Licenses that the store may hold; what comes beyond is refused
+    #[arg(
+        long,
+        env = "KEYWARD_STORE_LICENSES",
+        hide_env_values = true,
+        value_name = "NUMBER",
+        default_value_t = StoreLimits::default().licenses,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    pub(crate) store_licenses: u64,
+    /// Bytes of licenses that the store may hold; what comes beyond is refused
+    #[arg(
+        long,
+        env = "KEYWARD_STORE_BYTES",
+        hide_env_values = true,
+        value_name = "BYTES",
+        default_value_t = StoreLimits::default().license_bytes,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    pub(crate) store_bytes: u64,
+}
+
+impl ClientDir {
+    /// The bounds of the store.
+    pub(crate) fn limits(&self) -> StoreLimits {
+        StoreLimits {
+            licenses: self.store_licenses,
+            license_bytes: self.store_bytes,
+            ..StoreLimits::default()
+        }
+    }
 }
 
 #[derive(Args)]

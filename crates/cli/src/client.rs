@@ -9,6 +9,7 @@ use keyward_client::{
     host::{HostProfile, Unlisted},
     install::{Acquired, AcquiredKey},
     session::Opened,
+    store::StoreLimits,
 };
 use keyward_client_native::{Clock, NativeClient, NativeError, Options, SystemClock};
 
@@ -28,12 +29,14 @@ pub(crate) fn open(dir: ClientDir) -> Result<NativeClient, Failure> {
 /// What opens the client, again if it must: its folder, and the clock by which content plays.
 pub(crate) struct Watcher {
     folder: PathBuf,
+    limits: StoreLimits,
     clock: Rc<SystemClock>,
 }
 
 impl Watcher {
     pub(crate) fn of(dir: ClientDir) -> Result<Self, Failure> {
         Ok(Self {
+            limits: dir.limits(),
             folder: folder(dir)?,
             clock: Rc::default(),
         })
@@ -54,6 +57,7 @@ impl Watcher {
         let options = Options {
             clock: Box::new(Rc::clone(&self.clock)),
             host: profile(),
+            limits: self.limits,
             ..Options::default()
         };
         NativeClient::open_with(&self.folder, Box::new(Http::new()), options)

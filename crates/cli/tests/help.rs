@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, process::Command};
 
-const COMMANDS: [&[&str]; 55] = [
+const COMMANDS: [&[&str]; 56] = [
     &[],
     &["demo"],
     &["init"],
@@ -49,6 +49,7 @@ const COMMANDS: [&[&str]; 55] = [
     &["licenses", "show"],
     &["licenses", "delete"],
     &["licenses", "clean"],
+    &["licenses", "renew-key"],
     &["request"],
     &["answer"],
     &["install"],

@@ -69,6 +69,8 @@ pub(crate) enum LicensesCommand {
     /// Delete the licenses whose removal date has come by this device's clock. Each acquisition does so by the license
     /// server's clock
     Clean(ClientDir),
+    /// Seal the store under a new key: what was deleted before cannot be read from its file any more
+    RenewKey(ClientDir),
 }
 
 #[derive(Args)]

@@ -23,6 +23,7 @@ pub(crate) fn run(command: LicensesCommand, report: Report) -> Result<(), Failur
         LicensesCommand::Show(args) => show(args, report),
         LicensesCommand::Delete(args) => delete(args, report),
         LicensesCommand::Clean(dir) => clean(dir, report),
+        LicensesCommand::RenewKey(dir) => renew_key(dir, report),
     }
 }
 
@@ -153,6 +154,11 @@ fn clean(dir: ClientDir, report: Report) -> Result<(), Failure> {
         many => format!("{many} licenses deleted whose removal date has come (R-044)"),
     };
     report.result(&words, &json!({ "deleted": removed }))
+}
+
+fn renew_key(dir: ClientDir, report: Report) -> Result<(), Failure> {
+    client::open_existing(dir)?.renew_store_key()?;
+    report.result("the store has a new key", &json!({ "renewed": true }))
 }
 
 /// Every license of the store: by key id, the oldest first.

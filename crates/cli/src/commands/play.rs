@@ -14,7 +14,7 @@ use keyward_client::{
 use keyward_packager::OutputSink;
 
 use crate::{
-    args::{ClientDir, PlayArgs},
+    args::PlayArgs,
     client::Watcher,
     failure::{Failure, file_error, of_content},
     output::{FileSink, commit_error, differs},
@@ -38,9 +38,7 @@ pub(crate) fn run(args: &PlayArgs, report: Report) -> Result<(), Failure> {
         }
         None => None,
     };
-    let watcher = Watcher::of(ClientDir {
-        client_dir: args.client.client_dir.clone(),
-    })?;
+    let watcher = Watcher::of(args.client.clone())?;
     let opened = open(&watcher, args, protected.content(), report)?;
     let clear = Clear::start(protected, opened, watcher, args)?;
     match sink {

@@ -111,6 +111,29 @@ fn licenses_are_listed_shown_and_deleted() {
 }
 
 #[test]
+fn a_full_store_is_refused_and_goes_on_with_room_or_less() {
+    let world = licensed();
+    let server = world.serve();
+    for (bound, what) in [
+        ("--store-licenses=1", "may hold 1 licenses"),
+        ("--store-bytes=100", "may hold 100 bytes of licenses"),
+    ] {
+        let said = world.fails("device", 1, &["acquire", bound, "film.kw"]);
+        assert!(
+            said.contains(what) && said.contains("hint: nothing was stored or lost"),
+            "{said}"
+        );
+        world.device_ok("device", &["check", bound, "film.kw"]);
+    }
+    world.device_ok("device", &["acquire", "--store-licenses=2", "film.kw"]);
+    server.stop();
+    let before = std::fs::read(world.path("device/licenses.epoch")).unwrap();
+    world.device_ok("device", &["licenses", "renew-key"]);
+    assert!(std::fs::read(world.path("device/licenses.epoch")).unwrap() != before);
+    world.device_ok("device", &["check", "film.kw"]);
+}
+
+#[test]
 fn licenses_of_a_client_that_is_not_there_make_none() {
     let world = World::new();
     let said = world.fails("device", 1, &["licenses", "list"]);
