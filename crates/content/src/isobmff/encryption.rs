@@ -51,7 +51,12 @@ impl EntryProtection {
     }
 
     fn parse(sinf: &BoxSpan<'_>) -> Result<Self, BoxError> {
-        let original_format = sinf.need(kind::FRMA)?.fields().fourcc()?;
+        let frma = sinf.need(kind::FRMA)?;
+        let original_format = frma.fields().fourcc()?;
+        if original_format == kind::UUID {
+            // A header of another form: in its place, a sample entry could not be read any more.
+            return Err(frma.invalid("the original format is a sample entry's, not that of an extended type"));
+        }
         let (mut scheme_type, mut scheme_version) = (FourCc([0; 4]), 0);
         if let Some(schm) = sinf.child(kind::SCHM)? {
             let mut fields = schm.fields();

@@ -157,6 +157,17 @@ pub(super) fn sbgp(runs: &[u32]) -> Vec<u8> {
 }
 
 #[test]
+fn an_original_format_of_an_extended_type() {
+    let sinf = sinf(b"uuid", b"cenc", &tenc(0, &fields(0, 1, 8, KID, &[])));
+    let file = movie(&sinf, &no_samples());
+    let error = Movie::parse(&span(&file)).unwrap_err().to_string();
+    assert!(
+        error.contains("sinf/frma") && error.contains("original format"),
+        "{error}"
+    );
+}
+
+#[test]
 fn of_several_protections_common_encryption_counts() {
     let other = bx(
         b"sinf",
