@@ -127,16 +127,29 @@ pub(crate) struct Chosen {
     pub(crate) allowed: Allowed,
 }
 
-/// The best license; if there is none, the stop that says most, and nothing if there is no license at all.
-pub(crate) fn best(candidates: Vec<Candidate>) -> Result<Chosen, Option<Stop>> {
-    let closest = closest(&candidates);
+/// Why there is no license that may be used.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unusable {
+    /// Of the licenses that there are the stop that says most; nothing if there is none.
+    pub(crate) stop: Option<Stop>,
+    /// Whether time refused one of them, whatever says most.
+    pub(crate) by_time: bool,
+}
+
+/// The best license, or why there is none.
+pub(crate) fn best(candidates: Vec<Candidate>) -> Result<Chosen, Unusable> {
+    let stops = candidates.iter().filter_map(|one| one.verdict.as_ref().err());
+    let unusable = Unusable {
+        stop: closest(&candidates),
+        by_time: { stops }.any(Stop::is_by_time),
+    };
     let allowed = candidates.into_iter().filter_map(|candidate| {
         let allowed = candidate.verdict.clone().ok()?;
         Some(Chosen { candidate, allowed })
     });
     allowed
         .min_by_key(|chosen| order(&chosen.candidate, &chosen.allowed))
-        .ok_or(closest)
+        .ok_or(unusable)
 }
 
 /// the order of those that the rules permit, the best first.

@@ -85,6 +85,9 @@ pub(crate) struct Pace {
     seen: Option<(Timestamp, u64)>,
     /// It was told by a server, and goes on whatever the host's clock says.
     told: bool,
+    /// Whether the clock could be used when it was read last. While it cannot, what was seen is kept: a clock that
+    /// can be used again does not begin anew.
+    usable: bool,
     floor: Timestamp,
 }
 
@@ -95,18 +98,19 @@ impl Pace {
         let carried = self.carried(moment);
         match clocked.now {
             // A later process of this playback has not heard the server, and need not.
-            None if self.told => {}
-            None => self.seen = None,
-            Some(now) if carried.is_none_or(|carried| now > carried) => {
-                (self.seen, self.told) = (Some((now, moment.monotonic)), clocked.told);
+            None => self.usable = self.told,
+            Some(now) => {
+                self.usable = true;
+                if carried.is_none_or(|carried| now > carried) {
+                    (self.seen, self.told) = (Some((now, moment.monotonic)), clocked.told);
+                }
             }
-            Some(_) => {}
         }
     }
 
     /// The time, if the clock may be used.
     pub(crate) fn now(&self, moment: Moment) -> Option<Timestamp> {
-        let carried = self.carried(moment)?;
+        let carried = self.carried(moment).filter(|_| self.usable)?;
         if self.told {
             return Some(carried);
         }
@@ -294,6 +298,25 @@ mod tests {
             Timestamp(1_000),
             "not even after the local clock has raised it"
         );
+    }
+
+    #[test]
+    fn r_010_a_playback_does_not_begin_anew_when_its_clock_can_be_used_again() {
+        let mut pace = Pace::default();
+        let own = |now: Option<u64>| Clocked {
+            now: now.map(Timestamp),
+            told: false,
+            floor: Timestamp(1_000),
+        };
+        let read_at = |seconds: u64, utc: u64| Moment {
+            utc: Some(Timestamp(utc)),
+            monotonic: seconds * 1000,
+        };
+        pace.see(own(Some(1_000)), read_at(0, 1_000));
+        pace.see(own(None), read_at(10, 500));
+        assert_eq!(pace.now(read_at(10, 500)), None, "a clock that was set back");
+        pace.see(own(Some(1_000)), read_at(500, 900));
+        assert_eq!(pace.now(read_at(500, 900)), Some(Timestamp(1_500)));
     }
 
     #[test]

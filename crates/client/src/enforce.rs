@@ -15,7 +15,7 @@ pub use crate::{bound::Bound, choose::Stop};
 use crate::{
     Client, ClientError,
     bound::Slot,
-    choose::{self, Candidate, Chosen, Place},
+    choose::{self, Candidate, Chosen, Place, Unusable},
     clock,
     device::KeyStore,
     flow::Io,
@@ -98,9 +98,11 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                 license: candidate.id(),
                 until: allowed.until,
             },
-            Err(Some(Stop::Refused(refusal))) => Availability::Refused(refusal),
-            Err(Some(Stop::Blocked(rule))) => Availability::Blocked(rule),
-            Err(None) => Availability::Missing,
+            Err(unusable) => match unusable.stop {
+                Some(Stop::Refused(refusal)) => Availability::Refused(refusal),
+                Some(Stop::Blocked(rule)) => Availability::Blocked(rule),
+                None => Availability::Missing,
+            },
         })
     }
 
@@ -117,10 +119,10 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         for kid in kids {
             match self.best(io, *kid, &question).await? {
                 Ok(license) => chosen.push(license),
-                Err(None) => return Err(ClientError::NoLicense { kid: *kid }),
-                Err(Some(stop)) => {
-                    self.remember_time(io, stop).await?;
-                    return Err(stop.of(*kid));
+                Err(unusable) => {
+                    self.remember_time(io, unusable).await?;
+                    let none = ClientError::NoLicense { kid: *kid };
+                    return Err(unusable.stop.map_or(none, |stop| stop.of(*kid)));
                 }
             }
         }
@@ -178,13 +180,13 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         Ok(ContentKey::from_slice(&key.0)?)
     }
 
-    /// the best license of a key, or the stop that says most.
+    /// the best license of a key, or why there is none.
     pub(crate) async fn best(
         &self,
         io: &Io,
         kid: Kid,
         question: &Question<'_>,
-    ) -> Result<Result<Chosen, Option<Stop>>, ClientError> {
+    ) -> Result<Result<Chosen, Unusable>, ClientError> {
         Ok(choose::best(self.candidates(io, kid, question).await?))
     }
 
@@ -285,8 +287,8 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
 
     /// a time at which a license was refused has been seen; setting the clock back afterwards does
     /// not revive the license.
-    pub(crate) async fn remember_time(&mut self, io: &Io, stop: Stop) -> Result<(), ClientError> {
-        if stop.is_by_time() {
+    pub(crate) async fn remember_time(&mut self, io: &Io, unusable: Unusable) -> Result<(), ClientError> {
+        if unusable.by_time {
             let now = self.now(io);
             self.store_floor(io, now).await?;
         }

@@ -171,14 +171,14 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         renewal: Option<&Wanted>,
     ) -> Result<(), ClientError> {
         let key = bound.slot.close(stop);
-        if stop.is_by_time() {
-            self.store_floor(io, now).await?;
-        }
         let mut question = Question {
             frame: bound.frame,
             ..Question::of(bound.action, now)
         };
         let mut next = self.best(io, bound.kid(), &question).await?;
+        if stop.is_by_time() || next.as_ref().is_err_and(|unusable| unusable.by_time) {
+            self.store_floor(io, now).await?;
+        }
         if let (Err(_), Some(wanted)) = (&next, renewal)
             && self.is_helped(io, stop, wanted).await
         {

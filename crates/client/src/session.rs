@@ -138,13 +138,14 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         for kid in kids {
             let of_kid = match self.best(io, *kid, &question).await? {
                 Ok(_) => Missing::Nothing,
-                Err(Some(Stop::Refused(Refusal::NoUsableClock))) => Missing::Time,
-                Err(Some(stop)) if !stop.may_be_helped() => Missing::Nothing,
-                Err(Some(stop)) => {
-                    self.remember_time(io, stop).await?;
-                    Missing::Licenses
+                Err(unusable) => {
+                    self.remember_time(io, unusable).await?;
+                    match unusable.stop {
+                        Some(Stop::Refused(Refusal::NoUsableClock)) => Missing::Time,
+                        Some(stop) if !stop.may_be_helped() => Missing::Nothing,
+                        Some(_) | None => Missing::Licenses,
+                    }
                 }
-                Err(None) => Missing::Licenses,
             };
             missing = missing.max(of_kid);
         }

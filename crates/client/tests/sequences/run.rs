@@ -1,0 +1,522 @@
+//! A sequence, carried out by a client and followed by the model.
+//!
+//! Where a process ends on the way, it is not always known how far it came: then the model stands in several
+//! places, and what the client does later has to be right in one of them.
+
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+
+use keyward_client::{
+    ClientError,
+    acquire::Wanted,
+    flow::Flow,
+    session::{Acquisition, Opened},
+    store::memory::MemoryStore,
+};
+use keyward_license::{license::LicenseBody, time::Timestamp, usage_rules::Output};
+use keyward_testkit::pki::NOW;
+use proptest::sample::Index;
+
+use crate::{
+    licensed::{INTERNAL, Screens, on, pass},
+    model::{Judged, Model, Scene},
+    operations::{Operation, Sequence, Terms},
+    world::{Stop, TestClient, Trace, World, kid, opens, wanted},
+};
+
+/// What has to come up in some sequence.
+pub(crate) const TO_BE_SEEN: [&str; 13] = [
+    "acquired",
+    "crashed",
+    "installed later",
+    "not installed",
+    "not played",
+    "nothing to play",
+    "piece",
+    "played",
+    "replay refused",
+    SET_BACK,
+    "stopped",
+    "went on",
+    "went on under another",
+];
+
+/// Only where somebody puts back copies of the store.
+pub(crate) const SET_BACK: &str = "set back and noticed";
+
+type Seen = BTreeMap<&'static str, usize>;
+
+/// An answer that a server gave.
+#[derive(Clone)]
+struct Answered {
+    bytes: Vec<u8>,
+    brought: Vec<LicenseBody>,
+    stated: Timestamp,
+}
+
+struct Run<'s> {
+    terms: &'s [Terms],
+    world: World,
+    client: Option<TestClient>,
+    screens: Screens,
+    shown: Vec<Output>,
+    opened: Option<(u8, Opened)>,
+    models: Vec<Model>,
+    /// Every license that the server has issued, in order.
+    issued: Rc<RefCell<Vec<LicenseBody>>>,
+    /// By the number of the request.
+    answers: Vec<Option<Answered>>,
+    copies: Vec<(MemoryStore, Vec<Model>)>,
+    plain: bool,
+    /// The whole store was put back: records of what came afterwards may be a commit ahead, as after a crash.
+    was_put_back: bool,
+    seen: &'s mut Seen,
+}
+
+/// Carries out a sequence; an error says which rule was broken.
+pub(crate) fn run(sequence: &Sequence, seen: &mut Seen) -> Judged {
+    let (mut world, client) = World::enrolled();
+    drop(client);
+    let screens = Screens::default();
+    screens.show(&[INTERNAL]);
+    let client = on(&mut world, &screens);
+    let mut model = Model::default();
+    // The enrolment has told the time.
+    model.enrolled(NOW.0);
+    let mut run = Run {
+        terms: &sequence.terms,
+        world,
+        client: Some(client),
+        screens,
+        shown: vec![INTERNAL],
+        opened: None,
+        models: vec![model],
+        issued: Rc::default(),
+        answers: Vec::new(),
+        copies: Vec::new(),
+        plain: true,
+        was_put_back: false,
+        seen,
+    };
+    for (at, operation) in sequence.operations.iter().enumerate() {
+        run.carry_out(operation)
+            .map_err(|why| format!("operation {at}, {operation:?}: {why}"))?;
+    }
+    Ok(())
+}
+
+impl Run<'_> {
+    fn carry_out(&mut self, operation: &Operation) -> Judged {
+        match operation {
+            Operation::Acquire(terms) => self.acquire(*terms, None),
+            Operation::Replay(earlier) => self.replay(*earlier),
+            Operation::Request(terms) => self.request(*terms),
+            Operation::Install(answer) => self.install(*answer),
+            Operation::AskTime(round_trip) => self.ask_time(*round_trip),
+            Operation::Play(number) => self.play(*number),
+            Operation::Piece => self.piece(),
+            Operation::GoOn => self.go_on(),
+            Operation::EndPlayback => self.end_playback(),
+            Operation::Pass(seconds) => {
+                self.world.server.now = self.world.server.now.plus(*seconds);
+                pass(&mut self.world, *seconds);
+                Ok(())
+            }
+            Operation::SetClock(offset) => {
+                self.plain &= *offset == 0;
+                let truth = self.world.server.now.0;
+                self.world.moment.utc = Some(Timestamp(truth.checked_add_signed(*offset).unwrap()));
+                Ok(())
+            }
+            Operation::UnsetClock => {
+                (self.plain, self.world.moment.utc) = (false, None);
+                Ok(())
+            }
+            Operation::Restart => self.restart(),
+            Operation::Crash(operation, at, stop) => self.crash(operation, *at, *stop),
+            Operation::Delete(number) => self.delete(*number),
+            Operation::Clean => {
+                let moment = self.world.moment;
+                self.drive(|client| client.clean());
+                self.each(|model| {
+                    model.clean(moment);
+                    Ok(())
+                })
+            }
+            Operation::Copy => {
+                self.copies
+                    .push((self.world.device.store.clone(), self.models.clone()));
+                Ok(())
+            }
+            Operation::PutBack(copy) => self.put_back(*copy),
+            Operation::PutBackRecords(copy) => self.put_back_records(*copy),
+            Operation::Show(outputs) => {
+                self.screens.show(outputs);
+                self.shown.clone_from(outputs);
+                Ok(())
+            }
+        }
+    }
+
+    fn drive<T>(
+        &mut self,
+        start: impl for<'c> FnOnce(&'c mut TestClient) -> Flow<'c, T>,
+    ) -> Option<Result<T, ClientError>> {
+        let flow = start(self.client.as_mut().unwrap());
+        self.world.drive(flow)
+    }
+
+    /// Follows with every model; those that the client contradicts go, and one has to stay.
+    fn each(&mut self, step: impl Fn(&mut Model) -> Judged) -> Judged {
+        let mut why = Ok(());
+        self.models.retain_mut(|model| {
+            let judged = step(model);
+            let stays = judged.is_ok();
+            why = core::mem::replace(&mut why, Ok(())).and(judged);
+            stays
+        });
+        self.models.dedup();
+        if self.models.is_empty() { why } else { Ok(()) }
+    }
+
+    fn follow(&mut self, step: impl Fn(&mut Model, &Scene<'_>) -> Judged) -> Judged {
+        let outputs = self.shown.clone();
+        let scene = Scene {
+            moment: self.world.moment,
+            outputs: &outputs,
+            plain: self.plain,
+        };
+        self.each(|model| step(model, &scene))
+    }
+
+    fn note(&mut self, what: &'static str) {
+        *self.seen.entry(what).or_default() += 1;
+    }
+
+    /// Has the server issue these terms, and says what to ask for.
+    fn order(&mut self, terms: Index) -> Wanted {
+        let terms = terms.get(self.terms).clone();
+        let wanted = Wanted {
+            in_memory: terms.in_memory,
+            ..wanted(&[terms.kid])
+        };
+        let issued = Rc::clone(&self.issued);
+        self.world.server.bent.license = Some(Box::new(move |body| {
+            terms.write(body);
+            issued.borrow_mut().push(body.clone());
+        }));
+        wanted
+    }
+
+    fn acquire(&mut self, terms: Index, instead: Option<Vec<u8>>) -> Judged {
+        let wanted = self.order(terms);
+        let (sent, issued) = (self.world.sent.len(), self.issued.borrow().len());
+        let honest = Rc::new(RefCell::new(None));
+        let kept = Rc::clone(&honest);
+        let is_replay = instead.is_some();
+        self.world.on_the_way = Some(Box::new(move |outgoing, answer| {
+            if outgoing.url.ends_with("/license") {
+                *kept.borrow_mut() = Some(answer.body.clone());
+                if let Some(instead) = &instead {
+                    answer.body.clone_from(instead);
+                }
+            }
+        }));
+        let commits = self.commits();
+        let acquired = self.drive(|client| client.acquire(wanted));
+        self.world.on_the_way = None;
+        assert!(self.world.sent.len() <= sent + 2);
+        let brought = self.issued.borrow()[issued..].to_vec();
+        let stated = self.world.server.now;
+        let number = self.answers.len();
+        self.answers.push(honest.take().map(|bytes| Answered {
+            bytes,
+            brought: brought.clone(),
+            stated,
+        }));
+        let round_trip = Some(self.world.round_trip);
+        match acquired {
+            Some(Ok(_)) if is_replay => Err("V-012: an earlier answer was taken in".into()),
+            Some(Ok(_)) => {
+                self.note("acquired");
+                self.follow(|model, scene| {
+                    model.request(number);
+                    model.installed(number, &brought, (stated, round_trip), scene.moment)
+                })
+            }
+            Some(Err(_)) if is_replay => {
+                self.note("replay refused");
+                self.follow(|model, _| {
+                    model.request(number);
+                    Ok(())
+                })
+            }
+            Some(Err(_)) => self.follow(|model, scene| {
+                model.request(number);
+                model.refused(number, &brought, scene)
+            }),
+            None if self.commits() == commits => Ok(()),
+            None => {
+                let moment = self.world.moment;
+                self.or_else(|model| {
+                    let mut requested = model.clone();
+                    requested.request(number);
+                    let mut installed = requested.clone();
+                    let came = installed.installed(number, &brought, (stated, round_trip), moment);
+                    [Some(requested), came.ok().map(|()| installed)]
+                        .into_iter()
+                        .flatten()
+                        .collect()
+                });
+                Ok(())
+            }
+        }
+    }
+
+    /// Where the client may stand besides where it stood.
+    fn or_else(&mut self, places: impl Fn(&Model) -> Vec<Model>) {
+        let more: Vec<_> = self.models.iter().flat_map(places).collect();
+        self.models.extend(more);
+    }
+
+    fn replay(&mut self, earlier: Index) -> Judged {
+        let known: Vec<_> = self.answers.iter().flatten().collect();
+        if known.is_empty() {
+            return Ok(());
+        }
+        let bytes = earlier.get(&known).bytes.clone();
+        self.acquire(earlier, Some(bytes))
+    }
+
+    fn request(&mut self, terms: Index) -> Judged {
+        let wanted = self.order(terms);
+        let Some(Ok(request)) = self.drive(|client| client.request(wanted)) else {
+            return Ok(());
+        };
+        let issued = self.issued.borrow().len();
+        let bytes = self.world.answer(&request);
+        let number = self.answers.len();
+        self.answers.push(Some(Answered {
+            bytes,
+            brought: self.issued.borrow()[issued..].to_vec(),
+            stated: self.world.server.now,
+        }));
+        self.follow(|model, _| {
+            model.request(number);
+            Ok(())
+        })
+    }
+
+    fn install(&mut self, answer: Index) -> Judged {
+        if self.answers.is_empty() {
+            return Ok(());
+        }
+        let number = answer.index(self.answers.len());
+        let Some(answer) = self.answers[number].clone() else {
+            return Ok(());
+        };
+        let commits = self.commits();
+        let Answered {
+            bytes,
+            brought,
+            stated,
+        } = answer;
+        match self.drive(|client| client.install(bytes)) {
+            Some(Ok(_)) => {
+                self.note("installed later");
+                self.follow(|model, scene| model.installed(number, &brought, (stated, None), scene.moment))
+            }
+            Some(Err(_)) => {
+                self.note("not installed");
+                self.follow(|model, scene| model.refused(number, &brought, scene))
+            }
+            None if self.commits() == commits => Ok(()),
+            None => {
+                let moment = self.world.moment;
+                self.models = core::mem::take(&mut self.models)
+                    .into_iter()
+                    .flat_map(|model| {
+                        let mut installed = model.clone();
+                        let came = installed.installed(number, &brought, (stated, None), moment);
+                        let mut refused = model;
+                        refused.consume(number);
+                        [came.ok().map(|()| installed), Some(refused)]
+                    })
+                    .flatten()
+                    .collect();
+                Ok(())
+            }
+        }
+    }
+
+    fn ask_time(&mut self, round_trip: u64) -> Judged {
+        self.world.round_trip = round_trip;
+        self.plain = false;
+        let asked = self.drive(|client| client.ask_time(wanted(&[])));
+        self.world.round_trip = 40;
+        let number = self.answers.len();
+        self.answers.push(None);
+        let Some(Ok(stated)) = asked else { return Ok(()) };
+        self.follow(|model, scene| {
+            model.request(number);
+            model.installed(number, &[], (stated, Some(round_trip)), scene.moment)
+        })
+    }
+
+    fn play(&mut self, number: u8) -> Judged {
+        self.opened = None;
+        let commits = self.commits();
+        let played = self
+            .drive(|client| client.open_content(vec![kid(number)], wanted(&[number]), Acquisition::Never));
+        match played {
+            Some(Ok(opened)) => {
+                self.note("played");
+                if !opens(&opened.bound[0], number) {
+                    return Err("the key that was released opens nothing".into());
+                }
+                let used = opened.bound[0].license();
+                self.opened = Some((number, opened));
+                self.follow(|model, scene| model.play(number, Some(used), scene))
+            }
+            Some(Err(_)) => {
+                let is_held = self.models.iter().any(|model| model.licenses_of(number) > 0);
+                self.note(if is_held { "not played" } else { "nothing to play" });
+                self.follow(|model, scene| model.play(number, None, scene))
+            }
+            None if self.commits() == commits => Ok(()),
+            None => {
+                let outputs = self.shown.clone();
+                let scene = Scene {
+                    moment: self.world.moment,
+                    outputs: &outputs,
+                    plain: self.plain,
+                };
+                let models = self.models.iter();
+                self.models = models
+                    .flat_map(|model| model.may_have_played(number, &scene))
+                    .collect();
+                Ok(())
+            }
+        }
+    }
+
+    fn piece(&mut self) -> Judged {
+        let Some((number, opened)) = &self.opened else {
+            return Ok(());
+        };
+        if !opened.holds(self.world.moment, &self.screens) {
+            return self.go_on();
+        }
+        if !opens(&opened.bound[0], *number) {
+            return Err("it holds and opens nothing".into());
+        }
+        self.note("piece");
+        self.follow(|model, scene| model.piece(scene))
+    }
+
+    fn go_on(&mut self) -> Judged {
+        let Some((number, mut opened)) = self.opened.take() else {
+            return Ok(());
+        };
+        let before = opened.bound[0].license();
+        self.world
+            .run(self.client.as_mut().unwrap().go_on(&mut opened))
+            .ok();
+        let bound = &opened.bound[0];
+        let under = bound.stopped().is_none().then(|| bound.license());
+        if opens(bound, number) != under.is_some() {
+            return Err("a key that was taken back opens content".into());
+        }
+        self.note(match under {
+            None => "stopped",
+            Some(id) if id == before => "went on",
+            Some(_) => "went on under another",
+        });
+        self.opened = under.map(|_| (number, opened));
+        self.follow(|model, scene| model.go_on(number, under, scene))
+    }
+
+    fn end_playback(&mut self) -> Judged {
+        self.opened = None;
+        self.each(|model| {
+            model.end_playback();
+            Ok(())
+        })
+    }
+
+    fn delete(&mut self, number: u8) -> Judged {
+        let commits = self.commits();
+        let removed = self.drive(|client| client.remove_licenses(kid(number)));
+        if removed.is_none() && self.commits() == commits {
+            return Ok(());
+        }
+        self.each(|model| {
+            model.delete(number);
+            Ok(())
+        })
+    }
+
+    fn restart(&mut self) -> Judged {
+        (self.opened, self.client) = (None, None);
+        self.client = Some(on(&mut self.world, &self.screens));
+        self.each(|model| {
+            model.restart();
+            Ok(())
+        })
+    }
+
+    fn crash(&mut self, operation: &Operation, at: usize, stop: Stop) -> Judged {
+        self.world.stop = Some((self.world.trace.len() + at, stop));
+        let judged = self.carry_out(operation);
+        let is_cut = self.world.trace.len() > self.world.stop.take().unwrap().0;
+        judged?;
+        if is_cut {
+            self.note("crashed");
+        }
+        self.restart()
+    }
+
+    /// Commits that were carried out.
+    fn commits(&self) -> usize {
+        let trace = &self.world.trace;
+        let all = trace.iter().filter(|step| **step == Trace::Commit).count();
+        let cut = match self.world.stop {
+            Some((at, Stop::Before)) => trace.get(at) == Some(&Trace::Commit),
+            _ => false,
+        };
+        all - usize::from(cut)
+    }
+
+    /// Nothing on the device notices that: only the server does.
+    fn put_back(&mut self, copy: Index) -> Judged {
+        if self.copies.is_empty() {
+            return Ok(());
+        }
+        (self.plain, self.was_put_back) = (false, true);
+        (self.world.device.store, self.models) = copy.get(&self.copies).clone();
+        self.restart()
+    }
+
+    /// Older records than the epoch file knows of are noticed.
+    fn put_back_records(&mut self, copy: Index) -> Judged {
+        if self.copies.is_empty() {
+            return Ok(());
+        }
+        self.plain = false;
+        (self.opened, self.client) = (None, None);
+        let mut present = self.world.device.store.clone();
+        let mut old = copy.get(&self.copies).0.clone();
+        let is_present = old.records_mut() == present.records_mut();
+        core::mem::swap(self.world.device.store.records_mut(), old.records_mut());
+        let epoch = present.epoch().map(<[u8]>::to_vec);
+        match self.world.open_with_epoch(epoch) {
+            Ok(_) if !is_present && !self.was_put_back => {
+                return Err("records from before were not noticed".into());
+            }
+            Err(ClientError::StoreRolledBack) => self.note(SET_BACK),
+            Err(other) => return Err(format!("{other:?}")),
+            Ok(_) => {}
+        }
+        self.world.device.store = present;
+        self.restart()
+    }
+}
