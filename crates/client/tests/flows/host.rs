@@ -18,8 +18,8 @@ use keyward_testkit::pki::{DAY, NOW};
 
 use crate::{
     licensed::{
-        INTERNAL, Screens, TYPE_0, acquire, asking, go_on, hdmi, licensed, needs_hdcp, on, open, refusal,
-        restarted, sixty_seconds, verdicts,
+        INTERNAL, Screens, TYPE_0, acquire, asking, go_on, hdmi, licensed, needs_hdcp, on, open, pass,
+        refusal, restarted, sixty_seconds, verdicts,
     },
     world::{World, kid, opens, wanted},
 };
@@ -74,6 +74,26 @@ fn r_042_content_that_may_go_to_no_output_is_not_opened_and_no_license_is_asked_
     assert_eq!(world.sent.len(), sent);
     screens.show(&[hdmi(Hdcp::Off), hdmi(TYPE_0)]);
     open(&mut world, &mut client).unwrap();
+}
+
+#[test]
+fn r_010_an_end_that_was_seen_beside_a_blocked_license_stays_seen() {
+    let (mut world, client) = licensed(|body| {
+        needs_hdcp(body);
+        body.end = Some(NOW.plus(DAY));
+    });
+    drop(client);
+    let screens = Screens::default();
+    screens.show(&[hdmi(Hdcp::Off)]);
+    let mut client = on(&mut world, &screens);
+    acquire(&mut world, &mut client, |body| body.end = Some(NOW.plus(100)));
+    open(&mut world, &mut client).unwrap();
+    pass(&mut world, 200);
+    let is_blocked = |opened| matches!(opened, Err(ClientError::Blocked { .. }));
+    assert!(is_blocked(open(&mut world, &mut client)));
+    // The clock is set back, by less than is tolerated, to before the end of the other license.
+    world.moment.utc = world.moment.utc.map(|utc| utc.minus(150));
+    assert!(is_blocked(open(&mut world, &mut client)));
 }
 
 #[test]
