@@ -1,6 +1,6 @@
 //! What the program says when it cannot do what it was asked: what and why in one line, then a hint.
 
-use std::{fmt::Display, path::Path, process::ExitCode};
+use std::{fmt::Display, io::ErrorKind, path::Path, process::ExitCode};
 
 use keyward_client::{ClientError, error::one_line};
 use keyward_client_native::NativeError;
@@ -150,14 +150,18 @@ pub(crate) fn file_error(action: &'static str, path: &Path) -> impl Fn(std::io::
     move |error| {
         let doing = format!("cannot {action} {path}");
         of_content(&error).map_or_else(
-            || {
-                Failure::new(
-                    format!("{doing}: {error}"),
-                    "check the path, its permissions and the free space",
-                )
-            },
+            || Failure::new(format!("{doing}: {error}"), file_hint(error.kind())),
             |failure| failure.context(&doing),
         )
+    }
+}
+
+const fn file_hint(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::NotFound => "check the path",
+        ErrorKind::PermissionDenied => "check the permissions of the file and of its folder",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space, then try again",
+        _ => "check the path, its permissions and the free space",
     }
 }
 

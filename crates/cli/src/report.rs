@@ -9,7 +9,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use keyward_license::time::Timestamp;
 
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 
 /// How to print.
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +77,13 @@ impl Report {
         } else {
             to_stderr(&format!("error: {}\nhint: {}", failure.message, failure.hint));
             if let Some(request) = failure.request {
-                to_stderr(&format!("request: {request}, in the license server's log"));
+                let reached = match failure.exit {
+                    Exit::Unreachable => " if it came that far",
+                    Exit::Failed | Exit::NotPermitted => "",
+                };
+                to_stderr(&format!(
+                    "request: {request}, in the license server's log{reached}"
+                ));
             }
         }
     }

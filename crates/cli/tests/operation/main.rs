@@ -141,6 +141,19 @@ fn licenses_of_a_client_that_is_not_there_make_none() {
     assert!(!world.path("device").exists());
 }
 
+/// Nobody is sent to look for what may never have arrived, or for free space where a file is missing.
+#[test]
+fn a_failure_promises_no_more_than_is_known() {
+    let world = licensed();
+    let said = world.fails("device", 4, &["acquire", "film.kw"]);
+    assert!(
+        said.contains(", in the license server's log if it came that far"),
+        "{said}"
+    );
+    let said = world.fails("device", 1, &["play", "no-such-file.kw"]);
+    assert!(said.contains("hint: check the path\n"), "{said}");
+}
+
 /// The id stands in the message for the person at the device and in the license server's log.
 #[test]
 fn a_refusal_names_its_request_as_the_server_does() {
