@@ -87,6 +87,11 @@ impl PublicKey {
         backend::verify(&self.0, message, signature)
     }
 
+    /// Verifies `r || s` over a message that was hashed piece by piece.
+    pub(crate) fn verify_hashed(&self, message: Hasher, signature: &[u8]) -> Result<(), CryptoError> {
+        message.0.verify(&self.0, signature)
+    }
+
     fn from_library(key: &p256::PublicKey) -> Result<Self, CryptoError> {
         key.to_sec1_point(false)
             .as_bytes()
@@ -152,6 +157,11 @@ impl SigningKey {
     pub const fn public_key(&self) -> &PublicKey {
         &self.public
     }
+
+    /// Signs a message that was hashed piece by piece; returns `r || s`.
+    pub(crate) fn sign_hashed(&self, message: Hasher) -> Result<[u8; SIGNATURE_LEN], CryptoError> {
+        message.0.sign(&self.signer)
+    }
 }
 
 impl Signer for SigningKey {
@@ -172,11 +182,27 @@ impl core::fmt::Debug for SigningKey {
     }
 }
 
+/// A message that comes piece by piece, hashed with SHA-256.
+pub(crate) struct Hasher(backend::Hash);
+
+impl Hasher {
+    /// The empty message.
+    pub(crate) fn new() -> Self {
+        Self(backend::Hash::new())
+    }
+
+    /// Takes the next piece.
+    pub(crate) fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+}
+
 const NOT_A_POINT: CryptoError = CryptoError::MalformedKey("not a P-256 public key");
 
 #[cfg(not(target_family = "wasm"))]
 mod native {
     use aws_lc_rs::{
+        digest,
         rand::SystemRandom,
         signature::{
             ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, UnparsedPublicKey,
@@ -212,14 +238,47 @@ mod native {
             .verify(message, signature)
             .map_err(|_| CryptoError::BadSignature)
     }
+
+    pub(super) struct Hash(digest::Context);
+
+    impl Hash {
+        pub(super) fn new() -> Self {
+            Self(digest::Context::new(&digest::SHA256))
+        }
+
+        pub(super) fn update(&mut self, piece: &[u8]) {
+            self.0.update(piece);
+        }
+
+        pub(super) fn sign(self, key: &Key) -> Result<[u8; SIGNATURE_LEN], CryptoError> {
+            let signature = key
+                .0
+                .sign_digest(&self.0.finish())
+                .map_err(|_| CryptoError::Internal("ECDSA"))?;
+            signature
+                .as_ref()
+                .try_into()
+                .map_err(|_| CryptoError::Internal("ECDSA"))
+        }
+
+        pub(super) fn verify(self, point: &[u8; 65], signature: &[u8]) -> Result<(), CryptoError> {
+            UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+                .verify_digest(&self.0.finish(), signature)
+                .map_err(|_| CryptoError::BadSignature)
+        }
+    }
 }
 
 #[cfg(any(target_family = "wasm", test))]
 mod portable {
     use p256::ecdsa::{
         Signature, VerifyingKey,
-        signature::{Signer as _, Verifier as _},
+        signature::{
+            Signer as _, Verifier as _,
+            hazmat::{PrehashSigner, PrehashVerifier},
+        },
     };
+    use sha2::{Digest, Sha256};
 
     use super::{CryptoError, SIGNATURE_LEN};
 
@@ -246,6 +305,33 @@ mod portable {
         let signature = Signature::from_slice(signature).map_err(|_| CryptoError::BadSignature)?;
         key.verify(message, &signature)
             .map_err(|_| CryptoError::BadSignature)
+    }
+
+    pub(super) struct Hash(Sha256);
+
+    impl Hash {
+        pub(super) fn new() -> Self {
+            Self(Sha256::new())
+        }
+
+        pub(super) fn update(&mut self, piece: &[u8]) {
+            self.0.update(piece);
+        }
+
+        pub(super) fn sign(self, key: &Key) -> Result<[u8; SIGNATURE_LEN], CryptoError> {
+            let signature: Signature = key
+                .0
+                .sign_prehash(&self.0.finalize())
+                .map_err(|_| CryptoError::Internal("ECDSA"))?;
+            Ok(signature.to_bytes().into())
+        }
+
+        pub(super) fn verify(self, point: &[u8; 65], signature: &[u8]) -> Result<(), CryptoError> {
+            let key = VerifyingKey::from_sec1_bytes(point).map_err(|_| CryptoError::BadSignature)?;
+            let signature = Signature::from_slice(signature).map_err(|_| CryptoError::BadSignature)?;
+            key.verify_prehash(&self.0.finalize(), &signature)
+                .map_err(|_| CryptoError::BadSignature)
+        }
     }
 }
 
@@ -282,6 +368,52 @@ mod tests {
     }
 
     #[test]
+    fn hashed_messages_agree_both_ways() {
+        let mut rng = ChaCha20Rng::from_seed([4; 32]);
+        let portable_hash = |pieces: &[&[u8]]| {
+            let mut hash = portable::Hash::new();
+            pieces.iter().for_each(|piece| hash.update(piece));
+            hash
+        };
+        let hasher = |pieces: &[&[u8]]| {
+            let mut hasher = Hasher::new();
+            pieces.iter().for_each(|piece| hasher.update(piece));
+            hasher
+        };
+        for _ in 0..8 {
+            let key = SigningKey::generate(&mut rng);
+            let public = key.public_key();
+            let portable = portable::Key::new(key.scalar().expose(), public.as_point()).unwrap();
+            let by_native = key.sign_hashed(hasher(&[b"mes", b"sage"])).unwrap();
+            let by_portable = portable_hash(&[b"mess", b"age"]).sign(&portable).unwrap();
+            assert_eq!(by_portable, portable.sign(b"message").unwrap());
+            for signature in [by_native, by_portable] {
+                assert_eq!(public.verify(b"message", &signature), Ok(()));
+                let hashed = [
+                    public.verify_hashed(hasher(&[b"message"]), &signature),
+                    portable_hash(&[b"message"]).verify(public.as_point(), &signature),
+                    public.verify_hashed(hasher(&[b"other"]), &signature),
+                    portable_hash(&[b"other"]).verify(public.as_point(), &signature),
+                ];
+                let bad = Err(CryptoError::BadSignature);
+                assert_eq!(hashed, [Ok(()), Ok(()), bad, bad]);
+            }
+        }
+    }
+
+    /// RFC 6979, A.2.5: what the portable twin makes is determined by key and message.
+    #[test]
+    fn the_portable_twin_draws_nothing() {
+        let scalar = hex::decode("c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721").unwrap();
+        let key = portable::Key::new(scalar[..].try_into().unwrap(), &[0; 65]).unwrap();
+        assert_eq!(
+            hex::encode(key.sign(b"sample").unwrap()),
+            "efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716\
+             f7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8"
+        );
+    }
+
+    #[test]
     fn keys_round_trip_through_spki() {
         let key = SigningKey::generate(&mut ChaCha20Rng::from_seed([3; 32]));
         let der = key.public_key().to_spki_der().unwrap();
@@ -301,9 +433,14 @@ mod tests {
         for group in &set.test_groups {
             let key = PublicKey::from_point(&group.key.key).unwrap();
             for test in &group.tests {
+                let (mut hasher, mut portable_hash) = (Hasher::new(), portable::Hash::new());
+                hasher.update(&test.msg);
+                portable_hash.update(&test.msg);
                 for verdict in [
                     key.verify(&test.msg, &test.sig),
                     portable::verify(key.as_point(), &test.msg, &test.sig),
+                    key.verify_hashed(hasher, &test.sig),
+                    portable_hash.verify(key.as_point(), &test.sig),
                 ] {
                     match test.result {
                         TestResult::Invalid => assert!(verdict.is_err(), "case {}", test.tc_id),

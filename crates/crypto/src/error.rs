@@ -25,6 +25,15 @@ pub enum CryptoError {
     /// The certificate chain does not lead to the configured root for this role at this time.
     #[error("certificate chain refused: {0}")]
     ChainRefused(ChainFault),
+    /// The key, or its algorithm, is not for what was asked of it.
+    #[error("the key does not permit this: {0}")]
+    NotPermitted(&'static str),
+    /// The input has a length that the algorithm does not take.
+    #[error("wrong length: {0}")]
+    WrongLength(&'static str),
+    /// The public beginning of an encrypted stream cannot be read.
+    #[error("malformed stream: {0}")]
+    MalformedStream(&'static str),
     /// More data than the construction permits under one key.
     #[error("limit of the construction reached: {0}")]
     LimitReached(&'static str),

