@@ -6,15 +6,16 @@
 //!  request ─┘
 //! ```
 //! Every statement is carried to the database's own thread and back, which costs several times what the
-//! statement does. While one batch is away, the next one gathers: the busier the server, the larger the
-//! batches, and a server that is not busy makes nobody wait.
+//! statement does. While one batch is away, the next one gathers, and before one leaves, all who are ready to
+//! run get their turn: the busier the server, the larger the batches, and a server that is not busy makes nobody
+//! wait.
 
 use core::future::Future;
 use std::sync::Arc;
 
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
-    task::JoinHandle,
+    task::{JoinHandle, yield_now},
 };
 
 use crate::Error;
@@ -89,7 +90,15 @@ where
     R: Future<Output = Result<Vec<A>, Error>>,
 {
     let mut batch = Vec::with_capacity(most);
-    while waiting.recv_many(&mut batch, most).await > 0 {
+    while let Some(first) = waiting.recv().await {
+        // Who asks first would be alone otherwise: it wakes this task, which runs before all others.
+        yield_now().await;
+        batch.push(first);
+        while batch.len() < most
+            && let Ok(next) = waiting.try_recv()
+        {
+            batch.push(next);
+        }
         let (mut questions, mut replies) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
         for message in batch.drain(..) {
             match message {
@@ -159,6 +168,28 @@ mod tests {
         assert_eq!(largest, 8, "no batch is larger than it may be");
     }
 
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn who_is_ready_to_ask_is_in_the_first_batch() {
+        let sizes = tokio::spawn(async {
+            let batches = Arc::new(Batches::start(8, |questions: Arc<Vec<u32>>| async move {
+                Ok(vec![questions.len(); questions.len()])
+            }));
+            yield_now().await;
+            let asked: Vec<_> = (0..3)
+                .map(|question| {
+                    let batches = Arc::clone(&batches);
+                    tokio::spawn(async move { batches.ask(question).await.unwrap().1 })
+                })
+                .collect();
+            let mut sizes = Vec::new();
+            for task in asked {
+                sizes.push(task.await.unwrap());
+            }
+            sizes
+        });
+        assert_eq!(sizes.await.unwrap(), [3, 3, 3]);
+    }
+
     #[tokio::test]
     async fn a_batch_that_fails_fails_for_all_in_it() {
         let batches = Batches::start(8, |_: Arc<Vec<u32>>| async {
@@ -177,14 +208,14 @@ mod tests {
     #[tokio::test]
     async fn stopping_answers_what_is_queued_and_refuses_the_rest() {
         let batches = Arc::new(Batches::start(1, |questions: Arc<Vec<u32>>| async move {
-            tokio::task::yield_now().await;
+            yield_now().await;
             Ok(questions.to_vec())
         }));
         let waiting = tokio::spawn({
             let batches = Arc::clone(&batches);
             async move { batches.ask(7).await }
         });
-        tokio::task::yield_now().await;
+        yield_now().await;
         assert!(batches.is_open());
         batches.stop().await;
         assert_eq!(waiting.await.unwrap().unwrap(), (7, 7));
