@@ -6,9 +6,9 @@
 //!  admin ─┘                 item 2 refused: ROLLBACK TO item
 //!                           RELEASE item; COMMIT, then every item gets its answer
 //! ```
-//! A commit costs a flush of the disk; items that wait at the same time share it. Each stands in a
-//! savepoint of its own, so that one that is refused takes nothing from the others. No item is answered
-//! before the commit. How the last commit went stands in [`Health`].
+//! A commit costs a flush of the disk; items that wait at the same time share it. Where there are several, each
+//! stands in a savepoint of its own, so that one that is refused takes nothing from the others. No item is
+//! answered before the commit. How the last commit went stands in [`Health`].
 
 use core::{future::Future, pin::Pin};
 
@@ -293,35 +293,54 @@ async fn commit(
     items: &mut [Box<dyn Item>],
     health: &Health,
 ) -> Result<(), (DatabaseFault, String)> {
-    let failed = |error: sqlx::Error| (DatabaseFault::of(&error), error.to_string());
-    let reached = |items: &[Box<dyn Item>], moment| {
-        reach_each(items.iter().map(|item| Point::Write(item.write(), moment)));
-    };
     if health.is_gone() {
         return Err((DatabaseFault::Gone, String::new()));
     }
     reached(items, Moment::Before);
+    let committed = match items {
+        [item] => commit_one(db, item).await,
+        items => commit_many(db, items).await,
+    };
+    committed.map_err(|error| (DatabaseFault::of(&error), error.to_string()))
+}
+
+/// One item alone needs no savepoint: what is refused with it is all there is.
+async fn commit_one(db: &mut SqliteConnection, item: &mut Box<dyn Item>) -> Result<(), sqlx::Error> {
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut *db).await?;
+    if !item.run(db).await {
+        sqlx::query("ROLLBACK").execute(&mut *db).await?;
+        return Ok(());
+    }
+    let write = item.write();
+    reach(Point::Write(write, Moment::Within));
+    reach(Point::Write(write, Moment::Complete));
+    sqlx::query("COMMIT").execute(&mut *db).await?;
+    reach(Point::Write(write, Moment::Committed));
+    Ok(())
+}
+
+async fn commit_many(db: &mut SqliteConnection, items: &mut [Box<dyn Item>]) -> Result<(), sqlx::Error> {
     sqlx::query("BEGIN IMMEDIATE; SAVEPOINT item")
         .execute(&mut *db)
-        .await
-        .map_err(failed)?;
+        .await?;
     for item in items.iter_mut() {
         let kept = item.run(db).await;
         let next = if kept {
-            reached(core::slice::from_ref(item), Moment::Within);
+            reach(Point::Write(item.write(), Moment::Within));
             "RELEASE item; SAVEPOINT item"
         } else {
             "ROLLBACK TO item"
         };
-        sqlx::query(next).execute(&mut *db).await.map_err(failed)?;
+        sqlx::query(next).execute(&mut *db).await?;
     }
     reached(items, Moment::Complete);
-    sqlx::query("RELEASE item; COMMIT")
-        .execute(&mut *db)
-        .await
-        .map_err(failed)?;
+    sqlx::query("RELEASE item; COMMIT").execute(&mut *db).await?;
     reached(items, Moment::Committed);
     Ok(())
+}
+
+fn reached(items: &[Box<dyn Item>], moment: Moment) {
+    reach_each(items.iter().map(|item| Point::Write(item.write(), moment)));
 }
 
 /// Upper bounds of the sizes that are told apart.
@@ -389,6 +408,26 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(whole, 6, "the refused item's first row was rolled back");
+    }
+
+    #[tokio::test]
+    async fn an_item_that_is_refused_alone_leaves_nothing_and_stops_nobody() {
+        let (_dir, writer, pool) = table().await;
+        let mut kept = Vec::new();
+        for number in [1, 1, 2] {
+            kept.push(put(&writer, number).await.await.unwrap().is_ok());
+        }
+        assert_eq!(kept, [true, false, true]);
+        assert_eq!(numbers(&pool).await, [1, 2]);
+        // Its first statement is undone as well.
+        let half = writer.run(Write::Act, |db| {
+            Box::pin(async move {
+                sqlx::query("INSERT INTO numbers VALUES (3)").execute(db).await?;
+                Err::<(), _>(Error::Stopping)
+            })
+        });
+        assert!(matches!(half.await, Err(Error::Stopping)));
+        assert_eq!(numbers(&pool).await, [1, 2]);
     }
 
     #[tokio::test]
