@@ -2,14 +2,15 @@
 
     python judge_vectors.py FOLDER
 
-Prints a JSON object: for every vector of the types license, license response, packaging response and
-discovery document, either what the receiver learns or the step that refuses.
+Prints a JSON object: for every vector of the types license, license response, packaging response,
+discovery document and exchange result, either what the receiver learns or the step that refuses.
 """
 
 import json
 import pathlib
 import sys
 
+import exchange
 import keyward_peer as peer
 import make_packaging
 import make_request
@@ -23,7 +24,8 @@ def license(inputs, message, now):
     nonce = peer.loads(peer.loads(peer.loads(message).value[2])[0]).get(8)
     if nonce is not None and nonce.hex() != inputs.get("request-nonce"):
         raise peer.Refused("V-024", "the nonce of another request")
-    return {name: opened[name] for name in ("license-id", "kid", "content-key", "proof-key")}
+    names = ("license-id", "kid", "content-key", "exchange-keys", "proof-key")
+    return {name: opened[name] for name in names if name in opened}
 
 
 def license_response(inputs, message, now):
@@ -66,11 +68,23 @@ def packaging_response(inputs, message, now):
     return make_packaging.response(given)
 
 
+def exchange_result(inputs, message, now):
+    algorithm, key = int(inputs["algorithm"]), bytes.fromhex(inputs["exchange-key"])
+    aad, data = bytes.fromhex(inputs.get("aad", "")), bytes.fromhex(inputs.get("data", ""))
+    if "context" in inputs and bytes.fromhex(inputs["context"]) != aad:
+        raise peer.Refused("R-051", "not the context of the key")
+    exchange.check_key(algorithm, int(inputs["operation"]), key)
+    is_stream = inputs["form"] == "stream"
+    clear = exchange.take(algorithm, key, int(inputs["key-version"]), message, aad, data, is_stream)
+    return {"verified": "yes"} if clear is None else {"data": clear.hex()}
+
+
 JUDGES = {
     "license": license,
     "license-response": license_response,
     "packaging-response": packaging_response,
     "discovery": discovery,
+    "exchange-result": exchange_result,
 }
 
 

@@ -10,6 +10,7 @@ Nothing in here knows Keyward's code; it follows `spec/overview.md`, `spec/proto
 
 import datetime
 import hashlib
+import itertools
 import pathlib
 import secrets
 import uuid
@@ -27,6 +28,9 @@ from pycose.keys import EC2Key
 from pycose.keys.curves import P256
 from pycose.messages import Sign1Message
 
+import exchange
+from refused import Refused
+
 ARC = "2.25.1843534794"
 CLAIMS_OID = x509.ObjectIdentifier(f"{ARC}.2")
 DEVICE, LICENSE_SERVER, REQUEST_ENCRYPTION = 1, 2, 3
@@ -34,10 +38,6 @@ TYP, X5CHAIN = 16, 33
 PROTOCOL_VERSION = 1
 MAX_DEPTH = 12
 PLAIN = (int, bytes, str, list, dict, type(None), cbor2.CBORTag)
-
-
-class Refused(Exception):
-    """A message that a receiver must not accept. The first argument is the step of spec/rules.md."""
 
 
 def dumps(value):
@@ -257,7 +257,7 @@ def random(count):
 # --- Terms ---------------------------------------------------------------------------------------
 
 LEVELS = {1: {100, 150, 200, 250, 300}, 2: {100, 150, 200, 250, 300}, 3: {400, 500}, 4: {100, 250, 270, 300}, 5: {100, 150, 200}}
-ABOUT_PLAYING = {13, 14, 17, 18, 19}
+ABOUT_PLAYING = {13, 14, 17, 18, 19, 24}
 HDCP_TYPE = uuid.UUID("abb2c6f1-e663-4625-a945-972d17b231e7")
 
 
@@ -347,8 +347,43 @@ LICENSE_TYPE, LICENSE_CONTEXT = "application/vnd.keyward.license+cose", "keyward
 LICENSE_KEYS = {*range(1, 20), 24, 25, 26, 28}
 
 
-def open_license(message, root, sealing_keys, device_id, arriving_at=None):
-    """The body and the opened keys of a license; `sealing_keys` maps suites to private keys."""
+def fits_kind(body):
+    """V-021: keys and rights are those of the kind."""
+    if body[3] == 4:
+        return body[4] and all(key[2] == 5 for key in body[4]) and body[9] == [2] and 28 not in body
+    key_types = {1: {1, 2, 3}, 2: {4}, 3: {1, 2, 3}}[body[3]]
+    described = all(key[2] in key_types and not {3, 4, 5, 6, 7} & {*key} for key in body[4])
+    return len(body[4]) == 1 and described and (body[9] == [1] or not body[9] and 28 in body)
+
+
+def check_exchange_keys(keys):
+    """V-032: the descriptions are bounded, and fit together."""
+
+    def holds(condition, why):
+        if not condition:
+            raise Refused("V-032", why)
+
+    holds(len(keys) <= 16, "too many keys")
+    for key in keys:
+        takes_context = key.get(3) in exchange.GCM
+        holds(key.get(4) in exchange.OPERATIONS.get(key.get(3), {}), "no algorithm, or not its operation")
+        holds(1 <= key.get(5, 0) < 2**32, "the version")
+        holds(6 not in key or (takes_context and 1 <= len(key[6]) <= 255), "the context")
+        holds(1 <= key.get(7, 1) <= 2**32, "the use limit")
+    for newer, older in itertools.pairwise(keys):
+        if newer[1] == older[1]:
+            holds(newer[5] > older[5] and {**newer, 5: 0} == {**older, 5: 0}, "versions of a key")
+    groups = [kid for kid, _ in itertools.groupby(key[1] for key in keys)]
+    holds(len(groups) == len({*groups}), "versions of a key apart")
+    algorithms = {(key[1], key[3]) for key in keys}
+    holds(len({algorithm for _, algorithm in algorithms}) == len(algorithms), "two keys of one algorithm")
+
+
+def read_license(message, root, sealing_keys, device_id, arriving_at=None):
+    """What a license says when it is verified: body, keys and proof key, suite, and the signer's certificate.
+
+    `sealing_keys` maps suites to private keys.
+    """
 
     def times(body):
         return [body[6]] if arriving_at is None else [body[6], arriving_at]
@@ -358,15 +393,16 @@ def open_license(message, root, sealing_keys, device_id, arriving_at=None):
         raise Refused("V-001", "the payload is not body and sealed part")
     critical("license", body, LICENSE_KEYS)
     for key in body[4]:
-        critical("key description", key, {1, 2, 3, 4})
-    if len(body[2]) != 16 or body[3] not in range(1, 5) or not set(body[9]) <= {1}:
+        critical("key description", key, {1, 2, 3, 4, 5, 6, 7})
+    if len(body[2]) != 16 or body[3] not in range(1, 5) or not set(body[9]) <= {1, 2}:
         raise Refused("V-001", "a value that is not assigned")
-    no_right = not body[9] and 28 not in body
-    if len(body[4]) != 1 or no_right or body[7] == (8 in body) or len(body.get(26, "").encode()) > 255:
+    if not fits_kind(body) or body[7] == (8 in body) or len(body.get(26, "").encode()) > 255:
         raise Refused("V-021", "the license's parts do not fit together")
     if body.get(10, 0) >= body.get(11, 2**64 - 1):
         raise Refused("V-026", "the license ends before it begins")
     check_terms(body)
+    if body[3] == 4:
+        check_exchange_keys(body[4])
     if body[5] != {1: 1, 2: device_id}:
         raise Refused("V-022", "bound to another device")
     sealed = critical("sealed key", loads(items[1]), {1, 2, 3})
@@ -377,10 +413,24 @@ def open_license(message, root, sealing_keys, device_id, arriving_at=None):
     keys = critical("license keys", loads(hpke_open(number, sealing_keys[number], info, sealed[2], sealed[3])), {1, 2})
     if len(keys[1]) != len(body[4]):
         raise Refused("V-023", "not the keys that the license describes")
-    return {
+    if body[3] == 4:
+        for described, key in zip(body[4], keys[1]):
+            exchange.check_key(described[3], described[4], key)
+    return body, keys, number, leaf
+
+
+def open_license(message, root, sealing_keys, device_id, arriving_at=None):
+    """What a license says and the keys that it opens to, as text."""
+    body, keys, number, leaf = read_license(message, root, sealing_keys, device_id, arriving_at)
+    if body[3] == 4:
+        described = zip(body[4], keys[1])
+        texts = [f"{one[1].hex()}:{one[3]}:{one[4]}:{one[5]}:{key.hex()}" for one, key in described]
+        opened = {"exchange-keys": " ".join(texts)}
+    else:
+        opened = {"content-key": keys[1][0].hex()}
+    return opened | {
         "license-id": body[2].hex(),
         "kid": body[4][0][1].hex(),
-        "content-key": keys[1][0].hex(),
         "proof-key": keys[2].hex(),
         "suite": number,
         "signer": leaf.subject.rfc4514_string(),

@@ -2,7 +2,7 @@
 
 use std::{io::ErrorKind, path::PathBuf};
 
-use keyward_client::{ClientError, device::KeysError};
+use keyward_client::{ClientError, device::KeysError, key_exchange::PerformError};
 use keyward_crypto::CryptoError;
 
 /// An error of the native client.
@@ -12,6 +12,9 @@ pub enum NativeError {
     /// The client core refused.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// A prepared key refused a call.
+    #[error(transparent)]
+    Perform(#[from] PerformError),
     /// A file of the client directory cannot be read or written.
     #[error("cannot {action} {}: {error}", path.display())]
     File {
@@ -73,6 +76,7 @@ impl NativeError {
         }
         match self {
             Self::Client(error) => error.hint(),
+            Self::Perform(error) => error.hint(),
             Self::File { .. } => {
                 "check the disk and the folder's permissions, then try again; nothing that was confirmed is lost"
             }

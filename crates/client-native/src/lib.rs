@@ -24,12 +24,18 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //! What is wrong with such a directory, [`doctor`] says.
+//!
+//! Exchange keys lie in memory that is not swapped out ([`memory`]), and a program that holds them keeps its memory
+//! to itself ([`process::shield`]).
 
 pub mod disk;
 pub mod doctor;
 mod error;
+mod exchange;
 mod files;
 mod keys;
+pub mod memory;
+pub mod process;
 pub mod sealed_file;
 mod store;
 
@@ -69,6 +75,7 @@ use rand_core::UnwrapErr;
 
 use disk::{Disk, SystemDisk};
 pub use error::{KeysFault, NativeError};
+use memory::LockedPages;
 use store::StoreFiles;
 
 /// Carries bytes to a license server and back.
@@ -157,7 +164,8 @@ pub struct Options {
     pub clock: Box<dyn Clock>,
     /// What the store may hold.
     pub limits: StoreLimits,
-    /// What the program says of itself: nothing. How good the clock is, [`Clock::kind`] says.
+    /// What the program says of itself: nothing. How good the clock is, [`Clock::kind`] says, and memory is locked
+    /// by [`LockedPages`].
     pub host: HostProfile,
     /// Where the directory is: the operating system's file system.
     pub disk: Arc<dyn Disk>,
@@ -240,6 +248,7 @@ impl NativeClient {
         } = options;
         let profile = HostProfile {
             clock: clock.kind(),
+            memory: Arc::new(LockedPages::of_process()),
             ..profile
         };
         files::make_private_dir(&*disk, folder)?;

@@ -16,7 +16,7 @@ use keyward_license::{
 use rand_core::CryptoRng;
 
 use crate::{
-    Client, ClientError, clock,
+    Client, ClientError,
     device::KeyStore,
     flow::Io,
     install::{Acquired, Exchange},
@@ -189,7 +189,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             operator.weakest_suite(),
             &self.keys,
             origin,
-            (&known, clock::read(&known, self.moment(io))),
+            (&known, self.reading(io)),
         )
     }
 
@@ -292,11 +292,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             persistent: !wanted.in_memory,
             revocation_lists: None,
             memberships: None,
-            // The host's own clock, whatever a server has told meanwhile.
-            clock: clock::stated(
-                &self.store.head().clock,
-                clock::of_kind(self.host.clock, io.moment()),
-            ),
+            clock: self.stated_clock(io),
             store: self.store.state(),
             license_requested: !kids.is_empty(),
             authorization: wanted.authorization.clone(),
@@ -306,7 +302,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let body = grease(&body.encode(), &mut self.rng)?;
         let digest = Digest::new(keyward_crypto::kdf::sha256(&[&body]));
         let request = self.sign_and_seal(&body, operator, server)?;
-        let created = clock::read(&self.store.head().clock, self.moment(io)).now;
+        let created = self.now(io);
         self.remember(
             io,
             Pending {
@@ -352,10 +348,11 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
 
     /// What this client announces; a license that holds more is refused (V-029).
     pub(crate) fn capabilities(&self) -> Capabilities {
-        let key_types = [KeyType::CencCtr, KeyType::CencCbc, KeyType::File];
+        let content = [KeyType::CencCtr, KeyType::CencCbc, KeyType::File];
+        let exchange = Some(KeyType::Exchange).filter(|_| !self.host.exchange_algorithms.is_empty());
+        let key_types = content.into_iter().chain(exchange).map(KeyType::number);
         let suites = self.keys.sealing_keys().iter().map(|key| key.suite).collect();
-        self.host
-            .capabilities(key_types.map(KeyType::number).to_vec(), suites)
+        self.host.capabilities(key_types.collect(), suites)
     }
 }
 

@@ -16,7 +16,7 @@ use keyward_license::{
     usage_rules::{Action, Allowed, Output, OutputDecision},
 };
 
-use crate::choose::Stop;
+use crate::{choose::Stop, device::STACK};
 
 /// A content key that a license has released, for one key id and one purpose.
 ///
@@ -204,6 +204,13 @@ impl Slot {
             return Ok(());
         }
         Err(self.stopped().map_or(KeyError::Missing, key_error))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        // The key wipes itself; calls that had a copy of it may have left one on the stack.
+        zeroize::zeroize_stack::<STACK>();
     }
 }
 

@@ -4,14 +4,14 @@ use core::cmp::Reverse;
 
 use keyward_license::{
     ids::{Digest, Kid, LicenseId},
-    license::{License, LicenseBody},
+    license::{License, LicenseBody, LicenseKind},
     time::Timestamp,
-    usage_rules::{Allowed, Decision, Refusal, Rule, Verdict},
+    usage_rules::{Action, Allowed, Decision, Refusal, Rule, Verdict},
 };
 
 use crate::{
     ClientError,
-    store::{LicenseRecord, RecordKey},
+    store::{KeyUses, LicenseRecord, RecordKey},
 };
 
 /// Why a license does not permit something now.
@@ -89,6 +89,48 @@ fn blocked(allowed: &Allowed) -> usize {
     blocks.count()
 }
 
+/// What the keys of a license are for. No license serves both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Content, by every action but one.
+    Content,
+    /// The application's own data.
+    Exchange,
+}
+
+impl Purpose {
+    pub(crate) const fn of(action: Action) -> Self {
+        match action {
+            Action::Perform => Self::Exchange,
+            Action::Play | Action::Extended(_) => Self::Content,
+        }
+    }
+
+    pub(crate) fn of_license(license: &LicenseBody) -> Self {
+        if license.kind == LicenseKind::KeyExchange {
+            Self::Exchange
+        } else {
+            Self::Content
+        }
+    }
+
+    /// What the holder of such a license does before anything else.
+    pub(crate) const fn action(self) -> Action {
+        match self {
+            Self::Content => Action::Play,
+            Self::Exchange => Action::Perform,
+        }
+    }
+
+    /// The error for a key id whose licenses are all for the other purpose.
+    pub(crate) const fn not_of(self, kid: Kid) -> ClientError {
+        match self {
+            Self::Content => ClientError::NotAContentKey { kid },
+            Self::Exchange => ClientError::NotAnExchangeKey { kid },
+        }
+    }
+}
+
 /// Where a license is.
 #[derive(Debug, Clone)]
 pub(crate) enum Place {
@@ -96,6 +138,36 @@ pub(crate) enum Place {
     Store(RecordKey, LicenseRecord),
     /// In memory.
     Memory,
+}
+
+/// What the use of a license has left behind.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Recorded {
+    /// the first play.
+    pub(crate) first_play: Option<Timestamp>,
+    /// the uses of its exchange keys.
+    pub(crate) uses: Vec<KeyUses>,
+}
+
+impl Recorded {
+    /// Whether the license has been used in a way that counts.
+    pub(crate) const fn is_begun(&self) -> bool {
+        self.first_play.is_some() || !self.uses.is_empty()
+    }
+
+    /// how many uses of a key were taken.
+    pub(crate) fn taken(&self, kid: Kid) -> u64 {
+        let of_kid = self.uses.iter().find(|uses| uses.kid == kid);
+        of_kid.map_or(0, |uses| uses.taken)
+    }
+
+    /// states how many uses of a key were taken.
+    pub(crate) fn set_taken(&mut self, kid: Kid, taken: u64) {
+        self.uses.retain(|uses| uses.kid != kid);
+        if taken > 0 {
+            self.uses.push(KeyUses { kid, taken });
+        }
+    }
 }
 
 /// A verified license, and what the rules say of it.
@@ -106,8 +178,7 @@ pub(crate) struct Candidate {
     pub(crate) place: Place,
     /// Security level of the device under the license's operator.
     pub(crate) level: u64,
-    /// The first play that is recorded.
-    pub(crate) first_play: Option<Timestamp>,
+    pub(crate) recorded: Recorded,
     pub(crate) verdict: Result<Allowed, Stop>,
 }
 
@@ -134,6 +205,8 @@ pub(crate) struct Unusable {
     pub(crate) stop: Option<Stop>,
     /// Whether time refused one of them, whatever says most.
     pub(crate) by_time: bool,
+    /// whether one of them permits no further use of its key.
+    pub(crate) used_up: bool,
 }
 
 /// The best license, or why there is none.
@@ -142,6 +215,7 @@ pub(crate) fn best(candidates: Vec<Candidate>) -> Result<Chosen, Unusable> {
     let unusable = Unusable {
         stop: closest(&candidates),
         by_time: { stops }.any(Stop::is_by_time),
+        used_up: false,
     };
     let allowed = candidates.into_iter().filter_map(|candidate| {
         let allowed = candidate.verdict.clone().ok()?;
@@ -156,7 +230,7 @@ pub(crate) fn best(candidates: Vec<Candidate>) -> Result<Chosen, Unusable> {
 pub(crate) fn order(candidate: &Candidate, allowed: &Allowed) -> impl Ord + use<> {
     let body = candidate.body();
     let last = |time: Option<Timestamp>| Reverse(time.unwrap_or(Timestamp(u64::MAX)));
-    let begins_first_play = allowed.first_play.is_some() && candidate.first_play.is_none();
+    let begins_first_play = allowed.first_play.is_some() && candidate.recorded.first_play.is_none();
     (
         begins_first_play,
         blocked(allowed),

@@ -1,15 +1,25 @@
-//! The anti-rollback clock: the host's clock, with a floor below which it is not believed.
+//! The host's clock, and what of it is believed (R-010).
 //!
-//! The floor is the highest time seen, kept in the store's head. A time that a server states in answer
-//! to a fresh nonce counts as trusted; it may lower a floor that came from the local clock, so that a
-//! clock once set far ahead does not brick the device, and never one that came from a server.
+//! ```text
+//!  none           no time, whatever comes
+//!  anti-rollback  anybody may set it: the floor below which it is not believed is the highest time seen
+//!  secure         set by a secure service alone, or not set: believed as it reads
+//!                 └── may not be used ──► the time that a server told this process, if one did
+//! ```
+//! The floor is kept in the store's head. A time that a server states in answer to a fresh nonce counts as
+//! trusted; it may lower a floor that came from the local clock, so that a clock once set far ahead does not
+//! brick the device, and never one that came from a server. What a secure clock reads lowers it in the same way.
 
 use keyward_license::{
     request::{ClientClock, ClockKind, ClockState},
     time::Timestamp,
 };
 
-use crate::{flow::Moment, store::Clock};
+use crate::{
+    Client,
+    flow::{Io, Moment},
+    store::Clock,
+};
 
 /// A local clock this many seconds behind the floor is taken to read the floor: network time steps
 /// clocks back by small amounts. Time does not run backwards for the rules even then.
@@ -66,6 +76,54 @@ pub(crate) fn of_kind(kind: ClockKind, moment: Moment) -> Moment {
     }
 }
 
+impl<K, R> Client<K, R> {
+    /// R-010: reads the clock, and where it may not be used the time that a server told this process.
+    pub(crate) fn reading(&self, io: &Io) -> Reading {
+        let clock = &self.store.head().clock;
+        let (kind, at) = (self.host.clock, io.moment());
+        let own = read_as(kind, clock, at);
+        match self.told {
+            Some(_) if own.now.is_none() && kind != ClockKind::None => {
+                read(clock, moment(clock, self.told, unset(at)))
+            }
+            _ => own,
+        }
+    }
+
+    /// The reading for a playback, which goes on by it.
+    pub(crate) fn clocked(&self, io: &Io) -> Clocked {
+        let clock = &self.store.head().clock;
+        let kind = self.host.clock;
+        Clocked {
+            now: self.reading(io).now,
+            told: read_as(kind, clock, io.moment()).now.is_none(),
+            floor: believed_from(kind, clock),
+        }
+    }
+
+    /// The clock as a request states it: the host's own, whatever a server has told meanwhile.
+    pub(crate) fn stated_clock(&self, io: &Io) -> ClientClock {
+        let (kind, clock) = (self.host.clock, &self.store.head().clock);
+        ClientClock {
+            now: of_kind(kind, io.moment()).utc,
+            last_trusted: clock.last_trusted,
+            state: read_as(kind, clock, io.moment()).state,
+        }
+    }
+}
+
+/// From which time on a clock of this kind is believed, [`TOLERANCE`] aside.
+const fn believed_from(kind: ClockKind, clock: &Clock) -> Timestamp {
+    match kind {
+        ClockKind::Secure => Timestamp(0),
+        ClockKind::None | ClockKind::AntiRollback => clock.floor,
+    }
+}
+
+const fn unset(moment: Moment) -> Moment {
+    Moment { utc: None, ..moment }
+}
+
 /// The time, and where it comes from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clocked {
@@ -73,7 +131,7 @@ pub(crate) struct Clocked {
     pub(crate) now: Option<Timestamp>,
     /// The host's clock may not be used: the time is one that a server told, if there is one.
     pub(crate) told: bool,
-    /// As it is stored.
+    /// Below it the host's clock is not believed.
     pub(crate) floor: Timestamp,
 }
 
@@ -118,6 +176,19 @@ impl Pace {
         Some(read.max(carried))
     }
 
+    /// The time, if the clock may be used. From then on no earlier one is believed, as if it had been stored.
+    pub(crate) fn advance(&mut self, moment: Moment) -> Option<Timestamp> {
+        let now = self.now(moment)?;
+        if self.carried(moment).is_none_or(|carried| now > carried) {
+            self.seen = Some((now, moment.monotonic));
+        }
+        // A clock that is believed wherever it is has no floor.
+        if self.floor > Timestamp(0) && !self.told {
+            self.floor = moment.utc.map_or(self.floor, |read| read.max(self.floor));
+        }
+        Some(now)
+    }
+
     fn carried(&self, moment: Moment) -> Option<Timestamp> {
         let (seen, at) = self.seen?;
         Some(seen.plus(moment.monotonic.saturating_sub(at) / 1000))
@@ -132,7 +203,16 @@ pub(crate) struct Reading {
     pub(crate) state: ClockState,
 }
 
-/// R-010: reads the clock.
+/// R-010: reads the host's clock of this kind.
+fn read_as(kind: ClockKind, clock: &Clock, moment: Moment) -> Reading {
+    let from = Clock {
+        floor: believed_from(kind, clock),
+        ..*clock
+    };
+    read(&from, of_kind(kind, moment))
+}
+
+/// R-010: reads a clock that is not believed below the floor.
 pub(crate) fn read(clock: &Clock, moment: Moment) -> Reading {
     let Some(utc) = moment.utc.filter(|utc| *utc > Timestamp(0)) else {
         return Reading {
@@ -152,19 +232,29 @@ pub(crate) fn read(clock: &Clock, moment: Moment) -> Reading {
     }
 }
 
-/// The clock as a request states it.
-pub(crate) fn stated(clock: &Clock, moment: Moment) -> ClientClock {
-    let reading = read(clock, moment);
-    ClientClock {
-        now: moment.utc,
-        last_trusted: clock.last_trusted,
-        state: reading.state,
+/// Whether the floor must be stored before a time-limited license is used at `now`, a reading of a clock of this
+/// kind.
+pub(crate) fn floor_is_due(kind: ClockKind, clock: &Clock, now: Timestamp) -> bool {
+    let settled = settled(kind, clock, now);
+    settled >= clock.floor.plus(FLOOR_STEP) || settled.plus(FLOOR_STEP) <= clock.floor
+}
+
+/// Takes over a reading of a clock of this kind into the floor.
+pub(crate) fn settle(kind: ClockKind, clock: &mut Clock, now: Timestamp) {
+    let settled = settled(kind, clock, now);
+    if settled != clock.floor {
+        (clock.floor, clock.floor_is_trusted) = (settled, false);
     }
 }
 
-/// Whether the floor must be stored before a time-limited license is used at `now`.
-pub(crate) fn floor_is_due(clock: &Clock, now: Timestamp) -> bool {
-    now >= clock.floor.plus(FLOOR_STEP)
+/// The floor after a reading: a secure clock lowers one that the local clock alone has set, as the fresh answer
+/// of a server does, and as far.
+fn settled(kind: ClockKind, clock: &Clock, now: Timestamp) -> Timestamp {
+    if kind == ClockKind::Secure && !clock.floor_is_trusted {
+        clock.last_trusted.map_or(now, |told| told.max(now))
+    } else {
+        now.max(clock.floor)
+    }
 }
 
 /// A time that has come for certain: a server has stated it, and no fresher answer lowers the floor below it.
@@ -176,11 +266,10 @@ pub(crate) fn told(clock: &Clock) -> Option<Timestamp> {
     }
 }
 
-/// Raises the floor to a time read from the local clock.
+/// Raises the floor to a time read from a clock that anybody may set.
+#[cfg(test)]
 pub(crate) fn raise(clock: &mut Clock, now: Timestamp) {
-    if now > clock.floor {
-        (clock.floor, clock.floor_is_trusted) = (now, false);
-    }
+    settle(ClockKind::AntiRollback, clock, now);
 }
 
 /// Takes over the time of a nonce-bound answer. The floor never falls below a time that a server told
@@ -298,6 +387,63 @@ mod tests {
             Timestamp(1_000),
             "not even after the local clock has raised it"
         );
+    }
+
+    #[test]
+    fn r_010_a_secure_clock_is_believed_as_it_reads_and_lowers_a_floor_that_no_server_told() {
+        let mut clock = Clock::default();
+        adopt(&mut clock, Timestamp(1_000), Some(20));
+        raise(&mut clock, Timestamp(9_000_000));
+        let set = Reading {
+            now: Some(Timestamp(2_000)),
+            state: ClockState::Set,
+        };
+        assert_eq!(read_as(ClockKind::Secure, &clock, at(2_000)), set);
+        assert_eq!(read_as(ClockKind::AntiRollback, &clock, at(2_000)).now, None);
+        assert_eq!(read_as(ClockKind::None, &clock, at(2_000)).now, None);
+        for utc in [None, Some(Timestamp(0))] {
+            let moment = Moment { utc, monotonic: 0 };
+            let unset = Reading {
+                now: None,
+                state: ClockState::NotSet,
+            };
+            assert_eq!(read_as(ClockKind::Secure, &clock, moment), unset);
+        }
+
+        // A clock that anybody may set lowers nothing.
+        assert!(!floor_is_due(ClockKind::AntiRollback, &clock, Timestamp(2_000)));
+        assert!(floor_is_due(ClockKind::Secure, &clock, Timestamp(2_000)));
+        settle(ClockKind::Secure, &mut clock, Timestamp(2_000));
+        assert_eq!((clock.floor, clock.floor_is_trusted), (Timestamp(2_000), false));
+        assert_eq!(told(&clock), Some(Timestamp(1_000)), "no server has said so");
+        // Not below what a server has told.
+        settle(ClockKind::Secure, &mut clock, Timestamp(500));
+        assert_eq!(clock.floor, Timestamp(1_000));
+        adopt(&mut clock, Timestamp(5_000), Some(20));
+        assert!(!floor_is_due(ClockKind::Secure, &clock, Timestamp(2_000)));
+        settle(ClockKind::Secure, &mut clock, Timestamp(2_000));
+        assert_eq!((clock.floor, clock.floor_is_trusted), (Timestamp(5_000), true));
+    }
+
+    #[test]
+    fn r_010_the_floor_is_stored_when_it_rose_or_fell_by_a_minute() {
+        let mut clock = Clock::default();
+        raise(&mut clock, Timestamp(10_000));
+        for (kind, now, is_due) in [
+            (ClockKind::AntiRollback, 10_059, false),
+            (ClockKind::AntiRollback, 10_060, true),
+            (ClockKind::AntiRollback, 9_940, false),
+            (ClockKind::Secure, 10_059, false),
+            (ClockKind::Secure, 10_060, true),
+            (ClockKind::Secure, 9_941, false),
+            (ClockKind::Secure, 9_940, true),
+        ] {
+            assert_eq!(
+                floor_is_due(kind, &clock, Timestamp(now)),
+                is_due,
+                "{kind:?} {now}"
+            );
+        }
     }
 
     #[test]

@@ -12,6 +12,14 @@ use rand_core::CryptoRng;
 
 pub use keyward_license::party::KeysError;
 
+/// Bytes of the stack that are overwritten after keys were handled there. The deepest call below the one that clears
+/// is HPKE's, of X-Wing.
+pub(crate) const STACK: usize = if cfg!(target_family = "wasm") {
+    64 * 1024
+} else {
+    256 * 1024
+};
+
 /// Where the device's private keys live: in memory ([`SoftwareKeys`]), in a token or in an enclave.
 /// The keys themselves never come out.
 pub trait KeyStore: PartyKeys {

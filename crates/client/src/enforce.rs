@@ -1,9 +1,11 @@
 //! Enforcement: finds the licenses of a key, judges them, and gives the key only to what may use it.
 
+use std::sync::Arc;
+
 use keyward_crypto::{ContentKey, CryptoError};
 use keyward_license::{
     ids::{DeviceId, Digest, Kid, LicenseId},
-    license::{License, LicenseBody, Resolution},
+    license::{License, LicenseBody, LicenseKeys, Resolution},
     request::Capabilities,
     time::Timestamp,
     usage_rules::{Action, Allowed, Host, Output, Refusal, Rule, Usage, evaluate},
@@ -15,9 +17,8 @@ pub use crate::{bound::Bound, choose::Stop};
 use crate::{
     Client, ClientError,
     bound::Slot,
-    choose::{self, Candidate, Chosen, Place, Unusable},
-    clock,
-    device::KeyStore,
+    choose::{self, Candidate, Chosen, Place, Purpose, Recorded, Unusable},
+    device::{KeyStore, STACK},
     flow::Io,
 };
 
@@ -35,6 +36,8 @@ pub enum Availability {
     Refused(Refusal),
     /// there are licenses, and what they permit may go to no output of this host.
     Blocked(Rule),
+    /// there are licenses for key exchange, and every use that they permit has been made.
+    UsedUp,
     /// There is no license.
     Missing,
 }
@@ -79,7 +82,7 @@ impl Fit {
     pub(crate) fn covers(&self, license: &LicenseBody, kid: Kid) -> bool {
         // V-029: a license of a later version of this client, or of another host, is none for this one.
         license.binding.is_device(&self.device)
-            && license.single_key().is_ok_and(|key| key.kid == kid)
+            && license.asked_kid() == Ok(kid)
             && self.capabilities.cover(license).is_ok()
     }
 }
@@ -92,7 +95,11 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         kid: Kid,
         action: Action,
     ) -> Result<Availability, ClientError> {
-        let found = self.best(io, kid, &Question::of(action, self.now(io))).await?;
+        let question = Question::of(action, self.now(io));
+        let found = match Purpose::of(action) {
+            Purpose::Content => self.best(io, kid, &question).await?,
+            Purpose::Exchange => self.best_with_uses(io, kid, &question).await?,
+        };
         Ok(match found {
             Ok(Chosen { candidate, allowed }) => Availability::Ready {
                 license: candidate.id(),
@@ -101,6 +108,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             Err(unusable) => match unusable.stop {
                 Some(Stop::Refused(refusal)) => Availability::Refused(refusal),
                 Some(Stop::Blocked(rule)) => Availability::Blocked(rule),
+                None if unusable.used_up => Availability::UsedUp,
                 None => Availability::Missing,
             },
         })
@@ -140,10 +148,10 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let bound = chosen.iter().map(|chosen| {
             let Chosen { candidate, allowed } = chosen;
             let body = candidate.body();
-            let key = body.single_key()?;
-            let slot = Slot::new(key.kid, key.key_type, self.open_content_key(&candidate.license)?);
+            let slot = self.open_slot(&candidate.license);
+            zeroize::zeroize_stack::<STACK>();
             Ok(Bound {
-                slot: slot.into(),
+                slot: slot?,
                 license: body.clone(),
                 level: candidate.level,
                 first_play: allowed.first_play,
@@ -165,9 +173,19 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         Ok(bound)
     }
 
-    /// V-023: opens the sealed part with the device's key, under the hash of the body, and takes out the
-    /// one content key that is described there.
-    pub(crate) fn open_content_key(&self, license: &License) -> Result<ContentKey, ClientError> {
+    /// Opens the content key of a license into its place. The caller clears the stack.
+    #[inline(never)]
+    fn open_slot(&self, license: &License) -> Result<Arc<Slot>, ClientError> {
+        let key = license.body().single_key()?;
+        if !key.key_type.is_for_content() {
+            return Err(ClientError::NotAContentKey { kid: key.kid });
+        }
+        let slot = Slot::new(key.kid, key.key_type, self.open_content_key(license)?);
+        Ok(Arc::new(slot))
+    }
+
+    /// V-023: opens the sealed part with the device's key, under the hash of the body.
+    pub(crate) fn open_keys(&self, license: &License) -> Result<LicenseKeys, ClientError> {
         let sealed = license.sealed();
         let opened = self.keys.open(
             license.suite(),
@@ -175,7 +193,12 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             &sealed.encapsulated.0,
             &sealed.ciphertext.0,
         )?;
-        let keys = license.read_keys(&opened)?;
+        Ok(license.read_keys(&opened)?)
+    }
+
+    /// V-023: the one content key that is described in the license.
+    pub(crate) fn open_content_key(&self, license: &License) -> Result<ContentKey, ClientError> {
+        let keys = self.open_keys(license)?;
         let key = keys.keys.first().ok_or(CryptoError::NotOpened)?;
         Ok(ContentKey::from_slice(&key.0)?)
     }
@@ -190,9 +213,27 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         Ok(choose::best(self.candidates(io, kid, question).await?))
     }
 
+    /// Every license of the key that is for the purpose of the question. A key id whose licenses are all for the
+    /// other one is refused.
+    pub(crate) async fn candidates(
+        &self,
+        io: &Io,
+        kid: Kid,
+        question: &Question<'_>,
+    ) -> Result<Vec<Candidate>, ClientError> {
+        let purpose = Purpose::of(question.action);
+        let mut found = self.all_candidates(io, kid, question).await?;
+        let there_are_some = !found.is_empty();
+        found.retain(|candidate| Purpose::of_license(candidate.body()) == purpose);
+        if found.is_empty() && there_are_some {
+            return Err(purpose.not_of(kid));
+        }
+        Ok(found)
+    }
+
     /// Every license of the key, verified again and judged. A license that no longer verifies (its
     /// operator was removed) is none.
-    pub(crate) async fn candidates(
+    pub(crate) async fn all_candidates(
         &self,
         io: &Io,
         kid: Kid,
@@ -201,17 +242,18 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let mut found = Vec::new();
         for (key, record) in self.store.licenses(io, &kid).await? {
             let license = self.verified(&record.operator, &record.license.0);
-            let (operator, first_play) = (record.operator, record.first_play);
-            found.extend(license.map(|license| (license, operator, first_play, Place::Store(key, record))));
+            let (operator, recorded) = (record.operator, record.recorded());
+            found.extend(license.map(|license| (license, operator, recorded, Place::Store(key, record))));
         }
         for held in self.memory.iter().filter(|held| held.kid == kid) {
             let license = self.verified(&held.operator, &held.license);
-            found.extend(license.map(|license| (license, held.operator, held.first_play, Place::Memory)));
+            let (operator, recorded) = (held.operator, held.recorded.clone());
+            found.extend(license.map(|license| (license, operator, recorded, Place::Memory)));
         }
         let fit = self.fit()?;
         found.retain(|(license, ..)| fit.covers(license.body(), kid));
-        let candidates = found.into_iter().map(|(license, operator, first_play, place)| {
-            self.candidate(license, &operator, first_play, place, question)
+        let candidates = found.into_iter().map(|(license, operator, recorded, place)| {
+            self.candidate(license, &operator, recorded, place, question)
         });
         Ok(candidates.collect())
     }
@@ -228,12 +270,12 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         &self,
         license: License,
         operator: &Digest,
-        first_play: Option<Timestamp>,
+        recorded: Recorded,
         place: Place,
         question: &Question<'_>,
     ) -> Candidate {
         let usage = Usage {
-            first_play,
+            first_play: recorded.first_play,
             playing: false,
         };
         let level = self.level(operator);
@@ -244,7 +286,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             operator: *operator,
             place,
             level,
-            first_play,
+            recorded,
             verdict,
         }
     }
@@ -297,6 +339,6 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
 
     /// The time, if the clock may be used.
     pub(crate) fn now(&self, io: &Io) -> Option<Timestamp> {
-        clock::read(&self.store.head().clock, self.moment(io)).now
+        self.reading(io).now
     }
 }

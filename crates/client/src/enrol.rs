@@ -137,7 +137,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     ) -> Result<(Application, LicenseServer, Vec<u8>), ClientError> {
         self.check_room_for(&profile.operator())?;
         let known = self.store.head().clock;
-        let reading = clock::read(&known, self.moment(io));
+        let reading = self.reading(io);
         let weakest = profile.minimum_suite.max(self.best_seen(&profile.operator()));
         let server = operator::read_discovery(
             &discovery,

@@ -1,7 +1,10 @@
 //! What a client can run into, sorted by who has to do something about it.
 
 use keyward_content::header::HeaderError;
-use keyward_crypto::{ChainFault, CryptoError};
+use keyward_crypto::{
+    ChainFault, CryptoError,
+    exchange::{Algorithm, Operation},
+};
 use keyward_license::{
     carrier::Declined,
     codec::DecodeError,
@@ -9,7 +12,9 @@ use keyward_license::{
     enrolment::applicant::CertificateFault,
     error_code::Problem,
     ids::Kid,
+    key_exchange::ExchangeError,
     operator_profile::{ProfileFault, UrlFault},
+    request::NotAnnounced,
     response::Denial,
     signed::MessageError,
     usage_rules::{Refusal, Rule},
@@ -74,6 +79,45 @@ pub enum ClientError {
         /// The rule that blocks the first output.
         rule: Rule,
     },
+    /// there are licenses for key exchange, and every use that they permit has been made.
+    #[error("every use of key {kid} that its license permits has been made (R-052)")]
+    UsedUp {
+        /// Key id.
+        kid: Kid,
+    },
+    /// The key protects content; it is never used for anything else.
+    #[error("key {kid} is for content, not for the application's own data")]
+    NotAnExchangeKey {
+        /// Key id.
+        kid: Kid,
+    },
+    /// The key is for the application's own data; no content is opened with it.
+    #[error("key {kid} is for the application's own data, not for content")]
+    NotAContentKey {
+        /// Key id.
+        kid: Kid,
+    },
+    /// the license permits one operation, and another one was asked for.
+    #[error("the license for key {kid} permits to {permitted}, not to {asked} (R-050)")]
+    WrongOperation {
+        /// Key id that was asked for.
+        kid: Kid,
+        /// The operation that the license permits.
+        permitted: Operation,
+        /// The one that was asked for.
+        asked: Operation,
+    },
+    /// the license holds no key of the algorithm that was asked for.
+    #[error("the license for key {kid} holds no key of algorithm {} (R-050)", asked.name())]
+    WrongAlgorithm {
+        /// Key id that was asked for.
+        kid: Kid,
+        /// The algorithm that was asked for.
+        asked: Algorithm,
+    },
+    /// A key could not be made ready.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
     /// The license server denied a license.
     #[error("the license server denied a license for key {kid}: {}", one_line(&denial.sentence))]
     Denied {
@@ -113,7 +157,7 @@ pub enum ClientError {
     /// V-013: the server's time contradicts what is known.
     #[error("the server's time lies before a time that a server stated earlier")]
     ServerTimeWentBack,
-    /// V-020 to V-028: a license in a response was refused.
+    /// V-020 to V-034: a license in a response was refused.
     #[error("the license for key {kid} was refused: {fault}")]
     LicenseRefused {
         /// Key id.
@@ -174,7 +218,7 @@ pub enum ClientError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LicenseFault {
-    /// V-020, V-021, V-026, V-030, V-031: signature, signer or form.
+    /// V-020, V-021, V-026, V-030, V-031, V-032: signature, signer or form.
     #[error("{0}")]
     Message(MessageError),
     /// V-021: a kind that this version does not use.
@@ -201,6 +245,23 @@ pub enum LicenseFault {
     /// V-029: it holds a key, a term or a restriction that this client did not announce.
     #[error("it demands what this client does not enforce")]
     NotAnnounced,
+    /// V-033: it holds an exchange key of an algorithm, or more of them, than this client announced.
+    #[error("it holds exchange keys that this client did not say it can use")]
+    ExchangeNotAnnounced,
+    /// V-034: its exchange keys are not as many as are described, or not of the length and shape of their algorithms
+    /// and operations.
+    #[error("its exchange keys are not what it describes")]
+    ExchangeKey,
+}
+
+impl LicenseFault {
+    /// V-029, V-033
+    pub(crate) const fn of(fault: NotAnnounced) -> Self {
+        match fault {
+            NotAnnounced::ExchangeAlgorithm(_) | NotAnnounced::SeveralKeys => Self::ExchangeNotAnnounced,
+            _ => Self::NotAnnounced,
+        }
+    }
 }
 
 impl From<Declined> for ClientError {
@@ -251,6 +312,22 @@ impl ClientError {
             Self::Blocked { .. } => {
                 "play on an output that the license permits; `keyward explain FILE` says what decides"
             }
+            Self::UsedUp { .. } => "request a new license: `keyward acquire KID`",
+            Self::NotAnExchangeKey { .. } => {
+                "name the key id of a key for key exchange; content is opened with `keyward play`"
+            }
+            Self::NotAContentKey { .. } => {
+                "name the key id of a key for content; this one serves `keyward key-exchange`"
+            }
+            Self::WrongOperation { .. } => {
+                "do what the license permits; the operator gives out another key for another operation"
+            }
+            Self::WrongAlgorithm { .. } => {
+                "leave the algorithm out to take the license's own, or ask the operator for a key of this one"
+            }
+            Self::Exchange(_) => {
+                "nothing was done; ask the operator for a new license, and report it if that happens again"
+            }
             Self::Denied { .. } => "obtain the right to this content from its provider, then try again",
             Self::ServerRefused(problem) => {
                 match keyward_license::error_code::ErrorCode::from_number(problem.code) {
@@ -291,6 +368,9 @@ impl ClientError {
                 }
                 StoreBound::LicensesInMemory => {
                     "nothing was lost; remove licenses that are not needed from this client or start it anew, then try again"
+                }
+                StoreBound::CountedKeys => {
+                    "nothing was encrypted; use another client directory for further keys: `--client-dir DIR`"
                 }
                 StoreBound::Operators => {
                     "nothing was stored; enrol in another client directory: `keyward enrol --client-dir DIR`"

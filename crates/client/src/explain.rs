@@ -15,7 +15,7 @@ use rand_core::CryptoRng;
 
 use crate::{
     Client, ClientError,
-    choose::{self, Candidate, Place, Stop},
+    choose::{self, Candidate, Place, Recorded, Stop},
     device::KeyStore,
     enforce::Question,
     flow::Io,
@@ -54,6 +54,8 @@ pub struct Explained {
     pub operator: Digest,
     /// its first play, if there was one.
     pub first_play: Option<Timestamp>,
+    /// of each exchange key that has a use limit, how many uses were taken.
+    pub uses: Vec<(Kid, u64)>,
     /// Whether this client holds it and may use it; not so a license file of another device, or one that demands
     /// what this client does not enforce (V-029).
     pub is_usable_here: bool,
@@ -77,7 +79,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         circumstances: &Circumstances,
     ) -> Result<Vec<Explained>, ClientError> {
         let question = self.question(io, circumstances);
-        let mut candidates = self.candidates(io, kid, &question).await?;
+        let mut candidates = self.all_candidates(io, kid, &question).await?;
         candidates.sort_by(best_first);
         let explain = |candidate| self.explained(candidate, &question, true);
         Ok(candidates.into_iter().map(explain).collect())
@@ -95,18 +97,18 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let Some((operator, license)) = verified else {
             return Ok(None);
         };
-        let kid = license.body().keys.first().map(|key| key.kid);
+        let kid = license.body().asked_kid().ok();
         let fit = self.fit()?;
         let is_for = kid.is_some_and(|kid| fit.covers(license.body(), kid));
         // One that is held has a first play; a file has none.
         let mut held = match kid {
-            Some(kid) => self.candidates(io, kid, &question).await?,
+            Some(kid) => self.all_candidates(io, kid, &question).await?,
             None => Vec::new(),
         };
         held.retain(|held| held.id() == license.body().id);
         let candidate = match held.pop() {
             Some(held) => held,
-            None => self.candidate(license, &operator, None, Place::Memory, &question),
+            None => self.candidate(license, &operator, Recorded::default(), Place::Memory, &question),
         };
         Ok(Some(self.explained(candidate, &question, is_for)))
     }
@@ -140,13 +142,19 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             decisions,
             body,
             operator: candidate.operator,
-            first_play: candidate.first_play,
+            first_play: candidate.recorded.first_play,
+            uses: uses(&candidate.recorded),
             is_usable_here,
             now: question.now,
             security_level,
             verdict: candidate.verdict,
         }
     }
+}
+
+/// The uses that were taken of each key.
+pub(crate) fn uses(recorded: &Recorded) -> Vec<(Kid, u64)> {
+    recorded.uses.iter().map(|uses| (uses.kid, uses.taken)).collect()
 }
 
 /// R-040, then those that are refused.

@@ -10,15 +10,16 @@ use keyward_license::{
     license::{License, LicenseBody},
     operator_profile::OperatorProfile,
     time::Timestamp,
-    usage_rules::{Action, Allowed},
+    usage_rules::Allowed,
 };
 use rand_core::CryptoRng;
 
 use crate::{
     Client, ClientError, Held,
-    choose::{Place, Stop},
+    choose::{Place, Purpose, Stop},
     device::KeyStore,
     enforce::Question,
+    explain,
     flow::Io,
     operator::Operator,
     store::{LicenseRecord, Tombstone, Write},
@@ -39,7 +40,9 @@ pub struct HeldLicense {
     pub first_play: Option<Timestamp>,
     /// The device's security level under the operator.
     pub security_level: u64,
-    /// Whether it may be played now on this host, and if not, why.
+    /// of each exchange key that has a use limit, how many uses were taken.
+    pub uses: Vec<(Kid, u64)>,
+    /// Whether it may be used now on this host (played; or, for key exchange, performed with), and if not, why.
     pub verdict: Result<Allowed, Stop>,
     /// Whether it is for this device and holds nothing that this host does not enforce (V-029). Only then is it
     /// ever used.
@@ -81,7 +84,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let Some(now) = self.now(io) else { return Ok(0) };
         let mut removed = 0;
         for held in self.run_held(io).await? {
-            let kid = held.body.keys.first().map(|key| key.kid);
+            let kid = held.body.asked_kid().ok();
             if let Some(kid) = kid.filter(|_| held.body.may_be_removed(now)) {
                 removed += self.run_remove(io, kid, Some(held.body.id)).await?;
             }
@@ -90,37 +93,40 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     }
 
     pub(crate) async fn run_held(&self, io: &Io) -> Result<Vec<HeldLicense>, ClientError> {
-        let question = Question::of(Action::Play, self.now(io));
+        let now = self.now(io);
         let stored = self.store.all_licenses(io).await?;
         let stored = stored.into_iter().map(|record| {
+            let recorded = record.recorded();
             let LicenseRecord {
                 license,
                 operator,
                 installed,
-                first_play,
+                ..
             } = record;
-            (operator, license.0, installed, first_play)
+            (operator, license.0, installed, recorded)
         });
         let in_memory = self
             .memory
             .iter()
-            .map(|held| (held.operator, held.license.clone(), None, held.first_play));
+            .map(|held| (held.operator, held.license.clone(), None, held.recorded.clone()));
         let fit = self.fit()?;
         let mut all = Vec::new();
-        for (operator, signed, installed, first_play) in stored.chain(in_memory) {
+        for (operator, signed, installed, recorded) in stored.chain(in_memory) {
             let Some(license) = self.verified(&operator, &signed) else {
                 continue;
             };
-            let candidate = self.candidate(license, &operator, first_play, Place::Memory, &question);
+            let question = Question::of(Purpose::of_license(license.body()).action(), now);
+            let candidate = self.candidate(license, &operator, recorded, Place::Memory, &question);
             let body = candidate.body().clone();
-            let kid = body.keys.first().map(|key| key.kid);
+            let kid = body.asked_kid().ok();
             all.push(HeldLicense {
                 is_for_this_host: kid.is_some_and(|kid| fit.covers(&body, kid)),
                 body,
                 operator,
                 signed,
                 installed,
-                first_play,
+                first_play: candidate.recorded.first_play,
+                uses: explain::uses(&candidate.recorded),
                 security_level: candidate.level,
                 verdict: candidate.verdict,
             });
@@ -149,6 +155,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     ) -> Result<usize, ClientError> {
         let mut writes = Vec::new();
         let mut removed = 0;
+        let mut gone = Vec::new();
         for (key, record) in self.store.licenses(io, &kid).await? {
             let license = self.verified(&record.operator, &record.license.0);
             let id = license.as_ref().map(|license| license.body().id);
@@ -156,11 +163,19 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                 continue;
             }
             removed += 1;
+            gone.extend(id);
             writes.push(Write::Delete(key));
             if let Some(license) = license {
                 writes.extend(self.tombstone_of(&license)?);
             }
         }
+        let in_memory = self.memory.iter().filter(|held| held.kid == kid);
+        gone.extend(
+            in_memory
+                .map(|held| held.id)
+                .filter(|id| only.is_none_or(|only| only == *id)),
+        );
+        self.end_handles(|license| gone.contains(&license));
         if !writes.is_empty() {
             self.store.commit(io, &mut self.rng, writes, |_| ()).await?;
         }

@@ -5,8 +5,11 @@
 //! while content plays, and its clock is the anti-rollback clock. It gets no license that needs more, and what
 //! it was given is refused where the rules cannot be held.
 
+use std::sync::Arc;
+
+use keyward_crypto::exchange::Algorithm;
 use keyward_license::{
-    license::{ExplicitRestriction, Guid, LicenseBody},
+    license::{CoseAlgorithm, ExplicitRestriction, Flag, Guid, LicenseBody},
     request::{Capabilities, ClockKind},
     usage_rules::{Connector, Output, OutputKind, Understood},
 };
@@ -45,7 +48,11 @@ impl Outputs for Unlisted {
 pub struct HostProfile {
     /// Where content goes: [`Unlisted`] by default.
     pub outputs: Box<dyn Outputs>,
-    /// How good the clock is that comes with every reply. With [`ClockKind::None`] no time is ever used.
+    /// How good the clock is that comes with every reply. With [`ClockKind::None`] no time is ever used.
+    ///
+    /// A host says [`ClockKind::Secure`] only if it vouches that a secure time service alone sets the clock, and that
+    /// its time is none ([`Moment::utc`](crate::flow::Moment::utc)) from a reset on until that service has set it: it
+    /// is believed as it reads. Any other clock that shows the time is [`ClockKind::AntiRollback`].
     pub clock: ClockKind,
     /// Whether the host calls [`Client::go_on`](crate::Client::go_on) for every piece of content that it hands
     /// out. Without that, a license with a real-time expiration is not asked for.
@@ -60,6 +67,34 @@ pub struct HostProfile {
     pub extended: Vec<Understood>,
     /// Watermark technologies that it embeds.
     pub watermarks: Vec<Guid>,
+    /// Algorithms of key exchange that the application wants: all that this client has. Without any, it asks for no
+    /// exchange keys.
+    pub exchange_algorithms: Vec<Algorithm>,
+    /// Whether a license may hold several exchange keys, or several versions of one (V-033): yes. Without that, what
+    /// was made with an earlier version of a key cannot be consumed.
+    pub exchange_multiple: bool,
+    /// Keeps memory that holds exchange keys from being swapped out: [`Unlocked`] by default.
+    pub memory: Arc<dyn MemoryLock>,
+}
+
+/// Keeps memory in memory: it is not written to a swap file or partition.
+pub trait MemoryLock: Send + Sync {
+    /// Locks the pages that `length` bytes from `address` on lie in, before a key comes there. `None` if the
+    /// operating system does not: then the key is used all the same.
+    fn lock(&self, address: usize, length: usize) -> Option<Box<dyn KeptInMemory>>;
+}
+
+/// Pages that are locked for as long as this lives. The keys there are wiped before it goes.
+pub trait KeptInMemory: Send {}
+
+/// A host without swap, or that cannot lock memory: a browser.
+#[derive(Debug, Clone, Copy)]
+pub struct Unlocked;
+
+impl MemoryLock for Unlocked {
+    fn lock(&self, _: usize, _: usize) -> Option<Box<dyn KeptInMemory>> {
+        None
+    }
 }
 
 impl Default for HostProfile {
@@ -72,6 +107,9 @@ impl Default for HostProfile {
             sources: Vec::new(),
             extended: Vec::new(),
             watermarks: Vec::new(),
+            exchange_algorithms: Algorithm::ALL.to_vec(),
+            exchange_multiple: true,
+            memory: Arc::new(Unlocked),
         }
     }
 }
@@ -96,11 +134,20 @@ impl HostProfile {
             ExplicitRestriction::MAXIMUM_DECODE_RESOLUTION => self.states_frames,
             _ => true,
         });
+        let mut algorithms = self.exchange_algorithms.clone();
+        algorithms.sort_unstable_by_key(|algorithm| algorithm.number());
+        algorithms.dedup();
+        let algorithms = algorithms
+            .iter()
+            .map(|algorithm| CoseAlgorithm(algorithm.number()));
         Capabilities {
             explicit_restrictions: Some(restrictions.collect()),
             extended_restrictions: some(self.extended.iter().map(|known| known.kind).collect()),
             source_ids: some(self.sources.clone()),
             watermarks: some(self.watermarks.clone()),
+            exchange_algorithms: some(algorithms.collect()),
+            exchange_multiple: (self.exchange_multiple && !self.exchange_algorithms.is_empty())
+                .then_some(Flag),
             ..Capabilities::new(key_types, terms, suites, self.clock)
         }
     }

@@ -9,15 +9,16 @@ use keyward_license::{
     ids::{Digest, Kid, LicenseId, Nonce},
     license::{License, LicenseKind},
     response::{Denial, LicenseResponse, MAX_RESULTS, Outcome},
-    signed::{MessageError, SignedBody, Unverified},
+    signed::{SignedBody, Unverified},
     time::Timestamp,
 };
 use rand_core::CryptoRng;
 
 use crate::{
     Client, ClientError, Held, LicenseFault,
+    choose::Recorded,
     clock::{self, Told},
-    device::KeyStore,
+    device::{KeyStore, STACK},
     flow::Io,
     operator::{self, Operator},
     store::{LicenseRecord, Pending, PendingTable, StoreBound, StoreLimits, Write},
@@ -112,7 +113,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                 id: license.id,
                 operator: pending.operator,
                 license: license.bytes.clone(),
-                first_play: None,
+                recorded: Recorded::default(),
             });
         }
         Ok(summary(response, &accepted))
@@ -134,7 +135,12 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     }
 
     /// Keeps a license in memory; the oldest of its key id makes room.
-    fn hold(&mut self, license: Held) {
+    fn hold(&mut self, mut license: Held) {
+        // the same license again takes its own place, and what was used of it stays used.
+        let is_same = |held: &Held| (held.id, held.operator) == (license.id, license.operator);
+        if let Some(at) = self.memory.iter().position(is_same) {
+            license.recorded = self.memory.remove(at).recorded;
+        }
         let of_kid = self.memory.iter().filter(|held| held.kid == license.kid);
         if of_kid.count() >= self.store.limits().licenses_per_kid.max(1) {
             let oldest = self.memory.iter().position(|held| held.kid == license.kid);
@@ -143,7 +149,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         self.memory.push(license);
     }
 
-    /// V-012 to V-014 for the response, V-020 to V-028 for each license in it.
+    /// V-012 to V-014 for the response, V-020 to V-034 for each license in it.
     async fn check_response(
         &self,
         io: &Io,
@@ -209,16 +215,14 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         operator: &Operator,
         at: Timestamp,
     ) -> Result<Accepted, LicenseFault> {
-        // V-020, V-021, V-026, V-030, V-031
+        // V-020, V-021, V-026, V-030, V-031, V-032
         let license = License::verify(bytes, &operator.anchor, Some(at)).map_err(LicenseFault::Message)?;
         let body = license.body();
-        if body.kind != LicenseKind::Simple {
+        if !matches!(body.kind, LicenseKind::Simple | LicenseKind::KeyExchange) {
             return Err(LicenseFault::Kind);
         }
-        // V-029
-        if self.capabilities().cover(body).is_err() {
-            return Err(LicenseFault::NotAnnounced);
-        }
+        // V-029, V-033
+        self.capabilities().cover(body).map_err(LicenseFault::of)?;
         // V-022
         let device = self.keys.device_id().map_err(|_| LicenseFault::OtherDevice)?;
         if !body.binding.is_device(&device) {
@@ -229,21 +233,20 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             return Err(LicenseFault::OtherNonce);
         }
         // V-025
-        if body
-            .single_key()
-            .map_err(|fault| LicenseFault::Message(MessageError::Decode(fault)))?
-            .kid
-            != kid
-        {
+        if body.asked_kid() != Ok(kid) {
             return Err(LicenseFault::OtherKid);
         }
         // V-027
         if license.suite().number() < operator.weakest_suite() {
             return Err(LicenseFault::WeakSuite);
         }
-        // V-023
-        self.open_content_key(&license)
-            .map_err(|_| LicenseFault::KeyNotOpened)?;
+        // V-023, V-034
+        let opened = match body.kind {
+            LicenseKind::KeyExchange => self.check_exchange_keys(&license),
+            _ => self.check_content_key(&license),
+        };
+        zeroize::zeroize_stack::<STACK>();
+        opened?;
         Ok(Accepted {
             kid,
             id: body.id,
@@ -251,6 +254,13 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             removal_date: body.removal_date,
             bytes: bytes.to_vec(),
         })
+    }
+
+    /// V-023. The caller clears the stack.
+    #[inline(never)]
+    fn check_content_key(&self, license: &License) -> Result<(), LicenseFault> {
+        let opened = self.open_content_key(license);
+        opened.map(drop).map_err(|_| LicenseFault::KeyNotOpened)
     }
 
     /// Adds a license to the writes, making room among those of the same key id.
@@ -272,7 +282,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                 "it brings a license with the id of another operator's",
             ));
         }
-        let first_play = same.and_then(|(_, record)| record.first_play);
+        let recorded = same.map(|(_, record)| record.recorded()).unwrap_or_default();
         kept.retain(|(other, _)| *other != key);
         // What has ended goes first, then the oldest; one from before the clock was set counts as oldest.
         kept.sort_by_cached_key(|(_, record)| {
@@ -282,9 +292,9 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let surplus = (kept.len() + 1).saturating_sub(self.store.limits().licenses_per_kid.max(1));
         for (key, record) in kept.into_iter().take(surplus) {
             writes.push(Write::Delete(key));
-            // what was begun does not begin anew. Others may come again.
+            // what was begun does not begin anew. Others may come again.
             let license = self.verified(&record.operator, &record.license.0);
-            if let Some(license) = license.filter(|_| record.first_play.is_some()) {
+            if let Some(license) = license.filter(|_| record.recorded().is_begun()) {
                 writes.extend(self.tombstone_of(&license)?);
             }
         }
@@ -292,7 +302,8 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             license: Bytes(license.bytes.clone()),
             operator: pending.operator,
             installed: now,
-            first_play,
+            first_play: recorded.first_play,
+            uses: Some(recorded.uses).filter(|uses| !uses.is_empty()),
         };
         writes.push(Write::PutUntil(key, record.encode(), license.removal_date));
         Ok(())

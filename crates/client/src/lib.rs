@@ -1,4 +1,4 @@
-//! The client component: asks, stores, enforces, decrypts. A sans-I/O core for PC, phone, tablet and
+//! The client component: asks, stores, enforces, decrypts, performs. A sans-I/O core for PC, phone, tablet and
 //! browser.
 //!
 //! ```text
@@ -10,6 +10,7 @@
 //!   enforce   the usage rules; the best license releases its key
 //!   playback  the rules while content plays; from one license to the next
 //!   decrypt   clear bytes, none without having been asked for
+//!   key_exchange   a key for one operation on the application's own data, never for content
 //!   host      outputs, clock and abilities, as the host states them
 //!   clock     the highest time already seen
 //!   store     sealed, authenticated records                  ── Get, Commit ──►  host: database
@@ -26,8 +27,8 @@
 //! What it refuses: a license server URL that the operator's profile does not name, a response to no
 //! pending request, a license that is signed by somebody else, bound to another device, sealed with a
 //! weaker suite than both sides have, or removed earlier, a store that was edited or set back, more than
-//! the store may hold, a clock that runs backwards, a license with a term that the host does not enforce, and to go
-//! on playing once time or an output says no.
+//! the store may hold, a clock that runs backwards, a license with a term that the host does not enforce, to go
+//! on playing once time or an output says no, and any operation of an exchange key but the one that its license permits.
 //!
 //! ```
 //! use keyward_client::{Client, device::SoftwareKeys, flow::{Moment, Progress, Reply, Step}, store::memory::MemoryStore};
@@ -67,14 +68,16 @@ pub mod flow;
 pub mod held;
 pub mod host;
 pub mod install;
+pub mod key_exchange;
 mod operator;
 pub mod playback;
 pub mod session;
 pub mod store;
 mod usage;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Weak};
 
+use keyward_crypto::exchange::{Algorithm, Operation};
 use keyward_license::{
     ids::{DeviceId, Digest, Kid, LicenseId},
     license::{License, LicenseBody},
@@ -89,6 +92,7 @@ pub use clock::TOLERANCE as CLOCK_TOLERANCE;
 pub use error::{ClientError, LicenseFault};
 
 use acquire::Wanted;
+use choose::Recorded;
 use clock::Told;
 use device::KeyStore;
 use enforce::Availability;
@@ -98,6 +102,7 @@ use flow::Flow;
 use held::{Enrolment, HeldLicense};
 use host::HostProfile;
 use install::Acquired;
+use key_exchange::{Asked, Decryptor, Encryptor, Handle, Prepared, Signer, Unwrapper, Verifier, Wrapper};
 use operator::Operator;
 use playback::Standing;
 use session::{Acquisition, Opened};
@@ -114,6 +119,8 @@ pub struct Client<K, R> {
     memory: Vec<Held>,
     told: Option<Told>,
     host: HostProfile,
+    /// Exchange keys that were released.
+    prepared: Vec<Weak<dyn Handle>>,
 }
 
 /// A license that lives in memory alone.
@@ -123,8 +130,7 @@ struct Held {
     id: LicenseId,
     operator: Digest,
     license: Vec<u8>,
-    /// R-012: when its key was first released.
-    first_play: Option<Timestamp>,
+    recorded: Recorded,
 }
 
 impl<K: KeyStore, R: CryptoRng> Client<K, R> {
@@ -172,6 +178,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                 memory: Vec::new(),
                 told: None,
                 host: HostProfile::default(),
+                prepared: Vec::new(),
             })
         })
     }
@@ -234,7 +241,11 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         self.find_for(Action::Play, kid)
     }
 
-    /// [`Client::find`] for another right than to play.
+    /// [`Client::find`] for another right than to play. For [`Action::Perform`] it answers for the key that licenses
+    /// of this key id are kept under, whatever its operation.
+    ///
+    /// The flow ends with [`ClientError::NotAContentKey`] or [`ClientError::NotAnExchangeKey`] if all licenses of the
+    /// key id are for the other purpose.
     pub fn find_for(&self, action: Action, kid: Kid) -> Flow<'_, Availability> {
         Flow::new(move |io| async move { self.run_find(&io, kid, action).await })
     }
@@ -297,6 +308,99 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         Flow::new(move |io| async move { self.run_open(&io, &kids, wanted, acquisition, action).await })
     }
 
+    /// Prepares the key that encrypts under this key id: looks in the store and, if `acquisition` permits, acquires
+    /// what is missing. With an `algorithm` it is the key of that one, be it this key id's or one beside it; without,
+    /// the key id's own. The key is released for this one operation, see [`key_exchange`].
+    ///
+    /// The flow ends with [`ClientError::WrongOperation`] or [`ClientError::WrongAlgorithm`] if the license permits
+    /// another (R-050), and with [`ClientError::NotAnExchangeKey`] for a key of content.
+    pub fn prepare_encryptor(
+        &mut self,
+        kid: Kid,
+        algorithm: Option<Algorithm>,
+        wanted: Wanted,
+        acquisition: Acquisition,
+    ) -> Flow<'_, Encryptor> {
+        let asked = Asked::new(kid, algorithm, Operation::Encrypt);
+        Flow::new(move |io| async move { self.run_prepare(&io, asked, wanted, acquisition).await })
+    }
+
+    /// Prepares the key that decrypts, as [`Client::prepare_encryptor`] does the one that encrypts.
+    pub fn prepare_decryptor(
+        &mut self,
+        kid: Kid,
+        algorithm: Option<Algorithm>,
+        wanted: Wanted,
+        acquisition: Acquisition,
+    ) -> Flow<'_, Decryptor> {
+        let asked = Asked::new(kid, algorithm, Operation::Decrypt);
+        Flow::new(move |io| async move { self.run_prepare(&io, asked, wanted, acquisition).await })
+    }
+
+    /// Prepares the key that signs, as [`Client::prepare_encryptor`] does the one that encrypts.
+    pub fn prepare_signer(
+        &mut self,
+        kid: Kid,
+        algorithm: Option<Algorithm>,
+        wanted: Wanted,
+        acquisition: Acquisition,
+    ) -> Flow<'_, Signer> {
+        let asked = Asked::new(kid, algorithm, Operation::Sign);
+        Flow::new(move |io| async move { self.run_prepare(&io, asked, wanted, acquisition).await })
+    }
+
+    /// Prepares the key that verifies, as [`Client::prepare_encryptor`] does the one that encrypts.
+    pub fn prepare_verifier(
+        &mut self,
+        kid: Kid,
+        algorithm: Option<Algorithm>,
+        wanted: Wanted,
+        acquisition: Acquisition,
+    ) -> Flow<'_, Verifier> {
+        let asked = Asked::new(kid, algorithm, Operation::Verify);
+        Flow::new(move |io| async move { self.run_prepare(&io, asked, wanted, acquisition).await })
+    }
+
+    /// Prepares the key that wraps, as [`Client::prepare_encryptor`] does the one that encrypts.
+    pub fn prepare_wrapper(
+        &mut self,
+        kid: Kid,
+        algorithm: Option<Algorithm>,
+        wanted: Wanted,
+        acquisition: Acquisition,
+    ) -> Flow<'_, Wrapper> {
+        let asked = Asked::new(kid, algorithm, Operation::Wrap);
+        Flow::new(move |io| async move { self.run_prepare(&io, asked, wanted, acquisition).await })
+    }
+
+    /// Prepares the key that unwraps, as [`Client::prepare_encryptor`] does the one that encrypts.
+    pub fn prepare_unwrapper(
+        &mut self,
+        kid: Kid,
+        algorithm: Option<Algorithm>,
+        wanted: Wanted,
+        acquisition: Acquisition,
+    ) -> Flow<'_, Unwrapper> {
+        let asked = Asked::new(kid, algorithm, Operation::Unwrap);
+        Flow::new(move |io| async move { self.run_prepare(&io, asked, wanted, acquisition).await })
+    }
+
+    /// R-010, R-052, R-053: judges a prepared key with what the client and its host know now, stores the clock's
+    /// floor, and records further uses if those that were are made. Whoever performs calls it whenever
+    /// [`Prepared::holds`] says no.
+    ///
+    /// If the license does not permit any use, or was removed, the key is wiped and the flow ends with the reason.
+    pub fn keep_up<'a, T>(&'a mut self, prepared: &'a Prepared<T>) -> Flow<'a, ()> {
+        Flow::new(move |io| async move { self.run_keep_up(&io, prepared).await })
+    }
+
+    /// Wipes a prepared key, at once, and then gives back the uses that were recorded and not made (R-052). A handle
+    /// that is dropped is wiped as well, and its recorded uses count as made.
+    pub fn close<T>(&mut self, prepared: Prepared<T>) -> Flow<'_, ()> {
+        let rest = prepared.wind_up();
+        Flow::new(move |io| async move { self.run_close(&io, rest).await })
+    }
+
     /// Takes in a discovery document that came by other means, for the requests that follow: it passes the
     /// same checks as one that was fetched. One that is older than the stored one replaces nothing, and is
     /// refused if that is not in use any more. Returns the operator: SHA-256 of its root certificate.
@@ -329,7 +433,8 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     }
 
     /// Removes the licenses of a key id. A tombstone stays for each until its end, so that an old
-    /// response does not bring it back. Returns how many were removed.
+    /// response does not bring it back. Exchange keys that were prepared under them are wiped. Returns how many were
+    /// removed.
     pub fn remove_licenses(&mut self, kid: Kid) -> Flow<'_, usize> {
         Flow::new(move |io| async move { self.run_remove(&io, kid, None).await })
     }
@@ -375,6 +480,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             tombstones: totals.tombstones,
             licenses_in_memory: self.memory.len(),
             operators: self.operators.len(),
+            counted_keys: totals.counted_keys.unwrap_or_default(),
         }
     }
 

@@ -25,7 +25,6 @@ use crate::{
     acquire::Wanted,
     bound::Bound,
     choose::Stop,
-    clock::{self, Clocked},
     device::KeyStore,
     enforce::Question,
     flow::{Io, Moment},
@@ -206,17 +205,6 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             Stop::Refused(Refusal::NoUsableClock) => self.run_ask_time(io, wanted).await.is_ok(),
             stop if stop.is_by_time() => self.run_acquire(io, wanted).await.is_ok(),
             _ => false,
-        }
-    }
-
-    /// The clock's reading, and whether a server's word stands in for it.
-    pub(crate) fn clocked(&self, io: &Io) -> Clocked {
-        let known = &self.store.head().clock;
-        let own = clock::read(known, clock::of_kind(self.host.clock, io.moment())).now;
-        Clocked {
-            now: clock::read(known, self.moment(io)).now,
-            told: own.is_none(),
-            floor: known.floor,
         }
     }
 }

@@ -5,7 +5,7 @@
 //!  head         generation, digest of the index root, totals, clock, operators
 //!  index        a radix tree of fan-out 256, two levels and a bucket: every node holds its children's
 //!               digests, so a removed, swapped or older record is seen on the way down to it
-//!  records      licenses, pending requests, tombstones, operators, waiting enrolments
+//!  records      licenses, pending requests, tombstones, operators, waiting enrolments, message counts
 //! ```
 //! Record keys are HMACs, so the file tells nobody which content is held; values are AES-256-GCM with
 //! the record key as associated data. Finding the licenses of a key id reads head, two nodes, one
@@ -28,6 +28,7 @@
 //! | bytes of their records | 4 GiB | [`ClientError::StoreFull`]; the request goes on waiting |
 //! | licenses of one key id | 8 | those that have ended make room, then the oldest |
 //! | tombstones | 1,000,000 | [`ClientError::StoreFull`]; nothing is removed |
+//! | versions of exchange keys whose messages are counted | 1,000,000 | [`ClientError::StoreFull`]; no other key encrypts |
 //! | pending requests | 64, for 30 days | the oldest makes room |
 //! | enrolments that wait for their response | 8 | the oldest makes room |
 //! | licenses in memory | 1,024 | [`ClientError::StoreFull`]; the request goes on waiting |
@@ -66,7 +67,9 @@ use rand_core::CryptoRng;
 
 pub(crate) use enrolment::WaitingEnrolment;
 pub use limits::{StoreBound, StoreLimits, StoreUsage};
-pub(crate) use records::{Clock, Head, LicenseRecord, OperatorRecord, Pending, PendingTable, Tombstone};
+pub(crate) use records::{
+    Clock, Head, KeyUses, LicenseRecord, MessageCount, OperatorRecord, Pending, PendingTable, Tombstone,
+};
 
 use crate::{ClientError, clock, flow::Io};
 use index::{Change, Listed};
@@ -114,6 +117,7 @@ const KIND_LICENSE: u8 = 2;
 const KIND_PENDING: u8 = 3;
 const KIND_TOMBSTONE: u8 = 4;
 const KIND_OPERATOR: u8 = 5;
+const KIND_MESSAGE_COUNT: u8 = 7;
 
 /// Most records that one commit removes because their time has come.
 const REMOVED_A_COMMIT: usize = 16;
@@ -321,6 +325,32 @@ impl Store {
         self.find(io, self.pending_key()?)
             .await
             .map(Option::unwrap_or_default)
+    }
+
+    /// One license, as it is stored now.
+    pub(crate) async fn license(
+        &self,
+        io: &Io,
+        kid: &Kid,
+        id: &LicenseId,
+    ) -> Result<Option<LicenseRecord>, ClientError> {
+        self.find(io, self.license_key(kid, id)?).await
+    }
+
+    pub(crate) async fn message_count(
+        &self,
+        io: &Io,
+        kid: &Kid,
+        version: u32,
+    ) -> Result<Option<MessageCount>, ClientError> {
+        self.find(io, self.message_count_key(kid, version)?).await
+    }
+
+    pub(crate) fn message_count_key(&self, kid: &Kid, version: u32) -> Result<RecordKey, ClientError> {
+        Ok(RecordKey::new(
+            KIND_MESSAGE_COUNT,
+            self.name(&[b"messages", kid.as_bytes(), &version.to_be_bytes()])?,
+        ))
     }
 
     pub(crate) async fn tombstone(&self, io: &Io, id: &LicenseId) -> Result<Option<Tombstone>, ClientError> {

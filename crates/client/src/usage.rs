@@ -23,7 +23,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     ) -> Result<(), ClientError> {
         let mut writes = Vec::new();
         for Chosen { candidate, allowed } in chosen {
-            let begins = allowed.first_play.is_some() && allowed.first_play != candidate.first_play;
+            let begins = allowed.first_play.is_some() && allowed.first_play != candidate.recorded.first_play;
             if let (Place::Store(key, record), true) = (&candidate.place, begins) {
                 let record = LicenseRecord {
                     first_play: allowed.first_play,
@@ -35,7 +35,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         }
         let is_limited = |chosen: &Chosen| chosen.candidate.body().is_time_limited();
         let floor = now.filter(|now| {
-            let is_due = clock::floor_is_due(&self.store.head().clock, *now);
+            let is_due = clock::floor_is_due(self.host.clock, &self.store.head().clock, *now);
             is_due && chosen.iter().any(is_limited)
         });
         if floor.is_some() || !writes.is_empty() {
@@ -45,7 +45,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             let (id, first_play) = (candidate.id(), allowed.first_play);
             let mut held = self.memory.iter_mut();
             if let (Place::Memory, Some(held)) = (&candidate.place, held.find(|held| held.id == id)) {
-                held.first_play = first_play.or(held.first_play);
+                held.recorded.first_play = first_play.or(held.recorded.first_play);
             }
         }
         Ok(())
@@ -54,24 +54,26 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     /// the floor, if it has risen by enough.
     pub(crate) async fn store_floor(&mut self, io: &Io, now: Option<Timestamp>) -> Result<(), ClientError> {
         match now {
-            Some(now) if clock::floor_is_due(&self.store.head().clock, now) => {
+            Some(now) if clock::floor_is_due(self.host.clock, &self.store.head().clock, now) => {
                 self.commit_use(io, Vec::new(), Some(now)).await
             }
             _ => Ok(()),
         }
     }
 
-    async fn commit_use(
+    /// Commits what use leaves behind, and the floor if there is one to store.
+    pub(crate) async fn commit_use(
         &mut self,
         io: &Io,
         writes: Vec<Write>,
         floor: Option<Timestamp>,
     ) -> Result<(), ClientError> {
-        let raise = |head: &mut crate::store::Head| {
+        let kind = self.host.clock;
+        let settle = |head: &mut crate::store::Head| {
             if let Some(now) = floor {
-                clock::raise(&mut head.clock, now);
+                clock::settle(kind, &mut head.clock, now);
             }
         };
-        self.store.commit(io, &mut self.rng, writes, raise).await
+        self.store.commit(io, &mut self.rng, writes, settle).await
     }
 }

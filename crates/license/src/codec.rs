@@ -56,7 +56,7 @@ pub enum DecodeError {
         /// The number.
         number: u64,
     },
-    /// A value breaks a rule of its message; in a license V-021, V-026, V-030 and V-031.
+    /// A value breaks a rule of its message; in a license V-021, V-026, V-030, V-031 and V-032.
     #[error("{0}")]
     Invalid(&'static str),
 }
@@ -106,8 +106,8 @@ impl Writer {
         self.0.u64(value).ok();
     }
 
-    /// A negative integer, where another standard's map has them as keys.
-    pub fn negative(&mut self, value: i64) {
+    /// An integer of either sign, as other standards number things.
+    pub fn int(&mut self, value: i64) {
         self.0.i64(value).ok();
     }
 
@@ -161,11 +161,11 @@ impl<'a> Reader<'a> {
         self.expect("an unsigned integer", |d| d.u64())
     }
 
-    /// An integer of either sign, where another standard's map has them as keys.
+    /// An integer of either sign, as other standards number things.
     ///
     /// # Errors
     /// [`DecodeError::WrongType`].
-    pub fn negative(&mut self) -> Result<i64, DecodeError> {
+    pub fn int(&mut self) -> Result<i64, DecodeError> {
         self.expect("an integer", |d| d.i64())
     }
 

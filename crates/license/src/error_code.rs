@@ -105,12 +105,14 @@ error_codes! {
     KidUnknown = 302, "kid-unknown", 404, Account, "check that the content was packaged for this operator";
     /// The device's security level is below what the policy asks for.
     SecurityLevelTooLow = 303, "security-level-too-low", 403, Account, "use a device of a higher security level";
-    /// The client cannot use a key of this type or does not enforce a term of the license.
+    /// The client cannot use a key of this type or algorithm, or does not enforce a term of the license.
     ClientLacksCapability = 304, "client-lacks-capability", 403, Client, "update the client";
     /// The request asked for time and lists alone.
     NoLicenseRequested = 305, "no-license-requested", 200, Client, "ask again with licenses requested";
     /// The authorization token of the request was refused, or was used before.
     AuthorizationRefused = 306, "authorization-refused", 403, Account, "sign in again, then ask with a new authorization token";
+    /// The operator has switched off or destroyed the exchange key.
+    ExchangeKeyDisabled = 307, "exchange-key-disabled", 403, Account, "ask the operator which key takes its place";
     /// The enrolment token is not known, was used by another device, is for another role, or has expired.
     TokenRefused = 401, "token-refused", 403, Account, "ask the operator for a new enrolment token";
     /// A key in the enrolment request was refused.
@@ -170,7 +172,7 @@ impl Problem {
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::default();
         writer.map(2);
-        writer.negative(DETAIL);
+        writer.int(DETAIL);
         writer.text(&self.detail);
         writer.text(EXTENSION);
         Entry {
@@ -190,7 +192,7 @@ impl Problem {
         gate::check(bytes)?;
         let mut reader = Reader::new(bytes);
         let form = crate::codec::DecodeError::Invalid("not a problem document of this protocol");
-        if reader.map()? != 2 || reader.negative()? != DETAIL {
+        if reader.map()? != 2 || reader.int()? != DETAIL {
             return Err(form);
         }
         let detail = String::read(&mut reader)?;

@@ -8,6 +8,7 @@
 //!  request      LicenseRequest         device  -> license server
 //!  response     LicenseResponse        license server -> device
 //!  license      LicenseBody, License   stored, forwarded, judged   spec/license.md
+//!  key_exchange  one operation on the application's own data, with the keys of a license
 //!  enrolment    a device's certificate
 //!  packaging    key ids, keys and content header for a packager
 //!  discovery    where a server answers and whom to seal to
@@ -40,6 +41,7 @@ pub mod error_code;
 pub mod exchange;
 pub mod finding;
 pub mod ids;
+pub mod key_exchange;
 pub mod license;
 pub mod operator_profile;
 pub mod packaging;

@@ -10,6 +10,7 @@
 
 mod explicit;
 mod guid;
+mod keys;
 mod sealed;
 mod terms;
 
@@ -23,6 +24,7 @@ use crate::{
 
 pub use explicit::{AgcAndColourStripe, CopyControl, ExplicitRestriction, HdcpType, REDUCED_PIXELS};
 pub use guid::{Guid, GuidParseError};
+pub use keys::{CoseAlgorithm, KeyDescription, KeyType, MAX_CONTEXT, MAX_EXCHANGE_KEYS, MAX_USES};
 pub use sealed::{KEY_CONTEXT, License, LicenseKeys, PreparedLicense, SealedKey};
 pub use terms::{
     ExtendedRestriction, ExtendedRight, Flag, MAX_EXPLICIT_RESTRICTIONS, MAX_EXTENDED_DATA,
@@ -43,7 +45,7 @@ cbor_map! {
         [2] id: LicenseId,
         /// Simple, root, leaf or key exchange.
         [3] kind: LicenseKind,
-        /// What the sealed keys are, in their order: exactly one, but for key exchange.
+        /// What the sealed keys are, in their order: exactly one, but for key exchange (V-032).
         [4] keys: Vec<KeyDescription>,
         /// Whom the keys are sealed to.
         [5] binding: Binding,
@@ -53,7 +55,8 @@ cbor_map! {
         [7] persistent: bool,
         /// The request's nonce, in in-memory licenses.
         [8?] nonce: Nonce,
-        /// What the holder may do. Empty only where there are extended rights.
+        /// What the holder may do: for key exchange to perform, otherwise to play, or nothing where
+        /// there are extended rights.
         [9] rights: Vec<Right>,
         /// Not usable before.
         [10?] begin: Timestamp,
@@ -97,7 +100,7 @@ impl LicenseBody {
     /// them that it enforces.
     pub const TERMS: [u64; 13] = [10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 24, 25, 28];
 
-    /// A license of one key for playing, persistent and without terms.
+    /// A license of one key for playing, or for key exchange to perform, persistent and without terms.
     #[must_use]
     pub fn new(
         id: LicenseId,
@@ -115,7 +118,7 @@ impl LicenseBody {
             issued,
             persistent: true,
             nonce: None,
-            rights: vec![Right::Play],
+            rights: vec![kind.right()],
             begin: None,
             end: None,
             minimum_security_level: None,
@@ -156,7 +159,7 @@ impl LicenseBody {
             .filter_map(|(term, held)| held.then_some(term))
     }
 
-    /// V-021, V-026, V-030, V-031: checks that the body's fields are bounded and fit together.
+    /// V-021, V-026, V-030, V-031, V-032: checks that the body's fields are bounded and fit together.
     ///
     /// # Errors
     /// [`DecodeError::Invalid`].
@@ -193,8 +196,9 @@ impl LicenseBody {
                 "a license grants a right twice",
             ),
             (
-                !exchange || terms::nothing_twice(&self.keys, |key| key.algorithm),
-                "a license holds two keys of one algorithm",
+                self.rights.iter().all(|right| *right == self.kind.right())
+                    && !(exchange && self.extended_rights.is_some()),
+                "the license grants a right that its kind may not grant",
             ),
             (
                 self.name.as_ref().is_none_or(|name| name.len() <= 255),
@@ -203,8 +207,17 @@ impl LicenseBody {
         ];
         match checks.iter().find(|(holds, _)| !holds) {
             Some((_, fault)) => Err(DecodeError::Invalid(fault)),
-            None => terms::check(self),
+            None => terms::check(self).and_then(|()| keys::check(self)),
         }
+    }
+
+    /// The key id that the license is asked for and kept under: the one of its first description (V-025).
+    ///
+    /// # Errors
+    /// [`DecodeError::Invalid`] if there is no description.
+    pub fn asked_kid(&self) -> Result<Kid, DecodeError> {
+        let first = self.keys.first().map(|key| key.kid);
+        first.ok_or(DecodeError::Invalid("a license holds no key"))
     }
 
     /// The key of a license that holds one.
@@ -239,59 +252,25 @@ cbor_enum! {
     }
 }
 
-cbor_enum! {
-    /// What a right permits.
-    pub enum Right = "right" {
-        /// Decrypt and render, or hand the clear bytes of a file to the application.
-        Play = 1,
-    }
-}
-
-cbor_map! {
-    /// One key of a license.
-    #[derive(Debug, Clone, PartialEq, Eq)]
-    pub struct KeyDescription = "key description" {
-        /// Key id.
-        [1] kid: Kid,
-        /// What the key serves, and nothing else.
-        [2] key_type: KeyType,
-        /// Key exchange: the COSE algorithm number.
-        [3?] algorithm: u64,
-        /// Key exchange: the one permitted operation.
-        [4?] operation: u64,
-    }
-}
-
-impl KeyDescription {
-    /// Whether a license of this kind may hold the key.
-    fn fits(&self, kind: LicenseKind) -> bool {
-        let operation_named = self.algorithm.is_some() && self.operation.is_some();
-        let operation_absent = self.algorithm.is_none() && self.operation.is_none();
-        match (kind, self.key_type) {
-            (LicenseKind::KeyExchange, KeyType::Exchange) => operation_named,
-            (LicenseKind::Root, KeyType::Root)
-            | (
-                LicenseKind::Simple | LicenseKind::Leaf,
-                KeyType::CencCtr | KeyType::CencCbc | KeyType::File,
-            ) => operation_absent,
-            _ => false,
+impl LicenseKind {
+    /// V-021: the one right that a license of this kind grants, besides extended rights.
+    #[must_use]
+    pub const fn right(self) -> Right {
+        match self {
+            Self::Simple | Self::Root | Self::Leaf => Right::Play,
+            Self::KeyExchange => Right::Perform,
         }
     }
 }
 
 cbor_enum! {
-    /// What a key serves. A KID is registered with one type, so that no key serves in two modes.
-    pub enum KeyType = "key type" {
-        /// Media in AES-CTR: protection schemes `cenc` and `cens`.
-        CencCtr = 1,
-        /// Media in AES-CBC: protection schemes `cbcs` and `cbc1`.
-        CencCbc = 2,
-        /// A plain file in Keyward's container.
-        File = 3,
-        /// A root license's key.
-        Root = 4,
-        /// The application's own data.
-        Exchange = 5,
+    /// What a right permits.
+    pub enum Right = "right" {
+        /// Decrypt and render, or hand the clear bytes of a file to the application.
+        Play = 1,
+        /// Key exchange: the operation that the key's description names, on the application's own data
+        ///
+        Perform = 2,
     }
 }
 
@@ -350,25 +329,20 @@ cbor_enum! {
 
 #[cfg(test)]
 mod tests {
+    use keyward_crypto::exchange::{Algorithm, Operation};
+
     use super::*;
+
+    const KID: Kid = Kid::new([3; 16]);
 
     fn simple() -> LicenseBody {
         LicenseBody::new(
             LicenseId::new([1; 16]),
             LicenseKind::Simple,
-            key(KeyType::File, None),
+            KeyDescription::content(KID, KeyType::File),
             Binding::device(&DeviceId::new([2; 32])),
             Timestamp(1),
         )
-    }
-
-    fn key(key_type: KeyType, operation: Option<u64>) -> KeyDescription {
-        KeyDescription {
-            kid: Kid::new([3; 16]),
-            key_type,
-            algorithm: operation,
-            operation,
-        }
     }
 
     fn binding(kind: BindingKind, len: usize, revision: Option<u64>) -> Binding {
@@ -388,21 +362,28 @@ mod tests {
             binding(B::Domain, 16, Some(1)),
             binding(B::Root, 16, None),
         );
+        let content = |key_type| KeyDescription::content(KID, key_type);
+        let exchange = KeyDescription::exchange(KID, Algorithm::A256Gcm, Operation::Encrypt, 1);
+        let named = KeyDescription {
+            operation: Some(3),
+            ..content(KeyType::File)
+        };
         let cases = [
-            (K::Simple, key(KeyType::File, None), &device, true),
-            (K::Simple, key(KeyType::CencCtr, None), &domain, true),
-            (K::Simple, key(KeyType::Root, None), &device, false),
-            (K::Simple, key(KeyType::Exchange, Some(1)), &device, false),
-            (K::Simple, key(KeyType::File, Some(1)), &device, false),
-            (K::Simple, key(KeyType::File, None), &root, false),
-            (K::Root, key(KeyType::Root, None), &device, true),
-            (K::Root, key(KeyType::File, None), &device, false),
-            (K::Root, key(KeyType::Root, None), &root, false),
-            (K::Leaf, key(KeyType::CencCbc, None), &root, true),
-            (K::Leaf, key(KeyType::CencCbc, None), &device, false),
-            (K::KeyExchange, key(KeyType::Exchange, Some(1)), &device, true),
-            (K::KeyExchange, key(KeyType::Exchange, None), &device, false),
-            (K::KeyExchange, key(KeyType::File, None), &device, false),
+            (K::Simple, content(KeyType::File), &device, true),
+            (K::Simple, content(KeyType::CencCtr), &domain, true),
+            (K::Simple, content(KeyType::Root), &device, false),
+            (K::Simple, exchange.clone(), &device, false),
+            (K::Simple, named, &device, false),
+            (K::Simple, content(KeyType::File), &root, false),
+            (K::Root, content(KeyType::Root), &device, true),
+            (K::Root, content(KeyType::File), &device, false),
+            (K::Root, content(KeyType::Root), &root, false),
+            (K::Leaf, content(KeyType::CencCbc), &root, true),
+            (K::Leaf, content(KeyType::CencCbc), &device, false),
+            (K::KeyExchange, exchange.clone(), &device, true),
+            (K::KeyExchange, exchange, &root, false),
+            (K::KeyExchange, content(KeyType::Exchange), &device, false),
+            (K::KeyExchange, content(KeyType::File), &device, false),
         ];
         for (kind, key, binding, fits) in cases {
             let (keys, binding) = (vec![key], binding.clone());
@@ -410,6 +391,7 @@ mod tests {
                 kind,
                 keys,
                 binding,
+                rights: vec![kind.right()],
                 ..simple()
             };
             assert_eq!(body.check().is_ok(), fits, "{body:?}");
@@ -417,21 +399,44 @@ mod tests {
     }
 
     #[test]
-    fn v_021_rights_and_algorithms_stand_there_once() {
-        let twice = LicenseBody {
-            rights: vec![Right::Play, Right::Play],
+    fn v_021_rights_are_those_of_the_kind_and_stand_there_once() {
+        use Right::{Perform, Play};
+        let exchange = || LicenseBody {
+            kind: LicenseKind::KeyExchange,
+            keys: vec![KeyDescription::exchange(
+                KID,
+                Algorithm::A256Gcm,
+                Operation::Encrypt,
+                1,
+            )],
             ..simple()
         };
-        assert!(twice.check().is_err());
-        for (algorithms, fits) in [([1, 2], true), ([1, 1], false)] {
-            let exchange = LicenseBody {
-                kind: LicenseKind::KeyExchange,
-                keys: algorithms
-                    .map(|number| key(KeyType::Exchange, Some(number)))
-                    .to_vec(),
-                ..simple()
+        let extended = || ExtendedRight {
+            kind: 500,
+            restrictions: None,
+        };
+        let cases = [
+            (simple(), vec![Play], false, true),
+            (simple(), vec![Play], true, true),
+            (simple(), vec![], true, true),
+            (simple(), vec![], false, false),
+            (simple(), vec![Play, Play], false, false),
+            (simple(), vec![Perform], false, false),
+            (simple(), vec![Play, Perform], false, false),
+            (exchange(), vec![Perform], false, true),
+            (exchange(), vec![Perform], true, false),
+            (exchange(), vec![], true, false),
+            (exchange(), vec![Perform, Perform], false, false),
+            (exchange(), vec![Play], false, false),
+        ];
+        for (body, rights, more, fits) in cases {
+            let extended_rights = more.then(|| vec![extended()]);
+            let body = LicenseBody {
+                rights,
+                extended_rights,
+                ..body
             };
-            assert_eq!(exchange.check().is_ok(), fits, "{algorithms:?}");
+            assert_eq!(body.check().is_ok(), fits, "{body:?}");
         }
     }
 

@@ -6,7 +6,7 @@ use crate::{
     cbor_enum, cbor_map,
     codec::{Bytes, DecodeError},
     ids::{Digest, DomainId, EpochId, Kid, Nonce},
-    license::{Guid, LicenseBody},
+    license::{CoseAlgorithm, Flag, Guid, LicenseBody, LicenseKind},
     signed::SignedBody,
     time::Timestamp,
 };
@@ -90,8 +90,9 @@ impl LicenseRequest {
             extended_restrictions,
             source_ids,
             watermarks,
+            exchange_multiple: _,
         } = &self.capabilities;
-        let numbers = [exchange_algorithms, extended_restrictions, source_ids];
+        let numbers = [extended_restrictions, source_ids];
         let guids = [explicit_restrictions, watermarks];
         [
             key_types.len(),
@@ -99,6 +100,7 @@ impl LicenseRequest {
             suites.len(),
             self.revocation_lists.as_ref().map_or(0, Vec::len),
             self.memberships.as_ref().map_or(0, Vec::len),
+            exchange_algorithms.as_ref().map_or(0, Vec::len),
         ]
         .into_iter()
         .chain(numbers.map(|list| list.as_ref().map_or(0, Vec::len)))
@@ -176,8 +178,8 @@ cbor_map! {
         [1] key_types: Vec<u64>,
         /// Terms it enforces: keys of the license body.
         [2] terms: Vec<u64>,
-        /// Key-exchange algorithms, as COSE numbers (unsigned ones only; empty: none).
-        [3?] exchange_algorithms: Vec<u64>,
+        /// Algorithms of key exchange that it has.
+        [3?] exchange_algorithms: Vec<CoseAlgorithm>,
         /// HPKE suites it can open.
         [4] suites: Vec<u64>,
         /// How good its clock is.
@@ -190,6 +192,8 @@ cbor_map! {
         [8?] source_ids: Vec<u64>,
         /// Watermark technologies that it embeds, by GUID.
         [9?] watermarks: Vec<Guid>,
+        /// It can use a license for key exchange that holds several keys, or several versions of one.
+        [10?] exchange_multiple: Flag,
     }
 }
 
@@ -206,11 +210,17 @@ pub enum NotAnnounced {
     /// V-029: an explicit restriction.
     #[error("the client does not enforce an explicit restriction of the license")]
     ExplicitRestriction(Guid),
+    /// V-033: an algorithm of key exchange.
+    #[error("the client does not have algorithm {0} of key exchange")]
+    ExchangeAlgorithm(CoseAlgorithm),
+    /// V-033: more than one exchange key.
+    #[error("the client cannot use a license that holds several exchange keys")]
+    SeveralKeys,
 }
 
 impl Capabilities {
-    /// What can be used, enforced and opened, and no explicit restriction, extended restriction, source or
-    /// watermark.
+    /// What can be used, enforced and opened, and no explicit restriction, extended restriction, source,
+    /// watermark or algorithm of key exchange.
     #[must_use]
     pub const fn new(key_types: Vec<u64>, terms: Vec<u64>, suites: Vec<u64>, clock: ClockKind) -> Self {
         Self {
@@ -223,10 +233,11 @@ impl Capabilities {
             extended_restrictions: None,
             source_ids: None,
             watermarks: None,
+            exchange_multiple: None,
         }
     }
 
-    /// V-029: whether everything in the license is something that the client announced. What it understands
+    /// V-029, V-033: whether everything in the license is something that the client announced. What it understands
     /// of extended restrictions, sources and watermarks is the usage rules' to judge.
     ///
     /// # Errors
@@ -236,6 +247,7 @@ impl Capabilities {
         if let Some(other) = key_types.find(|key_type| !self.key_types.contains(key_type)) {
             return Err(NotAnnounced::KeyType(other));
         }
+        self.cover_exchange(license)?;
         if let Some(other) = license.terms().find(|term| !self.terms.contains(term)) {
             return Err(NotAnnounced::Term(other));
         }
@@ -244,6 +256,22 @@ impl Capabilities {
         match restrictions.find(|one| !announced.contains(&one.guid())) {
             Some(other) => Err(NotAnnounced::ExplicitRestriction(other.guid())),
             None => Ok(()),
+        }
+    }
+
+    /// V-033
+    fn cover_exchange(&self, license: &LicenseBody) -> Result<(), NotAnnounced> {
+        if license.kind != LicenseKind::KeyExchange {
+            return Ok(());
+        }
+        let announced = self.exchange_algorithms.as_deref().unwrap_or_default();
+        let mut algorithms = license.keys.iter().filter_map(|key| key.algorithm);
+        if let Some(other) = algorithms.find(|algorithm| !announced.contains(algorithm)) {
+            return Err(NotAnnounced::ExchangeAlgorithm(other));
+        }
+        match license.keys.len() > 1 && self.exchange_multiple.is_none() {
+            true => Err(NotAnnounced::SeveralKeys),
+            false => Ok(()),
         }
     }
 }
@@ -320,19 +348,16 @@ cbor_map! {
 
 #[cfg(test)]
 mod tests {
+    use keyward_crypto::exchange::{Algorithm, Operation};
+
     use super::*;
     use crate::{
         ids::{DeviceId, LicenseId},
-        license::{Binding, ExplicitRestriction, KeyDescription, KeyType, LicenseKind},
+        license::{Binding, ExplicitRestriction, KeyDescription, KeyType},
     };
 
     fn license() -> LicenseBody {
-        let key = KeyDescription {
-            kid: Kid::new([2; 16]),
-            key_type: KeyType::File,
-            algorithm: None,
-            operation: None,
-        };
+        let key = KeyDescription::content(Kid::new([2; 16]), KeyType::File);
         let binding = Binding::device(&DeviceId::new([3; 32]));
         let id = LicenseId::new([1; 16]);
         LicenseBody {
@@ -369,5 +394,42 @@ mod tests {
             edit(&mut capabilities);
             assert_eq!(capabilities.cover(&license()), expected, "{capabilities:?}");
         }
+    }
+
+    #[test]
+    fn v_033_algorithms_and_several_keys_are_announced() {
+        let key = |algorithm, version| {
+            KeyDescription::exchange(Kid::new([2; 16]), algorithm, Operation::Encrypt, version)
+        };
+        let license = |keys| LicenseBody {
+            kind: LicenseKind::KeyExchange,
+            keys,
+            ..LicenseBody::new(
+                LicenseId::new([1; 16]),
+                LicenseKind::KeyExchange,
+                key(Algorithm::A256Gcm, 1),
+                Binding::device(&DeviceId::new([3; 32])),
+                Timestamp(0),
+            )
+        };
+        let announced = |algorithms: &[i64], multiple: bool| Capabilities {
+            exchange_algorithms: Some(algorithms.iter().copied().map(CoseAlgorithm).collect()),
+            exchange_multiple: multiple.then_some(Flag),
+            ..Capabilities::new(vec![5], vec![], vec![1], ClockKind::Secure)
+        };
+        let one = license(vec![key(Algorithm::A256Gcm, 1)]);
+        let two = license(vec![key(Algorithm::A256Gcm, 2), key(Algorithm::A256Gcm, 1)]);
+        let missing = |number| Err(NotAnnounced::ExchangeAlgorithm(CoseAlgorithm(number)));
+        assert_eq!(announced(&[1, 3], false).cover(&one), Ok(()));
+        assert_eq!(announced(&[1, -3], true).cover(&one), missing(3));
+        assert_eq!(announced(&[3], false).cover(&two), Err(NotAnnounced::SeveralKeys));
+        assert_eq!(announced(&[3], true).cover(&two), Ok(()));
+        let none = Capabilities::new(vec![5], vec![], vec![1], ClockKind::Secure);
+        assert_eq!(none.cover(&one), missing(3));
+        let no_type = Capabilities {
+            key_types: vec![1, 2, 3],
+            ..announced(&[3], true)
+        };
+        assert_eq!(no_type.cover(&one), Err(NotAnnounced::KeyType(5)));
     }
 }

@@ -14,7 +14,7 @@
 //!     time::Timestamp,
 //!     usage_rules::{Action, Decision, Host, Refusal, Usage, evaluate},
 //! };
-//! # let key = KeyDescription { kid: Kid::new([2; 16]), key_type: KeyType::File, algorithm: None, operation: None };
+//! # let key = KeyDescription::content(Kid::new([2; 16]), KeyType::File);
 //! # let binding = Binding::device(&DeviceId::new([3; 32]));
 //! let rental = LicenseBody {
 //!     end: Some(Timestamp(1_000)),
@@ -46,6 +46,8 @@ pub use rule::{Refusal, Rule};
 pub enum Action {
     /// Play: decrypt and render, or hand the clear bytes of a file to the application.
     Play,
+    /// Key exchange: the operation that the description of the license's key names.
+    Perform,
     /// The extended right of this kind.
     Extended(u64),
 }
@@ -54,6 +56,7 @@ impl From<Right> for Action {
     fn from(right: Right) -> Self {
         match right {
             Right::Play => Self::Play,
+            Right::Perform => Self::Perform,
         }
     }
 }
@@ -185,6 +188,7 @@ fn judge(
 fn granted(chain: &[&LicenseBody], action: Action) -> Result<(), Refusal> {
     let grants = |license: &&LicenseBody| match action {
         Action::Play => license.rights.contains(&Right::Play),
+        Action::Perform => license.rights.contains(&Right::Perform),
         Action::Extended(kind) => license.extended_right(kind).is_some(),
     };
     if !chain.is_empty() && chain.iter().all(grants) {
@@ -264,7 +268,7 @@ fn extended<'a>(
 ) -> impl Iterator<Item = &'a ExtendedRestriction> {
     chain.iter().flat_map(move |license| {
         let right = match action {
-            Action::Play => None,
+            Action::Play | Action::Perform => None,
             Action::Extended(kind) => license.extended_right(kind),
         };
         let of_right = right.into_iter().flat_map(|right| right.restrictions());

@@ -9,9 +9,9 @@ use keyward_license::{
     discovery::{Discovery, WELL_KNOWN_PATH, media_type},
     enrolment::{EnrolmentRequest, EnrolmentResponse, SHARE_CONTEXT},
     license::{
-        ExplicitRestriction, KEY_CONTEXT, LicenseBody, LicenseKind, MAX_EXPLICIT_RESTRICTIONS,
-        MAX_EXTENDED_DATA, MAX_EXTENDED_RESTRICTIONS, MAX_EXTENDED_RIGHTS, MAX_PLAY_ENABLERS,
-        OutputProtectionLevels, PlayEnabler,
+        ExplicitRestriction, KEY_CONTEXT, LicenseBody, LicenseKind, MAX_CONTEXT, MAX_EXCHANGE_KEYS,
+        MAX_EXPLICIT_RESTRICTIONS, MAX_EXTENDED_DATA, MAX_EXTENDED_RESTRICTIONS, MAX_EXTENDED_RIGHTS,
+        MAX_PLAY_ENABLERS, MAX_USES, OutputProtectionLevels, PlayEnabler,
     },
     packaging::{KEYS_CONTEXT, MAX_CONTENT_ID, MAX_LABEL, MAX_TRACKS, PackagingRequest, PackagingResponse},
     request::{LicenseRequest, MAX_CLIENT_TEXT, MAX_CUSTOM_DATA, MAX_HEADERS, MAX_KIDS, MAX_TOKEN},
@@ -205,7 +205,11 @@ fn usage_rules_stand_in_the_spec_with_their_numbers() {
         assert!(RULES.contains(&format!("| {rule} |")), "{rule}");
     }
     // R-010 is the clock's, and from R-040 on they are the client's.
-    let is_of_another = |line: &&str| ["| R-010", "| R-04"].iter().any(|other| line.starts_with(other));
+    let is_of_another = |line: &&str| {
+        ["| R-010", "| R-04", "| R-05"]
+            .iter()
+            .any(|other| line.starts_with(other))
+    };
     let of_spec = RULES.lines().filter(|line| line.starts_with("| R-0"));
     assert_eq!(
         of_spec.filter(|line| !is_of_another(line)).count(),
@@ -229,6 +233,9 @@ fn limits() {
         format!("[ 1*{MAX_PLAY_ENABLERS} play-enabler ]"),
         format!("[ 1*{MAX_EXTENDED_RESTRICTIONS} extended-restriction ]"),
         format!("[ 1*{MAX_EXTENDED_RIGHTS} extended-right ]"),
+        format!("[ 1*{MAX_EXCHANGE_KEYS} exchange-key ]"),
+        format!("bstr .size (1..{MAX_CONTEXT})"),
+        format!("? 7 => 1..{MAX_USES}, "),
         format!("bstr .size (0..{MAX_EXTENDED_DATA})"),
         format!("[ 0*{MAX_KIDS} kid ]"),
         format!("[ 0*{MAX_HEADERS} bstr ]"),

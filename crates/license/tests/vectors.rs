@@ -14,6 +14,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use keyward_crypto::{
     ChainFault, CryptoError, Secret, SecretBytes,
     ecdsa::PublicKey,
+    exchange::{Algorithm, Material, Operation},
     hpke::{KeyPair, Suite},
     kdf::sha256,
     x509::{Anchor, Certificate, Role},
@@ -26,7 +27,8 @@ use keyward_license::{
     envelope::{SealedRequest, SealedResponse, binding},
     error_code::Problem,
     ids::{Digest, Kid},
-    license::{KeyType, License, LicenseKeys, SealedKey},
+    key_exchange::{Decryptor, ExchangeError, Input, Output, Performer, Ring},
+    license::{KeyType, License, LicenseBody, LicenseKeys, LicenseKind, SealedKey},
     operator_profile::OperatorProfile,
     packaging::{PackagingKeys, PackagingRequest, PackagingResponse, WantedTrack, key_binding},
     request::LicenseRequest,
@@ -35,6 +37,7 @@ use keyward_license::{
     time::Timestamp,
 };
 use keyward_testkit::vectors::{MessageType, Vector, Verdict};
+use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
 /// Which step refused, and our words for it where they are this crate's.
 #[derive(Debug)]
@@ -55,7 +58,7 @@ fn every_vector_gets_its_verdict() {
         ran.insert((vector.message_type, vector.verdict == Verdict::Valid));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert_eq!(ran.len(), 20, "every message type has valid and invalid cases");
+    assert_eq!(ran.len(), 22, "every message type has valid and invalid cases");
 }
 
 /// What is wrong with the answer to a vector, if anything.
@@ -91,6 +94,7 @@ fn judge(vector: &Vector) -> Answer {
         MessageType::Discovery => discovery(vector, &message),
         MessageType::OperatorProfile => operator_profile(&message),
         MessageType::Problem => problem(&message),
+        MessageType::ExchangeResult => exchange_result(vector, &message),
     }
 }
 
@@ -108,10 +112,63 @@ fn license(vector: &Vector, message: &[u8]) -> Answer {
     }
     Ok(vec![
         ("license-id", license.body().id.to_string()),
-        ("kid", license.body().single_key().unwrap().kid.to_string()),
-        ("content-key", hex::encode(&keys.keys[0].0)),
+        ("kid", license.body().asked_kid().unwrap().to_string()),
+        learned_keys(license.body(), &keys),
         ("proof-key", hex::encode(keys.proof_key.expose())),
     ])
+}
+
+fn learned_keys(body: &LicenseBody, keys: &LicenseKeys) -> (&'static str, String) {
+    if body.kind != LicenseKind::KeyExchange {
+        return ("content-key", hex::encode(&keys.keys[0].0));
+    }
+    let described = body.keys.iter().zip(&keys.keys);
+    let keys = described.map(|(described, key)| {
+        let (algorithm, operation) = (described.algorithm.unwrap().0, described.operation.unwrap());
+        let (kid, version) = (described.kid, described.version.unwrap());
+        format!("{kid}:{algorithm}:{operation}:{version}:{}", hex::encode(&key.0))
+    });
+    ("exchange-keys", keys.collect::<Vec<_>>().join(" "))
+}
+
+fn exchange_result(vector: &Vector, result: &[u8]) -> Answer {
+    let number = |name: &str| vector.inputs[name].parse().unwrap();
+    let algorithm = Algorithm::from_number(number("algorithm")).unwrap();
+    let operation = Operation::from_number(number("operation").unsigned_abs()).unwrap();
+    let key = SecretBytes::new(input(vector, "exchange-key"));
+    let material = Material::from_bytes(algorithm, operation, key).unwrap();
+    let version = u32::try_from(number("key-version")).unwrap();
+    let given = |name: &str| vector.inputs.get(name).map(|text| hex::decode(text).unwrap());
+    let ring = Ring::new(Kid::new([0; 16]), given("context"), vec![(version, material)]).unwrap();
+    let (aad, data) = (given("aad").unwrap_or_default(), given("data"));
+    let refused = |error: ExchangeError| match error {
+        ExchangeError::WrongContext => Refused("R-051", error.to_string()),
+        other => Refused("V-035", other.to_string()),
+    };
+    if vector.inputs["form"] == "stream" {
+        let mut stream = Decryptor::new(ring).unwrap().stream(&aad).map_err(refused)?;
+        let mut clear = Vec::new();
+        for piece in result.chunks(1000) {
+            stream.update(piece, &mut clear).map_err(refused)?;
+        }
+        stream.finish(&mut clear).map_err(refused)?;
+        return Ok(vec![("data", hex::encode(clear))]);
+    }
+    let input = Input {
+        data: data.as_deref().unwrap_or(result),
+        aad: &aad,
+        signature: data.as_ref().map(|_| result),
+    };
+    let mut rng = ChaCha20Rng::from_seed([0; 32]);
+    match Performer::new(ring)
+        .unwrap()
+        .perform(&input, &mut rng)
+        .map_err(refused)?
+    {
+        Output::Secret(clear) => Ok(vec![("data", hex::encode(clear.expose()))]),
+        Output::Verified => Ok(vec![("verified", "yes".into())]),
+        Output::Result(_) => panic!("{} is no result to take", vector.name),
+    }
 }
 
 fn open_license(vector: &Vector, message: &[u8], arrives: bool) -> Result<(License, LicenseKeys), Refused> {
@@ -131,11 +188,15 @@ fn open_license(vector: &Vector, message: &[u8], arrives: bool) -> Result<(Licen
         &sealed.ciphertext.0,
     );
     let opened = opened.map_err(|_| Refused("V-023", String::new()))?;
-    let keys = license
-        .read_keys(&opened)
-        .map_err(|error| Refused("V-023", error.to_string()))?;
+    let keys = license.read_keys(&opened).map_err(|error| match error {
+        // V-034
+        DecodeError::Invalid(NOT_OF_ITS_ALGORITHM) => Refused("V-034", error.to_string()),
+        error => Refused("V-023", error.to_string()),
+    })?;
     Ok((license, keys))
 }
+
+const NOT_OF_ITS_ALGORITHM: &str = "an exchange key is not one of its algorithm and operation";
 
 fn license_request(vector: &Vector, message: &[u8]) -> Answer {
     let certificate = Certificate::parse(&input(vector, "certificate")).unwrap();
@@ -217,7 +278,7 @@ fn license_response(vector: &Vector, message: &[u8]) -> Answer {
             Outcome::License(bytes) => {
                 let (license, _) = open_license(vector, bytes, true)?;
                 // V-025
-                if license.body().single_key().unwrap().kid != result.kid {
+                if license.body().asked_kid() != Ok(result.kid) {
                     return refused("V-025");
                 }
                 granted.push(result.kid.to_string());
@@ -482,7 +543,18 @@ fn license_rule(error: MessageError) -> Refused {
         "an HDCP type needs a level of uncompressed digital video of at least 271",
         "a key exchange license holds a term about playing",
     ];
-    const FORM: [&str; 4] = [
+    const EXCHANGE: [&str; 6] = [
+        "a license holds too many keys",
+        "an exchange key is for no algorithm of this version, or for no operation of its algorithm",
+        "an exchange key has no version, or a version, context or use limit out of its bounds",
+        "the versions of a key do not stand together in the license",
+        "the versions of a key in a license differ in more than the version, or not in that, or stand \
+         not newest first",
+        "a license holds two keys of one algorithm",
+    ];
+    const FORM: [&str; 6] = [
+        "the license holds a key that its kind may not hold",
+        "the license grants a right that its kind may not grant",
         "a license holds exactly one key",
         "an in-memory license holds the request's nonce, another does not",
         "a license grants at least one right",
@@ -498,6 +570,9 @@ fn license_rule(error: MessageError) -> Refused {
         }
         MessageError::Decode(DecodeError::Invalid(fault)) if FITTING.contains(&fault) => {
             Refused("V-031", error.to_string())
+        }
+        MessageError::Decode(DecodeError::Invalid(fault)) if EXCHANGE.contains(&fault) => {
+            Refused("V-032", error.to_string())
         }
         other => rule(other),
     }

@@ -490,7 +490,7 @@ fn check_account(account: &str) -> Result<(), Error> {
 fn registered(key: &KeyRow) -> RegisteredKey {
     let source = match &key.source {
         KeySource::Seed(number) => Source::Seed(*number),
-        KeySource::Sealed(_) => Source::Stored,
+        KeySource::Sealed(_) | KeySource::Exchange => Source::Stored,
     };
     RegisteredKey {
         kid: key.kid,

@@ -138,10 +138,11 @@ pub(crate) async fn authenticate(
     if row.revoked {
         return Err(Refusal::DeviceRevoked);
     }
-    if !rates.admit((device, row.answered == Some(request.digest()))) {
+    let digest = request.digest();
+    if !rates.admit((device, row.answered == Some(digest))) {
         return Err(Refusal::RateLimited("the device asks too often"));
     }
-    let answered = judge_replay(&row, &request.digest(), &body.store)?;
+    let answered = judge_replay(&row, &digest, &body.store)?;
     let security_level = claims.security_level.unwrap_or_default().min(row.security_level);
     Ok(Authenticated {
         request,

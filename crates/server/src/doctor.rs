@@ -4,6 +4,7 @@
 //!  authorization the keys and secrets of those who decide about licenses
 //!  files         the directory's files and who may read them; free space
 //!  database      whole? of this version? its time not ahead of the clock?      secrets, seeds: do they open?
+//!  exchange      exchange keys: do they open? is one near the end of what it bears?
 //!  certificates  who is certified until when, and by whom
 //!  urls          configuration and operator profile say the same
 //!  listeners     the addresses: free, or this operator's server answers there
@@ -12,6 +13,7 @@
 
 mod certificates;
 mod database;
+mod exchange;
 mod files;
 mod listeners;
 mod urls;
@@ -60,6 +62,7 @@ pub async fn examine(dir: &Path, kek: KekSource, now: Timestamp) -> Vec<Finding>
         findings.push(database::judge_clock(rows.newest, now));
         if let Ok(kek) = &kek {
             findings.extend(database::judge_secrets(&rows, kek));
+            findings.extend(exchange::judge(&rows.exchange_keys, kek));
         }
         findings.extend(certificates::judge(&rows, now));
         if let Ok(config) = &config {

@@ -23,6 +23,7 @@ use crate::{
         Asked, AskedKey, AuthorizationToken, Decision, EntitlementRow, HandlerError, Narrowing, Once,
         Permission, Source, Terms, Verdict,
     },
+    key_exchange::license::Licensed,
     policy::{Policy, PolicyFault},
     server::Inner,
     store::{Grant, KeyRow, Rests, RightRow},
@@ -38,6 +39,8 @@ pub(crate) struct Entitled {
     pub(crate) rests: Rests,
     /// What must not have been used before, and is used up with the license.
     pub(crate) once: Option<Once>,
+    /// The keys themselves, of an exchange key once they were found.
+    pub(crate) exchange: Option<Licensed>,
 }
 
 /// A denial, and whose words it is in.
@@ -128,6 +131,7 @@ pub(crate) async fn entitle(
                     grant,
                     rests,
                     once,
+                    exchange: None,
                 }),
         };
         (kid, entitled)

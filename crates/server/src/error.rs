@@ -14,7 +14,7 @@ use keyward_license::{
     signed::MessageError,
 };
 
-use crate::{config::ConfigError, policy::PolicyFault};
+use crate::{config::ConfigError, key_exchange::PerformFault, policy::PolicyFault};
 
 /// A failure of the server, or an administrative act that it refuses.
 #[derive(Debug, thiserror::Error)]
@@ -155,6 +155,87 @@ pub enum Error {
     /// No service token of this name.
     #[error("there is no service token `{0}`")]
     ServiceTokenUnknown(String),
+    /// A key id that is asked for key exchange is one of content.
+    #[error("the key id {0} is registered for content")]
+    KidOfContent(Kid),
+    /// A key id that is asked for content is one of key exchange.
+    #[error("the key id {0} is registered for key exchange")]
+    KidOfExchange(Kid),
+    /// A value that would be an exchange key serves content.
+    #[error("the value for exchange key {0}, or a part of it, is a key of content")]
+    KeyOfContent(Kid),
+    /// A value is an exchange key already, or was one that is destroyed.
+    #[error("the value for key id {0}, or a part of it, is an exchange key already, or was one")]
+    KeyOfExchange(Kid),
+    /// There is an exchange key of this key id.
+    #[error("there is an exchange key {0} already")]
+    ExchangeKeyExists(Kid),
+    /// No exchange key of this key id.
+    #[error("there is no exchange key {0}")]
+    ExchangeKeyUnknown(Kid),
+    /// An exchange key is disabled.
+    #[error("exchange key {0} is disabled")]
+    ExchangeKeyDisabled(Kid),
+    /// An exchange key was destroyed.
+    #[error("exchange key {0} was destroyed")]
+    ExchangeKeyDestroyed(Kid),
+    /// An exchange key has no such version.
+    #[error("exchange key {0} has no version {1}")]
+    ExchangeVersionUnknown(Kid, u32),
+    /// The newest version of an exchange key has encrypted as many messages in GCM as one key bears.
+    #[error("exchange key {0} has made all the messages that its newest version may")]
+    ExchangeKeySpent(Kid),
+    /// An exchange key was changed again and again while it was used.
+    #[error("exchange key {0} is being changed")]
+    ExchangeKeyBusy(Kid),
+    /// A key cannot travel in the licenses of this one.
+    #[error("no key can be beside exchange key {0}: {1}")]
+    BesideRefused(Kid, &'static str),
+    /// A value is no key of its algorithm.
+    #[error("the value is no key of algorithm {algorithm}: {fault}")]
+    ExchangeKeyRefused {
+        /// Name of the algorithm.
+        algorithm: &'static str,
+        /// What is wrong.
+        fault: CryptoError,
+    },
+    /// What was asked for is not the one operation that the server performs with the key.
+    #[error("the server does not {asked} with exchange key {kid}: it performs `{mirror}`")]
+    NotTheMirror {
+        /// The key.
+        kid: Kid,
+        /// What was asked for.
+        asked: &'static str,
+        /// What the server does with it.
+        mirror: &'static str,
+    },
+    /// The caller may not use the key.
+    #[error("`{caller}` may not use exchange key {kid}")]
+    ExchangeNotPermitted {
+        /// Who asked.
+        caller: String,
+        /// For which key.
+        kid: Kid,
+    },
+    /// A call, a stream or one of its parts cannot be performed.
+    #[error("exchange key {kid}: {fault}")]
+    NotPerformed {
+        /// The key.
+        kid: Kid,
+        /// Why.
+        fault: PerformFault,
+    },
+    /// No exchange token of this name.
+    #[error("there is no exchange token `{0}`")]
+    ExchangeTokenUnknown(String),
+    /// A policy for content was to be the policy of an exchange key.
+    #[error("policy `{policy}` cannot be for key exchange: its term `{term}` is about playing")]
+    PolicyAboutPlaying {
+        /// The policy.
+        policy: String,
+        /// The first such term.
+        term: &'static str,
+    },
     /// A text or number of an administrative act is out of range.
     #[error("{what} must be {expected}")]
     OutOfRange {
@@ -242,6 +323,31 @@ impl Error {
             Self::EntitlementUnknown(_) => "list the entitlements of the account",
             Self::AdminTokenUnknown(_) => "list the admin tokens to see their names",
             Self::ServiceTokenUnknown(_) => "list the service tokens to see their names",
+            Self::KidOfContent(_) | Self::KidOfExchange(_) => {
+                "use another key id: keys of content and exchange keys are never the same"
+            }
+            Self::KeyOfContent(_) | Self::KeyOfExchange(_) => {
+                "use a fresh key: a value serves once, and never content and key exchange both"
+            }
+            Self::ExchangeKeyExists(_) => "use another key id, or rotate the key to give it a new version",
+            Self::ExchangeKeyUnknown(_) => "list the exchange keys to see their key ids",
+            Self::ExchangeKeyDisabled(_) => "enable the key, or use another",
+            Self::ExchangeKeyDestroyed(_) => "make another key: what is destroyed does not come back",
+            Self::ExchangeVersionUnknown(..) => "show the key to see its versions",
+            Self::ExchangeKeySpent(_) => "rotate the key, and repeat",
+            Self::ExchangeKeyBusy(_) => "repeat when nobody changes the key",
+            Self::BesideRefused(..) => "leave `beside` out: the key then has licenses of its own",
+            Self::ExchangeKeyRefused { .. } => "give the key in the length and form of its algorithm",
+            Self::NotTheMirror { .. } => {
+                "ask for the operation that undoes or checks what clients do with the key"
+            }
+            Self::ExchangeNotPermitted { .. } => "use a token that names the key",
+            Self::NotPerformed { fault, .. } => fault.hint(),
+            Self::ExchangeTokenUnknown(_) => "list the exchange tokens to see their names",
+            Self::PolicyAboutPlaying { .. } => {
+                "use a policy without terms about playing: begin, duration, end, grace period and security level are \
+                 for key exchange as well"
+            }
             Self::OutOfRange { .. } => "correct the value and repeat",
         }
     }
@@ -288,6 +394,24 @@ impl Error {
                 | Self::EntitlementUnknown(_)
                 | Self::AdminTokenUnknown(_)
                 | Self::ServiceTokenUnknown(_)
+                | Self::KidOfContent(_)
+                | Self::KidOfExchange(_)
+                | Self::KeyOfContent(_)
+                | Self::KeyOfExchange(_)
+                | Self::ExchangeKeyExists(_)
+                | Self::ExchangeKeyUnknown(_)
+                | Self::ExchangeKeyDisabled(_)
+                | Self::ExchangeKeyDestroyed(_)
+                | Self::ExchangeVersionUnknown(..)
+                | Self::ExchangeKeySpent(_)
+                | Self::ExchangeKeyBusy(_)
+                | Self::BesideRefused(..)
+                | Self::ExchangeKeyRefused { .. }
+                | Self::NotTheMirror { .. }
+                | Self::ExchangeNotPermitted { .. }
+                | Self::NotPerformed { .. }
+                | Self::ExchangeTokenUnknown(_)
+                | Self::PolicyAboutPlaying { .. }
                 | Self::OutOfRange { .. }
         )
     }

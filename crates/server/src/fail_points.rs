@@ -69,6 +69,12 @@ pub(crate) enum Write {
     StoreAcceptance,
     Key,
     Seed,
+    ExchangeKey,
+    ExchangeChange,
+    ExchangeDestruction,
+    ExchangeUse,
+    ExchangeToken,
+    ExchangeTokenRevocation,
     Act,
     /// Nothing that stays: whether the database takes writes.
     Probe,
@@ -195,7 +201,7 @@ impl Point {
 
 #[cfg(test)]
 impl Write {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 28] = [
         Self::Founding,
         Self::License,
         Self::Enrolment,
@@ -216,6 +222,12 @@ impl Write {
         Self::StoreAcceptance,
         Self::Key,
         Self::Seed,
+        Self::ExchangeKey,
+        Self::ExchangeChange,
+        Self::ExchangeDestruction,
+        Self::ExchangeUse,
+        Self::ExchangeToken,
+        Self::ExchangeTokenRevocation,
         Self::Act,
         Self::Probe,
     ];

@@ -35,6 +35,7 @@ use crate::{
     chance::rng,
     entitle::{self, Denied, Entitled, Rights, denial},
     fail_points::{Exchange, Point, Stage, reach},
+    key_exchange::{self, license::Licensed},
     operator::Identity,
     policy::{explicit_restriction_name, term_name},
     server::Inner,
@@ -64,6 +65,7 @@ pub(crate) async fn issue(server: &Inner, bytes: &[u8]) -> Result<Vec<u8>, Refus
 
     // 3. Entitle: each key id by the handlers that this operator asks.
     let Rights { keys, custom_data } = entitle::entitle(server, &mut asked, now).await?;
+    let keys = key_exchange::license::find_keys(server, &asked, keys).await?;
 
     // 4. Decide: terms from the policy, tried on the device.
     let decisions = decide_all(server, &asked, keys, now)?;
@@ -160,7 +162,10 @@ fn decide(
     entitled: Entitled,
     now: Timestamp,
 ) -> Result<Result<Decided, Denial>, Error> {
-    let body = terms(asked, &entitled, now);
+    if let Some(denial) = playing_refused(&entitled) {
+        return Ok(Err(denial));
+    }
+    let body = terms(asked, &entitled, now)?;
     // A license may begin later than now; it must be of use when it does.
     let judged_at = body.begin.map_or(now, |begin| begin.max(now));
     if body.end.is_some_and(|end| end <= judged_at) {
@@ -196,6 +201,21 @@ fn decide(
         suite,
         public_key,
     }))
+}
+
+/// V-031: what a policy demands of playing, no license for key exchange can say.
+fn playing_refused(entitled: &Entitled) -> Option<Denial> {
+    entitled.exchange.as_ref()?;
+    let policy = &entitled.grant.policy;
+    let term = key_exchange::license::about_playing(&policy.terms)?;
+    tracing::warn!(
+        policy = policy.name,
+        term,
+        "a policy about playing was granted to an exchange key"
+    );
+    let sentence =
+        format!("the terms that were granted are about playing, and the key is for key exchange: `{term}`");
+    Some(denial(ErrorCode::NotEntitled, &sentence))
 }
 
 /// Tries the license as the device would: a refusal if none of its rights could ever be used. Outputs and frame
@@ -236,28 +256,38 @@ fn dry_run(asked: &Authenticated, body: &LicenseBody, at: Timestamp) -> Option<u
 }
 
 /// The policy's terms, for this device and key. The stricter of policy and key says which devices may have it.
-fn terms(asked: &Authenticated, entitled: &Entitled, now: Timestamp) -> LicenseBody {
+fn terms(asked: &Authenticated, entitled: &Entitled, now: Timestamp) -> Result<LicenseBody, Error> {
     let request = asked.request.body();
     let policy = &entitled.grant.policy.terms;
     let persistent = request.persistent && policy.persistent_allowed;
     let key = &entitled.key;
-    let description = KeyDescription {
-        kid: key.kid,
-        key_type: key.key_type,
-        algorithm: None,
-        operation: None,
+    let content = || vec![KeyDescription::content(key.kid, key.key_type)];
+    let (kind, keys, level) = match &entitled.exchange {
+        None => (LicenseKind::Simple, content(), key.minimum_security_level),
+        Some(exchange) => (
+            LicenseKind::KeyExchange,
+            exchange.descriptions()?,
+            exchange.minimum_security_level(),
+        ),
     };
     let (id, binding) = (LicenseId::random(&mut rng()), Binding::device(&asked.device));
+    let description = KeyDescription::content(key.kid, key.key_type);
     let body = LicenseBody {
+        keys,
         persistent,
         nonce: (!persistent).then_some(request.nonce),
-        ..LicenseBody::new(id, LicenseKind::Simple, description, binding, now)
+        ..LicenseBody::new(id, kind, description, binding, now)
     };
     let body = policy.apply(body, entitled.grant.expires);
-    LicenseBody {
-        minimum_security_level: body.minimum_security_level.max(key.minimum_security_level),
+    Ok(LicenseBody {
+        // A policy says nothing of key exchange, which has one right.
+        rights: match kind {
+            LicenseKind::KeyExchange => vec![kind.right()],
+            _ => body.rights,
+        },
+        minimum_security_level: body.minimum_security_level.max(level),
         ..body
-    }
+    })
 }
 
 /// What the client would have to announce, by its name.
@@ -265,6 +295,7 @@ fn not_announced(missing: NotAnnounced) -> String {
     let name = match missing {
         NotAnnounced::Term(term) => term_name(term),
         NotAnnounced::ExplicitRestriction(guid) => explicit_restriction_name(guid),
+        NotAnnounced::ExchangeAlgorithm(algorithm) => key_exchange::license::algorithm_name(algorithm),
         _ => None,
     };
     match name {
@@ -296,6 +327,11 @@ fn basis(asked: &Authenticated, decisions: &Decisions) -> Basis {
         kid: entitled.key.kid,
         rests: entitled.rests.clone(),
         key_level: entitled.key.minimum_security_level,
+        exchange: entitled
+            .exchange
+            .as_ref()
+            .map(Licensed::revisions)
+            .unwrap_or_default(),
     });
     let mut once = Vec::new();
     for one in decided().filter_map(|decided| decided.entitled.once.as_ref()) {
@@ -345,15 +381,18 @@ async fn prepare_license(
     decided: Decided,
 ) -> Result<PreparedOutcome, Error> {
     let id = decided.body.id;
-    let content_key = server
-        .vault
-        .content_key(&server.store, &decided.entitled.key)
-        .await?;
     let proof_key = Secret::new(hmac_sha256(identity.proof_secret.expose(), &[id.as_bytes()])?);
-    let keys = LicenseKeys {
-        keys: vec![Bytes(content_key.expose().to_vec())],
+    let mut keys = LicenseKeys {
+        keys: Vec::with_capacity(decided.body.keys.len()),
         proof_key,
     };
+    match &decided.entitled.exchange {
+        Some(exchange) => exchange.open(server.vault.kek(), &mut keys)?,
+        None => {
+            let key = server.vault.content_key(&server.store, &decided.entitled.key);
+            keys.keys.push(Bytes(key.await?.expose().to_vec()));
+        }
+    }
     let rng = &mut rng();
     let body = grease(&decided.body.encode(), rng)?;
     let license = PreparedLicense::for_device(body, &keys, decided.suite, &decided.public_key, rng)

@@ -256,7 +256,9 @@ impl Granted {
             .content
             .as_ref()
             .is_some_and(|content| self.content.contains(content));
-        self.all || content || self.keys.contains(&wanted.kid)
+        // Exchange keys are granted by name alone.
+        let all = self.all && wanted.key_type.is_for_content();
+        all || content || self.keys.contains(&wanted.kid)
     }
 
     fn permission(&self) -> Permission {
@@ -361,3 +363,39 @@ const SHORTEST_SECRET: usize = 32;
 
 /// Seconds by which the clock of who makes tokens may be ahead.
 const TOLERANCE: u64 = 60;
+
+#[cfg(test)]
+mod tests {
+    use keyward_license::license::KeyType;
+
+    use super::*;
+
+    /// A token for everything is for content: an exchange key is granted by name.
+    #[test]
+    fn all_is_all_content() {
+        let kid = Kid::new([0xe1; 16]);
+        let wanted = |key_type| AskedKey {
+            kid,
+            key_type,
+            minimum_security_level: None,
+            content: None,
+            label: None,
+            entitlement: None,
+        };
+        let covers = |granted: &str, key_type| {
+            let granted: Granted = serde_json::from_str(granted).unwrap();
+            granted.covers(&wanted(key_type))
+        };
+        let named = format!(r#"{{"keys": ["{kid}"]}}"#);
+        for (granted, content, exchange) in [
+            (r#"{"all": true}"#, true, false),
+            (&named, true, true),
+            (r#"{"keys": []}"#, false, false),
+        ] {
+            for key_type in [KeyType::File, KeyType::CencCtr, KeyType::CencCbc] {
+                assert_eq!(covers(granted, key_type), content, "{granted}");
+            }
+            assert_eq!(covers(granted, KeyType::Exchange), exchange, "{granted}");
+        }
+    }
+}

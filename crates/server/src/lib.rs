@@ -14,6 +14,7 @@
 //!  jwt, webhook  who decides, besides the rows
 //!  metrics    what is counted, for a monitoring system
 //!  vault      one key id, one type, one source                   danger: handing out seeds, opening requests
+//!  key_exchange  keys for the application's own data, and what the server does with them
 //!  admin      accounts, devices, policies, keys, tokens
 //!  services   who carries requests, by name
 //!  proxy      carries requests to a license server elsewhere, unread
@@ -82,6 +83,7 @@ pub mod handler;
 mod http;
 mod issue;
 mod jwt;
+pub mod key_exchange;
 mod metrics;
 pub mod operator;
 mod packaging;

@@ -5,6 +5,8 @@
 //!  keyward_issue_seconds                        time to answer a license request, its commit included
 //!  keyward_licenses_issued_total
 //!  keyward_licenses_denied_total{code}          key ids that were asked for and denied
+//!  keyward_exchange_operations_total{operation,outcome}   mirror operations: `ok`, `invalid` for a signature that is
+//!                                               not one, `failed`, `refused`, `aborted`
 //!  keyward_commit_items                         writes that shared a commit
 //!  keyward_queue_items                          writes that wait
 //!  keyward_connections{listener}                open ones
@@ -19,7 +21,7 @@ mod traffic;
 
 use core::{fmt, time::Duration};
 
-use keyward_crypto::x509::Certificate;
+use keyward_crypto::{exchange::Operation, x509::Certificate};
 use keyward_license::time::Timestamp;
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -38,6 +40,7 @@ pub(crate) struct Metrics {
     issue: Histogram,
     issued: Counter,
     denied: Family<Labels<1>, Counter>,
+    exchanged: Family<Labels<2>, Counter>,
     queue: Gauge,
     certificates: Family<Labels<1>, Gauge>,
 }
@@ -55,6 +58,9 @@ impl Metrics {
         registry.register("licenses_issued", "Licenses that were issued", issued.clone());
         let help = "Key ids that were asked for and denied";
         registry.register("licenses_denied", help, denied.clone());
+        let exchanged = Family::default();
+        let help = "Mirror operations with exchange keys, by what came of them";
+        registry.register("exchange_operations", help, exchanged.clone());
         let items = Unit::Other("items".to_owned());
         let help = "Writes that shared a commit";
         registry.register_with_unit("commit", help, items.clone(), store.commit_sizes());
@@ -66,6 +72,7 @@ impl Metrics {
             issue,
             issued,
             denied,
+            exchanged,
             queue,
             certificates,
         }
@@ -85,6 +92,12 @@ impl Metrics {
     pub(crate) fn license_denied(&self, code: u64) {
         let labels = [("code", Outcome::of_problem(code).as_str())];
         self.denied.get_or_create(&labels).inc();
+    }
+
+    /// Mirror operations with exchange keys: how many came to this.
+    pub(crate) fn exchanged(&self, operation: Operation, outcome: &'static str, count: u64) {
+        let labels = [("operation", operation.name()), ("outcome", outcome)];
+        self.exchanged.get_or_create(&labels).inc_by(count);
     }
 
     fn certificate(&self, name: &'static str, ends: u64, now: Timestamp) {

@@ -227,12 +227,7 @@ impl PolicyTerms {
 
     /// A license as it would be issued at `now`, to nobody.
     fn specimen(&self, now: Timestamp) -> LicenseBody {
-        let key = KeyDescription {
-            kid: Kid::new([0; Kid::LEN]),
-            key_type: KeyType::CencCbc,
-            algorithm: None,
-            operation: None,
-        };
+        let key = KeyDescription::content(Kid::new([0; Kid::LEN]), KeyType::CencCbc);
         let binding = Binding::device(&DeviceId::new([0; DeviceId::LEN]));
         let id = LicenseId::new([0; LicenseId::LEN]);
         self.apply(LicenseBody::new(id, LicenseKind::Simple, key, binding, now), None)

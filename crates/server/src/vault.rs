@@ -108,6 +108,8 @@ impl Vault {
                 let opened = opened.map_err(|_| Error::Damaged("a content key does not open"))?;
                 Ok(Secret::from_slice(opened.expose())?)
             }
+            // An exchange key never serves as one.
+            KeySource::Exchange => Err(Error::KeyTypeRefused(key.key_type.number())),
         }
     }
 
@@ -135,7 +137,7 @@ impl Vault {
             minimum_security_level,
         };
         let key = self.content_key(store, &row).await?;
-        let fingerprint = fingerprint(fingerprints, &key)?;
+        let fingerprint = fingerprint(fingerprints, key.expose())?;
         Ok(FreshKey {
             row,
             key,
@@ -155,7 +157,7 @@ impl Vault {
         let row = asked.with(KeySource::Seed(seed));
         let key = self.content_key(store, &row).await?;
         store
-            .register_key(row, fingerprint(fingerprints, &key)?, now)
+            .register_key(row, fingerprint(fingerprints, key.expose())?, now)
             .await
     }
 
@@ -171,7 +173,7 @@ impl Vault {
         let sealed = self.kek.seal(key_cell(&asked.kid), key.expose(), &mut rng())?;
         let row = asked.with(KeySource::Sealed(sealed));
         store
-            .register_key(row, fingerprint(fingerprints, key)?, now)
+            .register_key(row, fingerprint(fingerprints, key.expose())?, now)
             .await
     }
 
@@ -235,8 +237,9 @@ const fn check_key_type(key_type: KeyType) -> Result<(), Error> {
     }
 }
 
-fn fingerprint(secret: &Secret<32>, key: &ContentKey) -> Result<[u8; 32], Error> {
-    Ok(hmac_sha256(secret.expose(), &[b"content key", key.expose()])?)
+/// Keyed hash of the 16 bytes of a content key, or of as many of an exchange key.
+pub(crate) fn fingerprint(secret: &Secret<32>, key: &[u8; 16]) -> Result<[u8; 32], Error> {
+    Ok(hmac_sha256(secret.expose(), &[b"content key", key])?)
 }
 
 fn key_cell(kid: &Kid) -> Cell<'_> {

@@ -17,8 +17,9 @@ use std::collections::BTreeMap;
 
 use keyward_content::header::{Algorithm, ContentHeader, KeyReference};
 use keyward_crypto::{
-    ContentKey, Secret,
+    ContentKey, Secret, SecretBytes,
     ecdsa::PublicKey,
+    exchange::{ExchangeKey, Operation},
     hpke::{KeyPair, Suite},
     kdf::sha256,
     x509::Role,
@@ -121,6 +122,40 @@ pub struct Terms {
     pub minimum_security_level: Option<u64>,
 }
 
+/// One exchange key, as licenses hold it: its versions, newest first, each with its description and material.
+#[derive(Debug, Default)]
+pub struct ExchangeKeys(pub Vec<(KeyDescription, SecretBytes)>);
+
+impl ExchangeKeys {
+    /// Versions of one key for the client's operation, newest first: each the whole key, as the server has it.
+    ///
+    /// # Panics
+    /// If the key is not for the operation.
+    #[must_use]
+    pub fn new(kid: Kid, operation: Operation, versions: &[(u32, &ExchangeKey)]) -> Self {
+        let versions = versions.iter().map(|(version, key)| {
+            let description = KeyDescription::exchange(kid, key.algorithm(), operation, *version);
+            let material = key.material(operation).unwrap();
+            (description, SecretBytes::new(material.expose().to_vec()))
+        });
+        Self(versions.collect())
+    }
+
+    /// With a change to the description of each version.
+    #[must_use]
+    pub fn with(mut self, change: impl Fn(&mut KeyDescription)) -> Self {
+        self.0.iter_mut().for_each(|(description, _)| change(description));
+        self
+    }
+
+    /// With another key that travels beside it.
+    #[must_use]
+    pub fn beside(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+}
+
 /// The server.
 pub struct FakeServer {
     /// Its operator: issues further certificates for a test.
@@ -129,6 +164,8 @@ pub struct FakeServer {
     pub now: Timestamp,
     /// Content keys that it grants.
     pub keys: BTreeMap<Kid, [u8; 16]>,
+    /// Exchange keys that it grants, by the key id that is asked for.
+    pub exchange: BTreeMap<Kid, ExchangeKeys>,
     /// Key ids that it denies, and how. A key id in neither map is unknown to it.
     pub denials: BTreeMap<Kid, Denial>,
     /// Terms of what it grants.
@@ -161,6 +198,7 @@ impl FakeServer {
             operator,
             now: NOW,
             keys: BTreeMap::new(),
+            exchange: BTreeMap::new(),
             denials: BTreeMap::new(),
             terms: Terms::default(),
             security_level: SECURITY_LEVEL_SOFTWARE,
@@ -229,12 +267,7 @@ impl FakeServer {
         device_claims: &Claims,
         request: &LicenseRequest,
     ) -> Vec<u8> {
-        let key = KeyDescription {
-            kid,
-            key_type: KeyType::File,
-            algorithm: None,
-            operation: None,
-        };
+        let key = KeyDescription::content(kid, KeyType::File);
         let (id, binding) = (LicenseId::random(self.operator.rng()), Binding::device(device));
         let mut body = LicenseBody {
             persistent: request.persistent,
@@ -244,6 +277,15 @@ impl FakeServer {
             minimum_security_level: self.terms.minimum_security_level,
             ..LicenseBody::new(id, LicenseKind::Simple, key, binding, self.now)
         };
+        if let Some(exchange) = self.exchange.get(&kid) {
+            body.kind = LicenseKind::KeyExchange;
+            body.rights = vec![body.kind.right()];
+            body.keys = exchange
+                .0
+                .iter()
+                .map(|(description, _)| description.clone())
+                .collect();
+        }
         edit(&self.bent.license, &mut body);
         let mut encoded = body.encode();
         edit(&self.bent.encoded_license, &mut encoded);
@@ -252,7 +294,14 @@ impl FakeServer {
     }
 
     fn seal_and_sign(&mut self, kid: Kid, device_claims: &Claims, encoded: Vec<u8>) -> Vec<u8> {
-        let mut keys = vec![Bytes(self.keys.get(&kid).unwrap().to_vec())];
+        let mut keys = match self.exchange.get(&kid) {
+            Some(exchange) => exchange
+                .0
+                .iter()
+                .map(|(_, key)| Bytes(key.expose().to_vec()))
+                .collect(),
+            None => vec![Bytes(self.keys.get(&kid).unwrap().to_vec())],
+        };
         edit(&self.bent.license_keys, &mut keys);
         let keys = LicenseKeys {
             keys,
@@ -324,7 +373,8 @@ impl FakeServer {
             sentence: "the key id is not known here".into(),
             url: None,
         };
-        if self.keys.contains_key(&kid) && !self.denials.contains_key(&kid) {
+        let grants = self.keys.contains_key(&kid) || self.exchange.contains_key(&kid);
+        if grants && !self.denials.contains_key(&kid) {
             let license = Some(Bytes(self.issue(kid, device, device_claims, request)));
             return KeyResult {
                 kid,
@@ -424,7 +474,7 @@ impl FakeServer {
         Ok(sealed.encode())
     }
 
-    fn open(&self, context: &str, body: &[u8]) -> Result<keyward_crypto::SecretBytes, ErrorCode> {
+    fn open(&self, context: &str, body: &[u8]) -> Result<SecretBytes, ErrorCode> {
         let envelope = SealedRequest::decode(body).map_err(|_| ErrorCode::Malformed)?;
         if envelope.recipient != self.recipient() {
             return Err(ErrorCode::WrongRecipient);

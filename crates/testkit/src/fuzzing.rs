@@ -5,6 +5,7 @@
 //!  fuzzing       one function a target; the table of all of them
 //!   ├── messages  CBOR, COSE, certificates, every message of the protocol
 //!   ├── contents  content header and any-file container
+//!   ├── exchange  results of exchange keys
 //!   ├── media     boxes, protection and codecs of media
 //!   ├── film      tiny films, box by box
 //!   ├── packaging packaging data
@@ -28,6 +29,7 @@
 mod cbor;
 mod clients;
 mod contents;
+mod exchange;
 mod film;
 mod media;
 mod messages;
@@ -37,6 +39,7 @@ mod world;
 
 pub use clients::{client_content_header, client_enrol, client_install, client_store, device_keys};
 pub use contents::{file_header, file_reader, playready_header, playready_object};
+pub use exchange::exchange_result;
 pub use media::{
     avc_samples, box_tree, clear_view, hevc_samples, let_panics_be_caught, media_packager, movie,
     movie_fragment, pssh,
@@ -55,7 +58,7 @@ pub use seeds::{Seed, seeds};
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target, under the name that it has in `fuzz/fuzz_targets` and `fuzz/corpus`.
-pub const TARGETS: [(&str, Target); 34] = [
+pub const TARGETS: [(&str, Target); 35] = [
     ("avc_samples", avc_samples),
     ("box_tree", box_tree),
     ("certificate", certificate),
@@ -71,6 +74,7 @@ pub const TARGETS: [(&str, Target); 34] = [
     ("discovery", discovery),
     ("enrolment_request", enrolment_request),
     ("enrolment_response", enrolment_response),
+    ("exchange_result", exchange_result),
     ("file_header", file_header),
     ("file_reader", file_reader),
     ("hevc_samples", hevc_samples),

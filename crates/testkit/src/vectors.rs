@@ -12,6 +12,7 @@
 //!   ├── responses   license responses, sealed to a request
 //!   ├── enrolments  both directions
 //!   ├── packaging   both directions
+//!   ├── results     of exchange keys
 //!   ├── documents   discovery, operator profile, problem
 //!   └── annotate    commented hex for `spec/`
 //! ```
@@ -24,6 +25,7 @@ mod licenses;
 mod packaging;
 mod requests;
 mod responses;
+mod results;
 
 use std::collections::BTreeMap;
 
@@ -90,6 +92,8 @@ pub enum MessageType {
     OperatorProfile,
     /// A problem document.
     Problem,
+    /// What an operation of an exchange key put out.
+    ExchangeResult,
 }
 
 /// Whether a receiver accepts a message.
@@ -121,6 +125,15 @@ pub fn all() -> Vec<Vector> {
     enrolments::add(&mut world, &mut all);
     documents::add(&mut world, &mut all);
     packaging::add(&world, &mut all);
+    all.extend(exchange_results());
+    all
+}
+
+/// Those of the vectors that are results of exchange keys.
+#[must_use]
+pub fn exchange_results() -> Vec<Vector> {
+    let mut all = Vec::new();
+    results::add(&mut all);
     all
 }
 

@@ -1,7 +1,8 @@
-//! `keyward check`: can this be opened?
+//! `keyward check`: can this be opened, or this exchange key be used?
 
 use keyward_client::{ClientError, enforce::Availability};
-use keyward_client_native::NativeError;
+use keyward_client_native::{NativeClient, NativeError};
+use keyward_license::{ids::Kid, usage_rules::Action};
 use serde_json::json;
 
 use crate::{
@@ -17,10 +18,11 @@ pub(crate) fn run(args: CheckArgs, report: Report) -> Result<(), Failure> {
     let mut client = client::open(args.client)?;
     let (mut lines, mut keys, mut missing) = (Vec::new(), Vec::new(), None);
     for kid in content.kids {
-        match client.find(kid)? {
+        let (available, verb) = find(&mut client, kid)?;
+        match available {
             Availability::Ready { license, until } => {
                 lines.push(format!(
-                    "key {kid}: can be opened under license {license}, {}",
+                    "key {kid}: can be {verb} under license {license}, {}",
                     report::until(until)
                 ));
                 keys.push(json!({
@@ -42,6 +44,13 @@ pub(crate) fn run(args: CheckArgs, report: Report) -> Result<(), Failure> {
                 keys.push(json!({ "kid": kid.to_string(), "blocked": rule.says(), "rule": rule.number() }));
                 missing.get_or_insert(ClientError::Blocked { kid, rule });
             }
+            Availability::UsedUp => {
+                lines.push(format!(
+                    "key {kid}: every use that its license permits has been made"
+                ));
+                keys.push(json!({ "kid": kid.to_string(), "used_up": true }));
+                missing.get_or_insert(ClientError::UsedUp { kid });
+            }
             Availability::Missing => {
                 lines.push(format!("key {kid}: no license"));
                 keys.push(json!({ "kid": kid.to_string() }));
@@ -54,4 +63,14 @@ pub(crate) fn run(args: CheckArgs, report: Report) -> Result<(), Failure> {
         report.result(&lines.join("\n"), &json!({ "keys": keys }))?;
     }
     missing.map_or(Ok(()), |missing| Err(NativeError::Client(missing).into()))
+}
+
+/// What there is of a key, and what is done with it. Keys for key exchange are told by their licenses.
+fn find(client: &mut NativeClient, kid: Kid) -> Result<(Availability, &'static str), NativeError> {
+    match client.find(kid) {
+        Err(NativeError::Client(ClientError::NotAContentKey { .. })) => {
+            Ok((client.find_for(Action::Perform, kid)?, "used"))
+        }
+        found => Ok((found?, "opened")),
+    }
 }

@@ -13,14 +13,18 @@
 
 mod cuts;
 mod doctor;
+mod exchange;
 mod failing;
 mod files;
 mod happy;
+#[cfg(target_os = "linux")]
+mod memory;
 mod messages;
 mod model;
 mod process;
 mod reading;
 mod scenario;
 mod secrets;
+mod shield;
 mod terms;
 mod world;

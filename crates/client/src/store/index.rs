@@ -10,7 +10,9 @@ use keyward_license::{
 };
 use rand_core::CryptoRng;
 
-use super::{Batch, KIND_LICENSE, KIND_NODE, KIND_TOMBSTONE, RecordKey, Store, records::Totals};
+use super::{
+    Batch, KIND_LICENSE, KIND_MESSAGE_COUNT, KIND_NODE, KIND_TOMBSTONE, RecordKey, Store, records::Totals,
+};
 use crate::{ClientError, flow::Io};
 
 /// First 16 bytes of SHA-256 over a sealed record: which of all the valid records of this key is the
@@ -352,6 +354,12 @@ fn count(
             replace(&mut totals.license_bytes, bytes(before), bytes(after))
         }
         KIND_TOMBSTONE => replace(&mut totals.tombstones, one_before, one_after),
+        KIND_MESSAGE_COUNT => {
+            let mut counted = totals.counted_keys.unwrap_or_default();
+            replace(&mut counted, one_before, one_after)?;
+            totals.counted_keys = Some(counted).filter(|counted| *counted > 0);
+            Ok(())
+        }
         _ => Ok(()),
     }
 }

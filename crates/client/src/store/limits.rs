@@ -3,8 +3,8 @@
 use super::records::Totals;
 use crate::ClientError;
 
-/// Most bytes that use adds to a license's record, such as its first play.
-const ROOM_FOR_USE: u64 = 64;
+/// Most bytes that use adds to a license's record: its first play, or the uses of sixteen exchange keys.
+const ROOM_FOR_USE: u64 = 512;
 
 /// Bounds of one client. Each is checked before anything is written or held; what would exceed it ends with
 /// [`ClientError::StoreFull`] and changes nothing, but for the two that say who makes room.
@@ -15,8 +15,9 @@ const ROOM_FOR_USE: u64 = 64;
 pub struct StoreLimits {
     /// Licenses in the store, of all operators and key ids. A million by default.
     pub licenses: u64,
-    /// Bytes of their sealed records when they are stored. What use adds to them later (up to 64 bytes a license),
-    /// index and database come on top, together less than 400 bytes a license. 4 GiB by default.
+    /// Bytes of their sealed records when they are stored. What use adds to them later (less than 64 bytes
+    /// a license; up to 512 of one whose exchange keys have use limits), index and database come on top, together
+    /// less than 400 bytes a license of content. 4 GiB by default.
     pub license_bytes: u64,
     /// Licenses in the store for one key id, and as many again in memory: one at least. Those that have ended
     /// make room first, then the oldest. 8 by default.
@@ -29,6 +30,8 @@ pub struct StoreLimits {
     pub licenses_in_memory: usize,
     /// Operators enrolled with. 64 by default.
     pub operators: usize,
+    /// Versions of exchange keys whose messages are counted. A million by default.
+    pub counted_keys: u64,
 }
 
 impl Default for StoreLimits {
@@ -41,6 +44,7 @@ impl Default for StoreLimits {
             pending_requests: 64,
             licenses_in_memory: 1_024,
             operators: 64,
+            counted_keys: 1_000_000,
         }
     }
 }
@@ -58,6 +62,8 @@ pub struct StoreUsage {
     pub licenses_in_memory: usize,
     /// Operators enrolled with.
     pub operators: usize,
+    /// Versions of exchange keys whose messages are counted.
+    pub counted_keys: u64,
 }
 
 impl StoreUsage {
@@ -79,6 +85,7 @@ impl StoreUsage {
                 count(limits.operators),
                 StoreBound::Operators,
             ),
+            (self.counted_keys, limits.counted_keys, StoreBound::CountedKeys),
         ]
         .into_iter()
         .filter(|(used, limit, _)| *used >= limit - limit / 10)
@@ -106,6 +113,9 @@ pub enum StoreBound {
     /// [`StoreLimits::operators`].
     #[error("operators")]
     Operators,
+    /// [`StoreLimits::counted_keys`].
+    #[error("exchange keys whose messages are counted")]
+    CountedKeys,
 }
 
 impl StoreLimits {
@@ -136,6 +146,12 @@ impl StoreLimits {
                 self.tombstones,
                 StoreBound::Tombstones,
             ),
+            (
+                before.counted_keys.unwrap_or_default(),
+                after.counted_keys.unwrap_or_default(),
+                self.counted_keys,
+                StoreBound::CountedKeys,
+            ),
         ];
         let exceeded = bounds
             .into_iter()
@@ -152,6 +168,7 @@ impl StoreLimits {
             StoreBound::Tombstones => self.tombstones,
             StoreBound::LicensesInMemory => count(self.licenses_in_memory),
             StoreBound::Operators => count(self.operators),
+            StoreBound::CountedKeys => self.counted_keys,
         };
         ClientError::StoreFull { bound, limit }
     }

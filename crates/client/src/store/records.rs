@@ -8,6 +8,8 @@ use keyward_license::{
     time::Timestamp,
 };
 
+use crate::choose::Recorded;
+
 cbor_map! {
     /// The head of the store.
     #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,6 +39,8 @@ cbor_map! {
         [2] license_bytes: u64,
         /// Tombstones.
         [3] tombstones: u64,
+        /// Exchange keys whose messages are counted; absent for none.
+        [4?] counted_keys: u64,
     }
 }
 
@@ -65,6 +69,42 @@ cbor_map! {
         [3?] installed: Timestamp,
         /// when its key was first released.
         [4?] first_play: Timestamp,
+        /// the uses of its exchange keys.
+        [5?] uses: Vec<KeyUses>,
+    }
+}
+
+impl LicenseRecord {
+    /// What use has left in it.
+    pub(crate) fn recorded(&self) -> Recorded {
+        Recorded {
+            first_play: self.first_play,
+            uses: self.uses.clone().unwrap_or_default(),
+        }
+    }
+}
+
+cbor_map! {
+    /// how often an exchange key was used under a license.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) struct KeyUses = "key uses" {
+        /// The exchange key.
+        [1] kid: Kid,
+        /// Uses that were given out, whether or not they were made.
+        [2] taken: u64,
+    }
+}
+
+cbor_map! {
+    /// How many messages this client has encrypted under one version of an exchange key. It outlives the licenses.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub(crate) struct MessageCount = "message count" {
+        /// The exchange key.
+        [1] kid: Kid,
+        /// Its version.
+        [2] version: u64,
+        /// Messages that were given out, whether or not they were encrypted.
+        [3] taken: u64,
     }
 }
 

@@ -73,6 +73,7 @@ impl Store {
             licenses: u64::MAX,
             license_bytes: u64::MAX,
             tombstones: u64::MAX,
+            counted_keys: u64::MAX,
             ..self.limits
         };
         renewed.commit(io, rng, writes, |_| ()).await?;

@@ -87,6 +87,7 @@ fn record(bytes: &[u8]) -> LicenseRecord {
         operator: Digest::new([0; 32]),
         installed: None,
         first_play: None,
+        uses: None,
     }
 }
 
@@ -190,6 +191,7 @@ fn check(host: &mut MemoryStore, store: &Store, model: &BTreeMap<RecordKey, Vec<
         licenses: model.len() as u64,
         license_bytes: bytes as u64,
         tombstones: 0,
+        counted_keys: None,
     };
     assert_eq!(store.head.totals, counted);
 }
@@ -440,7 +442,7 @@ fn a_store_that_is_full_has_room_for_what_use_adds_and_no_more() {
     let used = licenses(&store, 0..5, 150);
     commit(&mut host, &mut store, &mut rng, used);
     assert!(store.head.totals.license_bytes > 1_000);
-    let grown = licenses(&store, 0..5, 210);
+    let grown = licenses(&store, 0..5, 700);
     let refused = try_commit(&mut host, &mut store, &mut rng, grown);
     assert!(full(StoreBound::LicenseBytes, 1_000)(refused));
     let another = licenses(&store, 5..6, 1);

@@ -1,12 +1,21 @@
 //! Every message of the client: what and why in one lower-case line, and what to do next.
 
-use keyward_client::{ClientError, LicenseFault, store::StoreBound};
+use keyward_client::{
+    ClientError, LicenseFault,
+    enforce::Stop,
+    key_exchange::{Ended, PerformError},
+    store::StoreBound,
+};
 use keyward_content::header::HeaderError;
-use keyward_crypto::{ChainFault, CryptoError};
+use keyward_crypto::{
+    ChainFault, CryptoError,
+    exchange::{Algorithm, Operation},
+};
 use keyward_license::{
     codec::DecodeError,
     enrolment::applicant::CertificateFault,
     error_code::{ErrorCode, Problem},
+    key_exchange::ExchangeError,
     operator_profile::{ProfileFault, UrlFault},
     response::Denial,
     signed::MessageError,
@@ -62,6 +71,19 @@ fn every_error() -> Vec<ClientError> {
             kid: kid(1),
             rule: Rule::UnknownOutput,
         },
+        ClientError::UsedUp { kid: kid(1) },
+        ClientError::NotAnExchangeKey { kid: kid(1) },
+        ClientError::NotAContentKey { kid: kid(1) },
+        ClientError::WrongOperation {
+            kid: kid(1),
+            permitted: Operation::Encrypt,
+            asked: Operation::Decrypt,
+        },
+        ClientError::WrongAlgorithm {
+            kid: kid(1),
+            asked: Algorithm::HmacSha256,
+        },
+        ClientError::Exchange(ExchangeError::MalformedKey),
         denied("the subscription has ended"),
         ClientError::ServerRefused(Problem::new(
             ErrorCode::DeviceRevoked,
@@ -97,6 +119,8 @@ fn every_error() -> Vec<ClientError> {
         license(LicenseFault::WeakSuite),
         license(LicenseFault::Removed),
         license(LicenseFault::NotAnnounced),
+        license(LicenseFault::ExchangeNotAnnounced),
+        license(LicenseFault::ExchangeKey),
         ClientError::CertificateRefused(CertificateFault("it names another signing key")),
         ClientError::DiscoveryRefused("it is not in use at this time"),
         ClientError::StoreDamaged("a record was removed"),
@@ -108,6 +132,7 @@ fn every_error() -> Vec<ClientError> {
         full(StoreBound::Tombstones, 1_000_000),
         full(StoreBound::LicensesInMemory, 1_024),
         full(StoreBound::Operators, 64),
+        full(StoreBound::CountedKeys, 1_000_000),
         ClientError::TooMuchToRenew { limit: 256 << 20 },
         ClientError::HostOutOfStep,
         ClientError::Crypto(CryptoError::Internal("ECDSA")),
@@ -119,11 +144,37 @@ const fn full(bound: StoreBound, limit: u64) -> ClientError {
     ClientError::StoreFull { bound, limit }
 }
 
+/// What a prepared key says when it refuses a call.
+fn every_refused_call() -> Vec<PerformError> {
+    let ended = |why| PerformError::Ended { kid: kid(1), why };
+    vec![
+        ended(Ended::Refused(Stop::Refused(Refusal::Ended { end: NOW }))),
+        ended(Ended::UsedUp),
+        ended(Ended::Removed),
+        ended(Ended::Closed),
+        PerformError::NotRecorded { kid: kid(1) },
+        PerformError::Exchange(ExchangeError::WrongContext),
+    ]
+}
+
+/// Every message, with its hint.
+fn every_message() -> Vec<(String, String)> {
+    let errors = every_error();
+    let errors = errors
+        .iter()
+        .map(|error| (error.to_string(), error.hint().to_owned()));
+    let calls = every_refused_call();
+    let calls = calls
+        .iter()
+        .map(|error| (error.to_string(), error.hint().to_owned()));
+    errors.chain(calls).collect()
+}
+
 #[test]
 fn every_message_is_as_it_was_read_and_approved() {
-    let shown: Vec<_> = every_error()
+    let shown: Vec<_> = every_message()
         .iter()
-        .map(|error| format!("error: {error}\nhint: {}\n", error.hint()))
+        .map(|(error, hint)| format!("error: {error}\nhint: {hint}\n"))
         .collect();
     let approved = include_str!("messages.txt");
     assert_eq!(shown.concat(), approved, "now:\n{}", shown.concat());
@@ -131,8 +182,8 @@ fn every_message_is_as_it_was_read_and_approved() {
 
 #[test]
 fn messages_are_one_lower_case_line_without_names_of_types() {
-    for error in every_error() {
-        for line in [error.to_string(), error.hint().to_owned()] {
+    for (error, hint) in every_message() {
+        for line in [error, hint] {
             assert!(
                 !line.contains('\n') && line.starts_with(char::is_lowercase) && !line.ends_with('.'),
                 "{line}"
@@ -144,8 +195,11 @@ fn messages_are_one_lower_case_line_without_names_of_types() {
                 let capitals = word.chars().skip(1).any(char::is_uppercase);
                 assert!(
                     !capitals
-                        || ["URL", "FILE", "TOKEN", "URL`", "TOKEN`", "FILE`", "DIR`", "ECDSA"]
-                            .contains(&word)
+                        || [
+                            "URL", "FILE", "TOKEN", "URL`", "TOKEN`", "FILE`", "DIR`", "KID`", "ECDSA",
+                            "HMAC256",
+                        ]
+                        .contains(&word)
                         || word.starts_with("R-"),
                     "{word}: {line}"
                 );

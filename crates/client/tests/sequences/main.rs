@@ -1,7 +1,7 @@
 //! No sequence of operations ever decrypts when the rules say no.
 //!
-//! Random sequences of everything that an application, a viewer and the world can do to a client (acquire, play,
-//! delete, restart, crash, replay, set the clock, put back the store) run beside a model that was written from
+//! Random sequences of everything that an application, a viewer and the world can do to a client (acquire, play under
+//! one key or several, with and without leave to acquire, delete, restart, crash, replay, set the clock, put back the store) run beside a model that was written from
 //! `spec/rules.md` and `spec/license.md` and judges with the naive reading of the usage rules. Whatever the client
 //! hands out, the model has to permit; and where nobody has tricked the clock or the store, whatever the model permits
 //! the client hands out.
@@ -31,6 +31,8 @@ mod model;
 #[path = "../../../license/tests/usage_rules/naive.rs"]
 mod naive;
 mod operations;
+mod playback;
+mod playing;
 mod run;
 #[expect(dead_code, reason = "shared with the flows, which use more of it")]
 #[path = "../flows/world.rs"]
@@ -64,7 +66,7 @@ fn where_nobody_tricks_the_client_what_the_rules_permit_is_played_and_nothing_el
 
 fn hold(sequences: impl Strategy<Value = Sequence>, to_be_seen: &[&str]) {
     let seen = RefCell::new(BTreeMap::new());
-    let mut runner = TestRunner::new(config(100));
+    let mut runner = TestRunner::new(config(60));
     let outcome = runner.run(&sequences, |sequence| {
         run::run(&sequence, &mut seen.borrow_mut()).map_err(TestCaseError::fail)
     });

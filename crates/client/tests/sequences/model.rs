@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use keyward_client::flow::Moment;
 use keyward_license::{
-    ids::LicenseId,
+    ids::{Kid, LicenseId},
     license::LicenseBody,
     time::Timestamp,
     usage_rules::{Action, Output, Usage, Verdict},
@@ -13,11 +13,12 @@ use keyward_license::{
 use crate::{
     generate::Case,
     naive::{self, Answer},
+    playback::{Part, Playback},
     world::kid,
 };
 
 /// how far the clock may read before the floor.
-const TOLERANCE: u64 = 300;
+pub(crate) const TOLERANCE: u64 = 300;
 /// by how much the floor has risen when it is stored.
 const STEP: u64 = 60;
 /// Longest round trip of a time that stands in for the clock, in milliseconds.
@@ -25,22 +26,24 @@ const LONGEST_ROUND_TRIP: u64 = 300_000;
 
 /// A license that is held.
 #[derive(Debug, Clone, PartialEq)]
-struct Held {
-    body: LicenseBody,
-    first_play: Option<Timestamp>,
+pub(crate) struct Held {
+    pub(crate) body: LicenseBody,
+    pub(crate) first_play: Option<Timestamp>,
+    /// In the store: when, if the clock could be read.
+    pub(crate) installed: Option<u64>,
 }
 
-/// A playback that is going on.
-#[derive(Debug, Clone, PartialEq)]
-struct Playback {
-    body: LicenseBody,
-    first_play: Option<Timestamp>,
-    /// Its time, and when that was on the clock that never steps.
-    time: Option<(u64, u64)>,
-    /// It goes by a time that a server told.
-    told: bool,
-    /// The floor when the rules were last asked.
-    floor: u64,
+/// A license request over the network, and what came back.
+#[derive(Debug, Clone)]
+pub(crate) struct Exchange {
+    /// Number of the request.
+    pub(crate) number: usize,
+    pub(crate) brought: Vec<LicenseBody>,
+    pub(crate) stated: Timestamp,
+    /// In milliseconds.
+    pub(crate) round_trip: u64,
+    /// When the answer was there.
+    pub(crate) moment: Moment,
 }
 
 /// Where the model stands.
@@ -52,7 +55,7 @@ pub(crate) struct Model {
     tombstones: BTreeMap<LicenseId, Option<u64>>,
     /// Requests that wait for an answer.
     pending: BTreeSet<usize>,
-    floor: u64,
+    pub(crate) floor: u64,
     /// A server has stated the floor, not the local clock alone.
     floor_is_told: bool,
     /// The latest time that a server told with a short round trip.
@@ -61,7 +64,11 @@ pub(crate) struct Model {
     stated: u64,
     /// What a server told this process, and when.
     told: Option<(u64, u64)>,
-    playback: Option<Playback>,
+    pub(crate) playback: Option<Playback>,
+    /// Licenses that the store, and memory, hold of a key id.
+    per_kid: usize,
+    /// How many have made room for others.
+    pub(crate) evicted: usize,
 }
 
 /// The circumstances of an operation.
@@ -81,10 +88,16 @@ impl Model {
         (self.told, self.playback) = (None, None);
     }
 
-    /// The enrolment has stated the time, in another process.
-    pub(crate) fn enrolled(&mut self, time: u64) {
-        (self.floor, self.floor_is_told) = (time, true);
-        (self.told_freshly, self.stated) = (Some(time), time);
+    /// A device that has been enrolled in another process, and told the time.
+    pub(crate) fn enrolled(time: u64, per_kid: usize) -> Self {
+        Self {
+            floor: time,
+            floor_is_told: true,
+            told_freshly: Some(time),
+            stated: time,
+            per_kid,
+            ..Self::default()
+        }
     }
 
     pub(crate) fn end_playback(&mut self) {
@@ -112,41 +125,144 @@ impl Model {
 
     /// An answer was taken in, after a round trip if it came on the exchange of its request.
     pub(crate) fn installed(
-        &mut self,
+        mut self,
         number: usize,
         brought: &[LicenseBody],
         server: (Timestamp, Option<u64>),
         moment: Moment,
-    ) -> Judged {
+    ) -> Result<Vec<Self>, String> {
         if !self.pending.remove(&number) {
             return Err("V-010: an answer to no pending request was taken in".into());
         }
+        // Who makes room is settled before the answer tells the time.
+        let now = self.now(moment);
         self.hear(server.0.0, server.1, moment);
-        for body in brought {
-            // A tombstone stays until a server has stated a time at which the license is of no use any more.
-            let over = |end: &Option<u64>| end.is_some_and(|end| end <= self.stated);
-            if self.tombstones.get(&body.id).is_some_and(|end| !over(end)) {
-                return Err("V-028: a license that was removed came back".into());
-            }
-            self.hold(body.clone());
+        if brought.iter().any(|body| self.is_removed(body)) {
+            return Err("V-028: a license that was removed came back".into());
         }
-        Ok(())
+        let mut places = vec![self];
+        for body in brought {
+            places = places
+                .into_iter()
+                .flat_map(|model| model.hold(body, now))
+                .collect();
+        }
+        Ok(places)
     }
 
-    fn hold(&mut self, body: LicenseBody) {
-        let held = if body.persistent {
-            &mut self.stored
-        } else {
-            &mut self.memory
+    /// Where the model may stand after an exchange: what came was taken in, or refused because it was removed earlier.
+    pub(crate) fn heard(&self, exchange: &Exchange) -> Vec<Self> {
+        let mut requested = self.clone();
+        requested.request(exchange.number);
+        let server = (exchange.stated, Some(exchange.round_trip));
+        let taken = requested
+            .clone()
+            .installed(exchange.number, &exchange.brought, server, exchange.moment);
+        let was_removed = |body: &LicenseBody| self.tombstones.contains_key(&body.id);
+        let refused = exchange.brought.iter().any(was_removed).then(|| {
+            requested.consume(exchange.number);
+            requested
+        });
+        taken.unwrap_or_default().into_iter().chain(refused).collect()
+    }
+
+    /// V-028: a tombstone stays until a server has stated a time at which the license is of no use any more.
+    fn is_removed(&self, body: &LicenseBody) -> bool {
+        let over = |end: &Option<u64>| end.is_some_and(|end| end <= self.stated);
+        self.tombstones.get(&body.id).is_some_and(|end| !over(end))
+    }
+
+    /// Takes in a license. Where it is not known which one makes room, there are several places to stand.
+    fn hold(mut self, body: &LicenseBody, now: Option<u64>) -> Vec<Self> {
+        let kid = body.keys[0].kid;
+        let coming = |first_play| Held {
+            body: body.clone(),
+            first_play,
+            installed: now,
         };
-        // the same license again keeps its first play.
-        match held.iter_mut().find(|held| held.body.id == body.id) {
-            Some(same) => same.body = body,
-            None => held.push(Held {
-                body,
-                first_play: None,
-            }),
+        if !body.persistent {
+            let of_kid = |held: &Held| held.body.keys[0].kid == kid;
+            if self.memory.iter().filter(|held| of_kid(held)).count() >= self.per_kid {
+                let oldest = self.memory.iter().position(of_kid).unwrap();
+                self.memory.remove(oldest);
+                self.evicted += 1;
+            }
+            self.memory.push(coming(None));
+            return vec![self];
         }
+        // the same license again keeps its first play.
+        if let Some(same) = self.stored.iter_mut().find(|held| held.body.id == body.id) {
+            *same = coming(same.first_play);
+            return vec![self];
+        }
+        let mut places = self.without_what_may_be_gone(kid);
+        while places.iter().any(|model| model.stored_of(kid) >= model.per_kid) {
+            places = places
+                .into_iter()
+                .flat_map(|model| model.with_room(kid, now))
+                .collect();
+        }
+        for model in &mut places {
+            model.stored.push(coming(None));
+        }
+        places
+    }
+
+    fn stored_of(&self, kid: Kid) -> usize {
+        self.stored
+            .iter()
+            .filter(|held| held.body.keys[0].kid == kid)
+            .count()
+    }
+
+    /// what may be removed by a server's word is gone, or not yet.
+    fn without_what_may_be_gone(self, kid: Kid) -> Vec<Self> {
+        let is_due = |held: &&Held| {
+            let due = held.body.removal_date.is_some_and(|date| date.0 <= self.stated);
+            due && held.body.keys[0].kid == kid
+        };
+        let due: Vec<_> = self
+            .stored
+            .iter()
+            .filter(is_due)
+            .map(|held| held.body.id)
+            .collect();
+        let mut places = vec![self];
+        for id in due {
+            let gone = places.clone().into_iter().map(|mut model| {
+                model.stored.retain(|held| held.body.id != id);
+                model
+            });
+            places = gone.chain(places.clone()).collect();
+        }
+        places
+    }
+
+    /// One of a key id makes room: one that has ended, then the oldest. One that was begun does not come back.
+    fn with_room(self, kid: Kid, now: Option<u64>) -> Vec<Self> {
+        if self.stored_of(kid) < self.per_kid {
+            return vec![self];
+        }
+        let rank = |held: &Held| {
+            let end = held.body.usable_until().map(|end| end.0);
+            let is_over = end.zip(now).is_some_and(|(end, now)| now >= end);
+            (!is_over, held.installed)
+        };
+        let of_kid = || self.stored.iter().filter(|held| held.body.keys[0].kid == kid);
+        let first = of_kid().map(rank).min();
+        let victims = of_kid().filter(|held| Some(rank(held)) == first);
+        let without = victims.map(|victim| {
+            let mut model = self.clone();
+            model.stored.retain(|held| held.body.id != victim.body.id);
+            model.evicted += 1;
+            if victim.first_play.is_some() {
+                model
+                    .tombstones
+                    .insert(victim.body.id, victim.body.usable_until().map(|end| end.0));
+            }
+            model
+        });
+        without.collect()
     }
 
     /// A server states the time.
@@ -164,7 +280,7 @@ impl Model {
     }
 
     /// the floor is stored if it has risen by enough.
-    fn see(&mut self, now: Option<u64>) {
+    pub(crate) fn see(&mut self, now: Option<u64>) {
         if let Some(now) = now.filter(|now| *now >= self.floor + STEP) {
             (self.floor, self.floor_is_told) = (now, false);
         }
@@ -176,65 +292,132 @@ impl Model {
     }
 
     /// The time by the host's own clock.
-    fn own(&self, moment: Moment) -> Option<u64> {
+    pub(crate) fn own(&self, moment: Moment) -> Option<u64> {
         moment.utc.and_then(|utc| self.read(utc.0))
     }
 
-    fn now(&self, moment: Moment) -> Option<u64> {
+    pub(crate) fn now(&self, moment: Moment) -> Option<u64> {
         self.own(moment).or_else(|| {
             let (time, at) = self.told?;
             self.read(time + (moment.monotonic - at) / 1000)
         })
     }
 
-    fn of_kid(&self, number: u8) -> impl Iterator<Item = &Held> {
-        let all = self.stored.iter().chain(&self.memory);
-        all.filter(move |held| held.body.keys[0].kid == kid(number))
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Held> {
+        self.stored.iter().chain(&self.memory)
     }
 
-    /// A license was opened under a key id: `Some` license, or none was.
-    pub(crate) fn play(&mut self, number: u8, used: Option<LicenseId>, scene: &Scene<'_>) -> Judged {
+    fn of_kid(&self, number: u8) -> impl Iterator<Item = &Held> {
+        self.all()
+            .filter(move |held| held.body.keys[0].kid == kid(number))
+    }
+
+    /// Whether some license of a key id permits to play it.
+    pub(crate) fn permitted(&self, number: u8, now: Option<u64>, scene: &Scene<'_>) -> bool {
+        self.of_kid(number)
+            .any(|held| permits(held, false, now, scene).is_ok())
+    }
+
+    /// The same, of licenses that are there for certain: one with a removal date may be gone.
+    pub(crate) fn surely_permitted(&self, number: u8, now: Option<u64>, scene: &Scene<'_>) -> bool {
+        let mut sure = self
+            .of_kid(number)
+            .filter(|held| held.body.removal_date.is_none());
+        sure.any(|held| permits(held, false, now, scene).is_ok())
+    }
+
+    /// Content was opened: under these licenses, one a key id; or it was not.
+    pub(crate) fn play(
+        &mut self,
+        numbers: &[u8],
+        used: Option<&[LicenseId]>,
+        reactive: bool,
+        scene: &Scene<'_>,
+    ) -> Judged {
         let now = self.now(scene.moment);
         self.playback = None;
-        let Some(id) = used else {
-            // One with a removal date may be gone.
-            let is_sure = |held: &&Held| held.body.removal_date.is_none();
-            let permitted = |held: &&Held| permits(held, false, now, scene).is_ok();
-            let unused = self.of_kid(number).filter(is_sure).find(permitted).cloned();
-            if let Some(unused) = unused.filter(|_| scene.plain) {
-                return Err(format!("nothing was played, and it is permitted: {unused:?}"));
+        let Some(used) = used else {
+            if scene.plain
+                && numbers
+                    .iter()
+                    .all(|number| self.surely_permitted(*number, now, scene))
+            {
+                return Err(format!(
+                    "{numbers:?} were not played, and it is permitted at {now:?}: {self:?}"
+                ));
             }
-            self.refuse(number, now, scene);
+            self.refuse(numbers, now, scene);
             return Ok(());
         };
-        let (body, first_play) = self.used(number, id, now, scene)?;
-        self.playback = Some(Playback {
-            body,
-            first_play,
-            time: now.map(|now| (now, scene.moment.monotonic)),
-            told: now.is_some() && self.own(scene.moment).is_none(),
-            floor: self.floor,
-        });
+        let mut parts = Vec::new();
+        for (number, id) in numbers.iter().zip(used) {
+            parts.push(self.used(*number, *id, now, scene)?);
+        }
+        self.begin(parts, reactive, now, scene.moment);
         Ok(())
     }
 
-    /// Nothing may be used: if time is why for any license of the key id, it has been seen.
-    fn refuse(&mut self, number: u8, now: Option<u64>, scene: &Scene<'_>) {
-        let is_refused = |held| is_by_time(permits(held, false, now, scene));
-        let by_time = self.of_kid(number).any(is_refused);
-        if by_time {
-            self.see(now);
+    /// Content was opened with leave to ask a license server.
+    pub(crate) fn stream(
+        mut self,
+        numbers: &[u8],
+        used: Option<&[LicenseId]>,
+        exchanges: &[Exchange],
+        (before, after): (&Scene<'_>, &Scene<'_>),
+    ) -> Result<Vec<Self>, String> {
+        let now = self.now(before.moment);
+        let (sure, none) = (
+            numbers
+                .iter()
+                .all(|number| self.surely_permitted(*number, now, before)),
+            numbers.iter().any(|number| self.of_kid(*number).next().is_none()),
+        );
+        if before.plain && sure && !exchanges.is_empty() {
+            return Err("a license server was asked, and nothing was lacking".into());
+        }
+        if before.plain && none && exchanges.is_empty() {
+            return Err("there is no license, and no license server was asked".into());
+        }
+        self.refuse(numbers, now, before);
+        let mut places = vec![self];
+        for exchange in exchanges {
+            places = places.iter().flat_map(|model| model.heard(exchange)).collect();
+        }
+        let mut why = Err("what came was neither taken in nor refused".to_owned());
+        places.retain_mut(|model| {
+            let judged = model.play(numbers, used, true, after);
+            let stays = judged.is_ok();
+            why = core::mem::replace(&mut why, Ok(())).and(judged);
+            stays
+        });
+        if places.is_empty() {
+            why.map(|()| places)
+        } else {
+            Ok(places)
+        }
+    }
+
+    /// Some key may not be used: if time is why for any license of its key id, it has been seen.
+    fn refuse(&mut self, numbers: &[u8], now: Option<u64>, scene: &Scene<'_>) {
+        for number in numbers
+            .iter()
+            .filter(|number| !self.permitted(**number, now, scene))
+        {
+            let is_refused = |held| is_by_time(permits(held, false, now, scene).map(drop));
+            if self.of_kid(*number).any(is_refused) {
+                return self.see(now);
+            }
         }
     }
 
     /// A license is opened.
-    fn used(
+    pub(crate) fn used(
         &mut self,
         number: u8,
         id: LicenseId,
         now: Option<u64>,
         scene: &Scene<'_>,
-    ) -> Result<(LicenseBody, Option<Timestamp>), String> {
+    ) -> Result<Part, String> {
         let held = self.of_kid(number).find(|held| held.body.id == id);
         let held = held.ok_or_else(|| format!("{id:?} is not held and was used"))?;
         let first_play = permits(held, false, now, scene)
@@ -247,70 +430,50 @@ impl Model {
         if body.begin.is_some() || body.end.is_some() || body.expiration_after_first_play.is_some() {
             self.see(now);
         }
-        Ok((body, first_play))
+        Ok(Part {
+            number,
+            body,
+            first_play,
+            plays: true,
+        })
     }
 
     /// What may have become of opening content where the process ended after its one commit.
-    pub(crate) fn may_have_played(&self, number: u8, scene: &Scene<'_>) -> Vec<Self> {
+    pub(crate) fn may_have_played(&self, numbers: &[u8], scene: &Scene<'_>) -> Vec<Self> {
         let mut refused = self.clone();
-        refused.refuse(number, self.now(scene.moment), scene);
-        let ids = self.of_kid(number).map(|held| held.body.id);
-        let used = ids.filter_map(|id| {
+        refused.refuse(numbers, self.now(scene.moment), scene);
+        let mut chosen = vec![Vec::new()];
+        for number in numbers {
+            let ids: Vec<_> = self.of_kid(*number).map(|held| held.body.id).collect();
+            let with = |id: &LicenseId| {
+                let id = *id;
+                chosen
+                    .iter()
+                    .map(move |before: &Vec<_>| [&before[..], &[id]].concat())
+            };
+            chosen = ids.iter().flat_map(with).collect();
+        }
+        let used = chosen.iter().filter_map(|ids| {
             let mut one = self.clone();
-            one.play(number, Some(id), scene).ok().map(|()| one)
+            one.play(numbers, Some(ids), false, scene).ok().map(|()| one)
         });
         used.chain([refused]).collect()
-    }
-
-    /// A piece of what plays was handed out without judging again.
-    pub(crate) fn piece(&self, scene: &Scene<'_>) -> Judged {
-        let playback = self.playback.as_ref().ok_or("nothing plays")?;
-        let now = playback.now(scene.moment, |utc| utc + TOLERANCE >= playback.floor);
-        playback.check(now, scene)
-    }
-
-    /// What plays was judged again: it goes on under a license, or stopped.
-    pub(crate) fn go_on(&mut self, number: u8, under: Option<LicenseId>, scene: &Scene<'_>) -> Judged {
-        let (now, own) = (self.now(scene.moment), self.own(scene.moment));
-        let mut playback = self.playback.take().ok_or("nothing plays")?;
-        playback.see(now, own.is_none(), scene.moment);
-        let time = playback
-            .carried(scene.moment)
-            .filter(|_| now.is_some() || playback.told);
-        playback.floor = self.floor;
-        let judged = playback.check(time, scene);
-        match under {
-            Some(id) if id == playback.body.id && judged.is_ok() => {}
-            Some(id) => {
-                self.stop(&playback, time, scene);
-                (playback.body, playback.first_play) = self.used(number, id, time, scene)?;
-                playback.floor = self.floor;
-            }
-            None => {
-                self.stop(&playback, time, scene);
-                let mut next = self
-                    .of_kid(number)
-                    .filter(|held| held.body.removal_date.is_none());
-                let goes_on = judged.is_ok() || next.any(|held| permits(held, false, time, scene).is_ok());
-                if scene.plain && goes_on {
-                    return Err(format!("it was stopped and may go on: {playback:?}"));
-                }
-                return Ok(());
-            }
-        }
-        self.playback = Some(playback);
-        Ok(())
-    }
-
-    fn stop(&mut self, playback: &Playback, time: Option<u64>, scene: &Scene<'_>) {
-        if is_by_time(permits(&playback.held(), true, time, scene)) {
-            self.see(time);
-        }
     }
 
     /// The licenses of a key id are removed.
     pub(crate) fn delete(&mut self, number: u8) {
         self.remove(|body| body.keys[0].kid == kid(number));
+    }
+
+    /// One license is removed, if it is there; whether it was, unless it may have gone of itself.
+    pub(crate) fn delete_one(&mut self, id: LicenseId, was_there: Option<bool>) -> Judged {
+        let held = self.all().find(|held| held.body.id == id);
+        let may_be_gone = held.is_some_and(|held| held.body.removal_date.is_some());
+        if was_there.is_some_and(|was_there| was_there != held.is_some()) && !may_be_gone {
+            return Err(format!("it was there: {was_there:?}, by the model: {held:?}"));
+        }
+        self.remove(|body| body.id == id);
+        Ok(())
     }
 
     /// what may be removed by the client's own clock is.
@@ -334,47 +497,8 @@ impl Model {
     }
 }
 
-impl Playback {
-    fn held(&self) -> Held {
-        Held {
-            body: self.body.clone(),
-            first_play: self.first_play,
-        }
-    }
-
-    fn carried(&self, moment: Moment) -> Option<u64> {
-        self.time.map(|(time, at)| time + (moment.monotonic - at) / 1000)
-    }
-
-    /// its time never goes back, and never runs more slowly than the clock that never steps.
-    fn see(&mut self, now: Option<u64>, told: bool, moment: Moment) {
-        match now {
-            None if !self.told => self.time = None,
-            Some(now) if self.carried(moment).is_none_or(|carried| now > carried) => {
-                (self.time, self.told) = (Some((now, moment.monotonic)), told);
-            }
-            _ => {}
-        }
-    }
-
-    fn now(&self, moment: Moment, is_usable: impl Fn(u64) -> bool) -> Option<u64> {
-        let carried = self.carried(moment)?;
-        if self.told {
-            return Some(carried);
-        }
-        let utc = moment.utc.map(|utc| utc.0).filter(|utc| is_usable(*utc))?;
-        Some(carried.max(utc))
-    }
-
-    fn check(&self, now: Option<u64>, scene: &Scene<'_>) -> Judged {
-        permits(&self.held(), true, now, scene)
-            .map(|_| ())
-            .map_err(|rule| format!("{rule} refuses and it went on at {now:?}: {self:?}"))
-    }
-}
-
 /// the first play to record, or the rule that refuses.
-fn permits(
+pub(crate) fn permits(
     held: &Held,
     playing: bool,
     now: Option<u64>,
@@ -406,6 +530,6 @@ fn permits(
     }
 }
 
-fn is_by_time(judged: Result<Option<Timestamp>, &'static str>) -> bool {
+pub(crate) fn is_by_time(judged: Result<(), &'static str>) -> bool {
     matches!(judged, Err("R-004" | "R-005" | "R-012"))
 }

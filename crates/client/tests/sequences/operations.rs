@@ -2,7 +2,7 @@
 
 use keyward_license::{
     ids::LicenseId,
-    license::{ExplicitRestriction, Flag, LicenseBody, OutputProtectionLevels},
+    license::{ExplicitRestriction, Flag, KeyType, LicenseBody, OutputProtectionLevels},
     time::Timestamp,
     usage_rules::{Connector, Hdcp, Output, OutputKind},
 };
@@ -32,7 +32,10 @@ pub(crate) enum Operation {
     Replay(Index),
     /// Asks a server for the time, with this round trip in milliseconds.
     AskTime(u64),
-    Play(u8),
+    /// Opens content under these keys with what is held.
+    Play(Vec<u8>),
+    /// Opens content under these keys, with leave to acquire licenses of these terms.
+    Stream(Vec<u8>, Index),
     /// Asks as a host does before a piece, and reads the piece.
     Piece,
     /// Judges again whether or not anything has changed, and reads a piece.
@@ -47,6 +50,8 @@ pub(crate) enum Operation {
     /// The process ends at a step of an operation.
     Crash(Box<Self>, usize, Stop),
     Delete(u8),
+    /// Removes one of the licenses that were ever issued.
+    DeleteOne(Index),
     Clean,
     /// Copies records and epoch file.
     Copy,
@@ -79,8 +84,12 @@ impl Terms {
     /// Writes the terms into a license.
     pub(crate) fn write(&self, body: &mut LicenseBody) {
         let mut base = body.issued;
-        if let Some(same) = self.same.filter(|_| !self.in_memory) {
-            (body.id, base) = (LicenseId::new([same; 16]), NOW);
+        let number = body.keys[0].kid.as_bytes()[0];
+        if let Some(same) = self.same.filter(|_| body.persistent) {
+            (body.id, base) = (LicenseId::new([same << 4 | number; 16]), NOW);
+        }
+        if number == MEDIA {
+            body.keys[0].key_type = KeyType::CencCtr;
         }
         body.begin = self.begin.map(|begin| base.plus(begin));
         body.end = self
@@ -105,6 +114,8 @@ impl Terms {
 /// Terms to choose from, and what happens.
 #[derive(Debug, Clone)]
 pub(crate) struct Sequence {
+    /// Licenses that the store, and memory, hold of a key id.
+    pub(crate) per_kid: usize,
     pub(crate) terms: Vec<Terms>,
     pub(crate) operations: Vec<Operation>,
 }
@@ -112,7 +123,7 @@ pub(crate) struct Sequence {
 /// Any sequence that leaves the clock and the store alone.
 pub(crate) fn honest() -> impl Strategy<Value = Sequence> {
     of(vec(
-        prop_oneof![4 => one(plain()), 1 => watching(plain())],
+        prop_oneof![8 => one(plain()), 2 => watching(plain()), 1 => crowding()],
         12..22,
     ))
 }
@@ -121,14 +132,16 @@ pub(crate) fn honest() -> impl Strategy<Value = Sequence> {
 pub(crate) fn tricky() -> impl Strategy<Value = Sequence> {
     let watching = watching(prop_oneof![plain(), tricks()]);
     of(vec(
-        prop_oneof![4 => one(plain()), 2 => one(tricks()), 1 => watching],
+        prop_oneof![8 => one(plain()), 4 => one(tricks()), 2 => watching, 1 => crowding()],
         12..24,
     ))
 }
 
 fn of(phrases: impl Strategy<Value = Vec<Vec<Operation>>>) -> impl Strategy<Value = Sequence> {
     let terms = (0..5_u8).map(terms).collect::<Vec<_>>();
-    (terms, phrases).prop_map(|(terms, phrases)| Sequence {
+    let per_kid = select(&[2, 3, 8][..]);
+    (per_kid, terms, phrases).prop_map(|(per_kid, terms, phrases)| Sequence {
+        per_kid,
         terms,
         operations: phrases.concat(),
     })
@@ -147,11 +160,32 @@ fn watching(meanwhile: impl Strategy<Value = Operation>) -> impl Strategy<Value 
         1 => shown().prop_map(Operation::Show),
         1 => meanwhile,
     ];
-    (numbers(), vec((meanwhile, piece), 2..6)).prop_map(|(number, pieces)| {
+    (opening(), vec((meanwhile, piece), 2..6)).prop_map(|(opening, pieces)| {
         let pieces = pieces
             .into_iter()
             .flat_map(|(meanwhile, piece)| [meanwhile, piece]);
-        core::iter::once(Operation::Play(number)).chain(pieces).collect()
+        core::iter::once(opening).chain(pieces).collect()
+    })
+}
+
+fn opening() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        several().prop_map(Operation::Play),
+        (several(), any::<Index>()).prop_map(|(numbers, terms)| Operation::Stream(numbers, terms)),
+    ]
+}
+
+/// More licenses than one key id may have, some of which are played.
+fn crowding() -> impl Strategy<Value = Vec<Operation>> {
+    let one = (any::<Index>(), 0..3_u64, prop::bool::weighted(0.3));
+    (any::<Index>(), vec(one, 3..11)).prop_map(|(most, licenses)| {
+        let acquired = licenses.into_iter().flat_map(|(other, seconds, plays)| {
+            let terms = if seconds == 0 { other } else { most };
+            let acquire = Operation::Acquire(terms);
+            let play = plays.then_some(Operation::Play(vec![1]));
+            [acquire, Operation::Pass(seconds)].into_iter().chain(play)
+        });
+        acquired.collect()
     })
 }
 
@@ -190,6 +224,15 @@ fn terms(number: u8) -> impl Strategy<Value = Terms> {
     })
 }
 
+/// The key id whose key serves media; those of the others serve files.
+pub(crate) const MEDIA: u8 = 2;
+
+/// Key ids of one content.
+fn several() -> impl Strategy<Value = Vec<u8>> {
+    let contents = [&[1][..], &[1], &[MEDIA], &[1, MEDIA], &[MEDIA, 1]];
+    select(contents.map(<[u8]>::to_vec).to_vec())
+}
+
 /// Key ids that licenses and content are of.
 fn numbers() -> impl Strategy<Value = u8> {
     prop_oneof![3 => Just(1), 1 => Just(2)]
@@ -200,8 +243,9 @@ fn plain() -> impl Strategy<Value = Operation> {
     let crashing = prop_oneof![
         any::<Index>().prop_map(Operation::Acquire),
         any::<Index>().prop_map(Operation::Install),
-        numbers().prop_map(Operation::Play),
+        several().prop_map(Operation::Play),
         numbers().prop_map(Operation::Delete),
+        any::<Index>().prop_map(Operation::DeleteOne),
     ];
     let stops = select(&[Stop::Before, Stop::Between, Stop::After][..]);
     prop_oneof![
@@ -209,7 +253,8 @@ fn plain() -> impl Strategy<Value = Operation> {
         2 => any::<Index>().prop_map(Operation::Request),
         3 => any::<Index>().prop_map(Operation::Install),
         1 => any::<Index>().prop_map(Operation::Replay),
-        4 => numbers().prop_map(Operation::Play),
+        3 => several().prop_map(Operation::Play),
+        2 => (several(), any::<Index>()).prop_map(|(numbers, terms)| Operation::Stream(numbers, terms)),
         2 => Just(Operation::Piece),
         1 => Just(Operation::GoOn),
         1 => Just(Operation::EndPlayback),
@@ -218,6 +263,7 @@ fn plain() -> impl Strategy<Value = Operation> {
         2 => (crashing, 0..6_usize, stops)
             .prop_map(|(operation, at, stop)| Operation::Crash(Box::new(operation), at, stop)),
         1 => numbers().prop_map(Operation::Delete),
+        1 => any::<Index>().prop_map(Operation::DeleteOne),
         1 => Just(Operation::Clean),
         2 => shown().prop_map(Operation::Show),
         1 => Just(Operation::Copy),

@@ -5,13 +5,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
-use keyward_client::{
-    ClientError,
-    acquire::Wanted,
-    flow::Flow,
-    session::{Acquisition, Opened},
-    store::memory::MemoryStore,
-};
+use keyward_client::{ClientError, acquire::Wanted, flow::Flow, store::memory::MemoryStore};
 use keyward_license::{license::LicenseBody, time::Timestamp, usage_rules::Output};
 use keyward_testkit::pki::NOW;
 use proptest::sample::Index;
@@ -20,22 +14,32 @@ use crate::{
     licensed::{INTERNAL, Screens, on, pass},
     model::{Judged, Model, Scene},
     operations::{Operation, Sequence, Terms},
-    world::{Stop, TestClient, Trace, World, kid, opens, wanted},
+    playing::Playing,
+    world::{Stop, TestClient, Trace, World, kid, wanted},
 };
 
 /// What has to come up in some sequence.
-pub(crate) const TO_BE_SEEN: [&str; 13] = [
+pub(crate) const TO_BE_SEEN: [&str; 22] = [
     "acquired",
+    "acquired on the way",
+    "acquired to go on",
     "crashed",
+    "frame",
     "installed later",
+    "made room",
     "not installed",
     "not played",
+    "not streamed",
     "nothing to play",
+    "one deleted",
+    "one of several stopped",
     "piece",
     "played",
+    "played several",
     "replay refused",
     SET_BACK,
     "stopped",
+    "streamed",
     "went on",
     "went on under another",
 ];
@@ -47,26 +51,26 @@ type Seen = BTreeMap<&'static str, usize>;
 
 /// An answer that a server gave.
 #[derive(Clone)]
-struct Answered {
-    bytes: Vec<u8>,
-    brought: Vec<LicenseBody>,
-    stated: Timestamp,
+pub(crate) struct Answered {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) brought: Vec<LicenseBody>,
+    pub(crate) stated: Timestamp,
 }
 
-struct Run<'s> {
+pub(crate) struct Run<'s> {
     terms: &'s [Terms],
-    world: World,
-    client: Option<TestClient>,
-    screens: Screens,
-    shown: Vec<Output>,
-    opened: Option<(u8, Opened)>,
-    models: Vec<Model>,
+    pub(crate) world: World,
+    pub(crate) client: Option<TestClient>,
+    pub(crate) screens: Screens,
+    pub(crate) shown: Vec<Output>,
+    pub(crate) playing: Option<Playing>,
+    pub(crate) models: Vec<Model>,
     /// Every license that the server has issued, in order.
-    issued: Rc<RefCell<Vec<LicenseBody>>>,
+    pub(crate) issued: Rc<RefCell<Vec<LicenseBody>>>,
     /// By the number of the request.
-    answers: Vec<Option<Answered>>,
+    pub(crate) answers: Vec<Option<Answered>>,
     copies: Vec<(MemoryStore, Vec<Model>)>,
-    plain: bool,
+    pub(crate) plain: bool,
     /// The whole store was put back: records of what came afterwards may be a commit ahead, as after a crash.
     was_put_back: bool,
     seen: &'s mut Seen,
@@ -78,18 +82,16 @@ pub(crate) fn run(sequence: &Sequence, seen: &mut Seen) -> Judged {
     drop(client);
     let screens = Screens::default();
     screens.show(&[INTERNAL]);
+    world.limits.licenses_per_kid = sequence.per_kid;
     let client = on(&mut world, &screens);
-    let mut model = Model::default();
-    // The enrolment has told the time.
-    model.enrolled(NOW.0);
     let mut run = Run {
         terms: &sequence.terms,
         world,
         client: Some(client),
         screens,
         shown: vec![INTERNAL],
-        opened: None,
-        models: vec![model],
+        playing: None,
+        models: vec![Model::enrolled(NOW.0, sequence.per_kid)],
         issued: Rc::default(),
         answers: Vec::new(),
         copies: Vec::new(),
@@ -112,7 +114,8 @@ impl Run<'_> {
             Operation::Request(terms) => self.request(*terms),
             Operation::Install(answer) => self.install(*answer),
             Operation::AskTime(round_trip) => self.ask_time(*round_trip),
-            Operation::Play(number) => self.play(*number),
+            Operation::Play(numbers) => self.play(numbers),
+            Operation::Stream(numbers, terms) => self.stream(numbers, *terms),
             Operation::Piece => self.piece(),
             Operation::GoOn => self.go_on(),
             Operation::EndPlayback => self.end_playback(),
@@ -134,6 +137,7 @@ impl Run<'_> {
             Operation::Restart => self.restart(),
             Operation::Crash(operation, at, stop) => self.crash(operation, *at, *stop),
             Operation::Delete(number) => self.delete(*number),
+            Operation::DeleteOne(license) => self.delete_one(*license),
             Operation::Clean => {
                 let moment = self.world.moment;
                 self.drive(|client| client.clean());
@@ -157,7 +161,7 @@ impl Run<'_> {
         }
     }
 
-    fn drive<T>(
+    pub(crate) fn drive<T>(
         &mut self,
         start: impl for<'c> FnOnce(&'c mut TestClient) -> Flow<'c, T>,
     ) -> Option<Result<T, ClientError>> {
@@ -166,34 +170,63 @@ impl Run<'_> {
     }
 
     /// Follows with every model; those that the client contradicts go, and one has to stay.
-    fn each(&mut self, step: impl Fn(&mut Model) -> Judged) -> Judged {
-        let mut why = Ok(());
-        self.models.retain_mut(|model| {
-            let judged = step(model);
-            let stays = judged.is_ok();
-            why = core::mem::replace(&mut why, Ok(())).and(judged);
-            stays
-        });
-        self.models.dedup();
-        if self.models.is_empty() { why } else { Ok(()) }
+    pub(crate) fn each(&mut self, step: impl Fn(&mut Model) -> Judged) -> Judged {
+        self.fork(|model| {
+            let mut one = model.clone();
+            step(&mut one).map(|()| vec![one])
+        })
+    }
+
+    /// The same, where one may come to stand in several places.
+    pub(crate) fn fork(&mut self, step: impl Fn(&Model) -> Result<Vec<Model>, String>) -> Judged {
+        let (mut places, mut why) = (Vec::new(), Err("there is no place to stand".to_owned()));
+        let evicted = self.models.iter().map(|model| model.evicted).max();
+        for model in &self.models {
+            match step(model) {
+                Ok(more) => places.extend(more),
+                Err(fault) => why = Err(fault),
+            }
+        }
+        self.stand(places);
+        if self.models.is_empty() {
+            return why;
+        }
+        if self.models.iter().all(|model| Some(model.evicted) > evicted) {
+            self.note("made room");
+        }
+        Ok(())
+    }
+
+    /// Stands in these places, in each once.
+    pub(crate) fn stand(&mut self, places: Vec<Model>) {
+        self.models.clear();
+        for place in places {
+            if !self.models.contains(&place) {
+                self.models.push(place);
+            }
+        }
     }
 
     fn follow(&mut self, step: impl Fn(&mut Model, &Scene<'_>) -> Judged) -> Judged {
         let outputs = self.shown.clone();
-        let scene = Scene {
-            moment: self.world.moment,
-            outputs: &outputs,
-            plain: self.plain,
-        };
+        let scene = self.scene(&outputs);
         self.each(|model| step(model, &scene))
     }
 
-    fn note(&mut self, what: &'static str) {
+    pub(crate) const fn scene<'o>(&self, outputs: &'o [Output]) -> Scene<'o> {
+        Scene {
+            moment: self.world.moment,
+            outputs,
+            plain: self.plain,
+        }
+    }
+
+    pub(crate) fn note(&mut self, what: &'static str) {
         *self.seen.entry(what).or_default() += 1;
     }
 
     /// Has the server issue these terms, and says what to ask for.
-    fn order(&mut self, terms: Index) -> Wanted {
+    pub(crate) fn order(&mut self, terms: Index) -> Wanted {
         let terms = terms.get(self.terms).clone();
         let wanted = Wanted {
             in_memory: terms.in_memory,
@@ -238,9 +271,11 @@ impl Run<'_> {
             Some(Ok(_)) if is_replay => Err("V-012: an earlier answer was taken in".into()),
             Some(Ok(_)) => {
                 self.note("acquired");
-                self.follow(|model, scene| {
-                    model.request(number);
-                    model.installed(number, &brought, (stated, round_trip), scene.moment)
+                let moment = self.world.moment;
+                self.fork(|model| {
+                    let mut requested = model.clone();
+                    requested.request(number);
+                    requested.installed(number, &brought, (stated, round_trip), moment)
                 })
             }
             Some(Err(_)) if is_replay => {
@@ -260,11 +295,12 @@ impl Run<'_> {
                 self.or_else(|model| {
                     let mut requested = model.clone();
                     requested.request(number);
-                    let mut installed = requested.clone();
-                    let came = installed.installed(number, &brought, (stated, round_trip), moment);
-                    [Some(requested), came.ok().map(|()| installed)]
+                    let server = (stated, round_trip);
+                    let installed = requested.clone().installed(number, &brought, server, moment);
+                    installed
+                        .unwrap_or_default()
                         .into_iter()
-                        .flatten()
+                        .chain([requested])
                         .collect()
                 });
                 Ok(())
@@ -275,7 +311,8 @@ impl Run<'_> {
     /// Where the client may stand besides where it stood.
     fn or_else(&mut self, places: impl Fn(&Model) -> Vec<Model>) {
         let more: Vec<_> = self.models.iter().flat_map(places).collect();
-        self.models.extend(more);
+        let here = core::mem::take(&mut self.models);
+        self.stand(here.into_iter().chain(more).collect());
     }
 
     fn replay(&mut self, earlier: Index) -> Judged {
@@ -323,7 +360,11 @@ impl Run<'_> {
         match self.drive(|client| client.install(bytes)) {
             Some(Ok(_)) => {
                 self.note("installed later");
-                self.follow(|model, scene| model.installed(number, &brought, (stated, None), scene.moment))
+                let moment = self.world.moment;
+                self.fork(|model| {
+                    let server = (stated, None);
+                    model.clone().installed(number, &brought, server, moment)
+                })
             }
             Some(Err(_)) => {
                 self.note("not installed");
@@ -332,18 +373,17 @@ impl Run<'_> {
             None if self.commits() == commits => Ok(()),
             None => {
                 let moment = self.world.moment;
-                self.models = core::mem::take(&mut self.models)
-                    .into_iter()
-                    .flat_map(|model| {
-                        let mut installed = model.clone();
-                        let came = installed.installed(number, &brought, (stated, None), moment);
-                        let mut refused = model;
-                        refused.consume(number);
-                        [came.ok().map(|()| installed), Some(refused)]
-                    })
-                    .flatten()
-                    .collect();
-                Ok(())
+                self.fork(|model| {
+                    let server = (stated, None);
+                    let installed = model.clone().installed(number, &brought, server, moment);
+                    let mut refused = model.clone();
+                    refused.consume(number);
+                    Ok(installed
+                        .unwrap_or_default()
+                        .into_iter()
+                        .chain([refused])
+                        .collect())
+                })
             }
         }
     }
@@ -356,90 +396,11 @@ impl Run<'_> {
         let number = self.answers.len();
         self.answers.push(None);
         let Some(Ok(stated)) = asked else { return Ok(()) };
-        self.follow(|model, scene| {
-            model.request(number);
-            model.installed(number, &[], (stated, Some(round_trip)), scene.moment)
-        })
-    }
-
-    fn play(&mut self, number: u8) -> Judged {
-        self.opened = None;
-        let commits = self.commits();
-        let played = self
-            .drive(|client| client.open_content(vec![kid(number)], wanted(&[number]), Acquisition::Never));
-        match played {
-            Some(Ok(opened)) => {
-                self.note("played");
-                if !opens(&opened.bound[0], number) {
-                    return Err("the key that was released opens nothing".into());
-                }
-                let used = opened.bound[0].license();
-                self.opened = Some((number, opened));
-                self.follow(|model, scene| model.play(number, Some(used), scene))
-            }
-            Some(Err(_)) => {
-                let is_held = self.models.iter().any(|model| model.licenses_of(number) > 0);
-                self.note(if is_held { "not played" } else { "nothing to play" });
-                self.follow(|model, scene| model.play(number, None, scene))
-            }
-            None if self.commits() == commits => Ok(()),
-            None => {
-                let outputs = self.shown.clone();
-                let scene = Scene {
-                    moment: self.world.moment,
-                    outputs: &outputs,
-                    plain: self.plain,
-                };
-                let models = self.models.iter();
-                self.models = models
-                    .flat_map(|model| model.may_have_played(number, &scene))
-                    .collect();
-                Ok(())
-            }
-        }
-    }
-
-    fn piece(&mut self) -> Judged {
-        let Some((number, opened)) = &self.opened else {
-            return Ok(());
-        };
-        if !opened.holds(self.world.moment, &self.screens) {
-            return self.go_on();
-        }
-        if !opens(&opened.bound[0], *number) {
-            return Err("it holds and opens nothing".into());
-        }
-        self.note("piece");
-        self.follow(|model, scene| model.piece(scene))
-    }
-
-    fn go_on(&mut self) -> Judged {
-        let Some((number, mut opened)) = self.opened.take() else {
-            return Ok(());
-        };
-        let before = opened.bound[0].license();
-        self.world
-            .run(self.client.as_mut().unwrap().go_on(&mut opened))
-            .ok();
-        let bound = &opened.bound[0];
-        let under = bound.stopped().is_none().then(|| bound.license());
-        if opens(bound, number) != under.is_some() {
-            return Err("a key that was taken back opens content".into());
-        }
-        self.note(match under {
-            None => "stopped",
-            Some(id) if id == before => "went on",
-            Some(_) => "went on under another",
-        });
-        self.opened = under.map(|_| (number, opened));
-        self.follow(|model, scene| model.go_on(number, under, scene))
-    }
-
-    fn end_playback(&mut self) -> Judged {
-        self.opened = None;
-        self.each(|model| {
-            model.end_playback();
-            Ok(())
+        let moment = self.world.moment;
+        self.fork(|model| {
+            let mut requested = model.clone();
+            requested.request(number);
+            requested.installed(number, &[], (stated, Some(round_trip)), moment)
         })
     }
 
@@ -455,8 +416,27 @@ impl Run<'_> {
         })
     }
 
+    /// Removes a license that was issued once, of whichever key id.
+    fn delete_one(&mut self, license: Index) -> Judged {
+        let issued = self.issued.borrow().clone();
+        if issued.is_empty() {
+            return Ok(());
+        }
+        let body = license.get(&issued);
+        let (kid, id, commits) = (body.keys[0].kid, body.id, self.commits());
+        let removed = self.drive(|client| client.remove_license(kid, id));
+        if removed.is_none() && self.commits() == commits {
+            return Ok(());
+        }
+        let was_there = removed.map(Result::unwrap);
+        if was_there == Some(true) {
+            self.note("one deleted");
+        }
+        self.each(|model| model.delete_one(id, was_there))
+    }
+
     fn restart(&mut self) -> Judged {
-        (self.opened, self.client) = (None, None);
+        (self.playing, self.client) = (None, None);
         self.client = Some(on(&mut self.world, &self.screens));
         self.each(|model| {
             model.restart();
@@ -476,7 +456,7 @@ impl Run<'_> {
     }
 
     /// Commits that were carried out.
-    fn commits(&self) -> usize {
+    pub(crate) fn commits(&self) -> usize {
         let trace = &self.world.trace;
         let all = trace.iter().filter(|step| **step == Trace::Commit).count();
         let cut = match self.world.stop {
@@ -502,7 +482,7 @@ impl Run<'_> {
             return Ok(());
         }
         self.plain = false;
-        (self.opened, self.client) = (None, None);
+        (self.playing, self.client) = (None, None);
         let mut present = self.world.device.store.clone();
         let mut old = copy.get(&self.copies).0.clone();
         let is_present = old.records_mut() == present.records_mut();

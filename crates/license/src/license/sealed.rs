@@ -8,7 +8,7 @@ use keyward_crypto::{
 };
 use rand_core::CryptoRng;
 
-use super::LicenseBody;
+use super::{LicenseBody, LicenseKind};
 use crate::{
     cbor_map,
     codec::{Bytes, DecodeError, Wire},
@@ -108,8 +108,8 @@ pub struct License {
 }
 
 impl License {
-    /// Verifies a license's signature and its signer: V-001 to V-005, V-020, V-021, V-026, V-030,
-    /// V-031.
+    /// Verifies a license's signature and its signer: V-001 to V-005, V-020, V-021, V-026, V-030
+    /// to V-032.
     ///
     /// The signer must have been valid when the license was issued and, where `arriving_at` is given
     /// (the license comes in a response), must be valid then as well.
@@ -166,19 +166,24 @@ impl License {
         binding(KEY_CONTEXT, self.suite, &self.verified.digest())
     }
 
-    /// V-023: reads the opened key part and checks that it fits the body.
+    /// V-023, V-034: reads the opened key part and checks that it fits the body.
     ///
     /// # Errors
     /// [`DecodeError`].
     pub fn read_keys(&self, opened: &keyward_crypto::SecretBytes) -> Result<LicenseKeys, DecodeError> {
         let keys = LicenseKeys::decode(opened.expose())?;
-        if keys.keys.len() == self.body().keys.len() {
-            Ok(keys)
-        } else {
-            Err(DecodeError::Invalid(
+        let described = &self.body().keys;
+        if keys.keys.len() != described.len() {
+            return Err(DecodeError::Invalid(
                 "the license does not hold the keys it describes",
-            ))
+            ));
         }
+        if self.body().kind == LicenseKind::KeyExchange {
+            for (description, key) in described.iter().zip(&keys.keys) {
+                description.material(&key.0)?;
+            }
+        }
+        Ok(keys)
     }
 }
 

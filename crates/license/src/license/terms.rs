@@ -325,6 +325,7 @@ const fn is_about_playing(body: &LicenseBody) -> bool {
         || body.output_protection_levels.is_some()
         || body.explicit_restrictions.is_some()
         || body.play_enablers.is_some()
+        || body.source_id.is_some()
 }
 
 const LEAST_LEVEL_WITH_HDCP_TYPE: u64 = 271;

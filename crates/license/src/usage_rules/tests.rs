@@ -8,12 +8,7 @@ use crate::{
 };
 
 pub(super) fn license() -> LicenseBody {
-    let key = KeyDescription {
-        kid: Kid::new([2; 16]),
-        key_type: KeyType::File,
-        algorithm: None,
-        operation: None,
-    };
+    let key = KeyDescription::content(Kid::new([2; 16]), KeyType::File);
     let binding = Binding::device(&DeviceId::new([3; 32]));
     LicenseBody::new(
         LicenseId::new([1; 16]),

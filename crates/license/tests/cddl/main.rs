@@ -10,7 +10,11 @@
 
 mod samples;
 
-use keyward_crypto::{Secret, hpke::Suite};
+use keyward_crypto::{
+    Secret,
+    exchange::{Algorithm, Operation},
+    hpke::Suite,
+};
 use keyward_license::{
     codec::{Bytes, DecodeError, Wire},
     enrolment::EnrolmentRole,
@@ -18,8 +22,8 @@ use keyward_license::{
     error_code::{ErrorCode, Problem},
     ids::{Digest, Kid, Nonce},
     license::{
-        BindingKind, ExtendedRestriction, Guid, KeyType, LicenseBody, LicenseKind, OutputProtectionLevels,
-        PlayEnabler, Right,
+        BindingKind, CoseAlgorithm, ExtendedRestriction, Guid, KeyDescription, KeyType, LicenseBody,
+        LicenseKind, OutputProtectionLevels, PlayEnabler, Right,
     },
     packaging::WantedTrack,
     request::{ClientInfo, ClockKind, ClockState, LicenseRequest},
@@ -30,7 +34,7 @@ use keyward_testkit::vectors::{MessageType, Verdict, all, examples};
 use minicbor::{Decoder, Encoder};
 
 use samples::{
-    client_info, full_license, full_request, maps, packaging_request, read, read_license,
+    client_info, exchange_license, full_license, full_request, maps, packaging_request, read, read_license,
     read_packaging_request, read_request, read_result, signed_license,
 };
 
@@ -253,7 +257,7 @@ fn lengths_and_ranges_get_one_verdict() {
     }
     for (rule, last, read) in [
         ("license-kind", 4, read::<LicenseKind> as Read),
-        ("right", 1, read::<Right>),
+        ("right", 2, read::<Right>),
         ("key-type", 5, read::<KeyType>),
         ("binding-kind", 3, read::<BindingKind>),
         ("clock-state", 3, read::<ClockState>),
@@ -359,6 +363,61 @@ fn terms_get_one_verdict() {
         let mut body = full_license();
         edit(&mut body);
         assert_eq!(agree(&map, &body.encode()), accepted, "case {at}");
+    }
+}
+
+#[test]
+fn exchange_keys_get_one_verdict() {
+    let map = Map {
+        rule: "license",
+        full: Vec::new(),
+        read: read_license,
+    };
+    let with = |algorithm: i64, operation: u64, edit: fn(&mut KeyDescription)| {
+        let mut body = exchange_license();
+        let key = &mut body.keys[0];
+        (key.algorithm, key.operation, key.context) = (Some(CoseAlgorithm(algorithm)), Some(operation), None);
+        edit(key);
+        agree(&map, &body.encode())
+    };
+    for algorithm in (-66..=66).chain(-65540..=-65520) {
+        for operation in 0..=7 {
+            let permitted = Algorithm::from_number(algorithm)
+                .zip(Operation::from_number(operation))
+                .is_some_and(|(algorithm, operation)| algorithm.permits(operation));
+            assert_eq!(
+                with(algorithm, operation, |_| ()),
+                permitted,
+                "{algorithm} {operation}"
+            );
+        }
+    }
+    type Edit = fn(&mut KeyDescription);
+    let edits: [(Edit, bool); 8] = [
+        (|key| key.version = Some(0), false),
+        (|key| key.version = Some(u32::MAX.into()), true),
+        (|key| key.version = Some(1 << 32), false),
+        (|key| key.context = Some(Bytes(vec![7; 255])), true),
+        (|key| key.context = Some(Bytes(vec![7; 256])), false),
+        (|key| key.context = Some(Bytes(vec![])), false),
+        (|key| key.uses = Some(1 << 32), true),
+        (|key| key.uses = Some((1 << 32) + 1), false),
+    ];
+    for (at, (edit, accepted)) in edits.into_iter().enumerate() {
+        assert_eq!(with(3, 4, edit), accepted, "case {at}");
+    }
+    assert!(!with(-65532, 4, |key| key.context = Some(Bytes(vec![7]))));
+    let edits: [fn(&mut LicenseBody); 5] = [
+        |body| body.rights = vec![Right::Play],
+        |body| body.source_id = Some(7),
+        |body| body.keys.clear(),
+        |body| body.keys = vec![KeyDescription::content(Kid::new([1; 16]), KeyType::File)],
+        |body| body.kind = LicenseKind::Simple,
+    ];
+    for (at, edit) in edits.into_iter().enumerate() {
+        let mut body = exchange_license();
+        edit(&mut body);
+        assert!(!agree(&map, &body.encode()), "case {at}");
     }
 }
 
@@ -495,6 +554,8 @@ fn vector_messages_fit() {
             MessageType::PackagingResponse => "http-packaging-response",
             MessageType::OperatorProfile => "operator-profile",
             MessageType::Problem => "http-problem",
+            // No CBOR.
+            MessageType::ExchangeResult => continue,
         };
         let message = hex::decode(&vector.message).unwrap();
         assert_eq!(fits(rule, untagged(&message)), Ok(()), "{}", vector.name);

@@ -9,9 +9,9 @@ use keyward_license::{
     envelope::{SealedRequest, SealedResponse},
     ids::{Digest, DomainId, EpochId, Kid, LicenseId, Nonce, TransactionId},
     license::{
-        AgcAndColourStripe, Binding, BindingKind, ExplicitRestriction, ExtendedRestriction, ExtendedRight,
-        Flag, Guid, KeyDescription, KeyType, LicenseBody, LicenseKeys, LicenseKind, OutputProtectionLevels,
-        PlayEnabler, Right, SealedKey,
+        AgcAndColourStripe, Binding, BindingKind, CoseAlgorithm, ExplicitRestriction, ExtendedRestriction,
+        ExtendedRight, Flag, Guid, KeyDescription, KeyType, LicenseBody, LicenseKeys, LicenseKind,
+        OutputProtectionLevels, PlayEnabler, Right, SealedKey,
     },
     operator_profile::OperatorProfile,
     packaging::{PackagedTrack, PackagingKeys, PackagingRequest, PackagingResponse, WantedTrack},
@@ -135,8 +135,11 @@ fn key_description() -> KeyDescription {
     KeyDescription {
         kid: Kid::new([2; 16]),
         key_type: KeyType::Exchange,
-        algorithm: Some(3),
-        operation: Some(1),
+        algorithm: Some(CoseAlgorithm(3)),
+        operation: Some(3),
+        version: Some(1),
+        context: Some(Bytes(vec![9])),
+        uses: Some(1),
     }
 }
 
@@ -146,12 +149,7 @@ pub(super) fn full_license() -> LicenseBody {
         version: 1,
         id: LicenseId::new([1; 16]),
         kind: LicenseKind::Simple,
-        keys: vec![KeyDescription {
-            key_type: KeyType::CencCtr,
-            algorithm: None,
-            operation: None,
-            ..key_description()
-        }],
+        keys: vec![KeyDescription::content(Kid::new([2; 16]), KeyType::CencCtr)],
         binding: full_binding(),
         issued: Timestamp(1),
         persistent: false,
@@ -171,6 +169,23 @@ pub(super) fn full_license() -> LicenseBody {
         extended_restrictions: Some(vec![extended_restriction()]),
         name: Some("name".into()),
         extended_rights: Some(vec![extended_right()]),
+    }
+}
+
+/// The other kind of license, with every entry that it may have.
+pub(super) fn exchange_license() -> LicenseBody {
+    LicenseBody {
+        kind: LicenseKind::KeyExchange,
+        keys: vec![key_description()],
+        rights: vec![Right::Perform],
+        expiration_after_first_play: None,
+        real_time_expiration: None,
+        output_protection_levels: None,
+        explicit_restrictions: None,
+        play_enablers: None,
+        source_id: None,
+        extended_rights: None,
+        ..full_license()
     }
 }
 
@@ -243,13 +258,14 @@ fn full_capabilities() -> Capabilities {
     Capabilities {
         key_types: vec![1],
         terms: vec![10],
-        exchange_algorithms: Some(vec![3]),
+        exchange_algorithms: Some(vec![CoseAlgorithm(3), CoseAlgorithm(-3)]),
         suites: vec![1],
         clock: ClockKind::Secure,
         explicit_restrictions: Some(vec![ExplicitRestriction::HDCP_TYPE]),
         extended_restrictions: Some(vec![400]),
         source_ids: Some(vec![267]),
         watermarks: Some(vec![Guid::new([7; 16])]),
+        exchange_multiple: Some(Flag),
     }
 }
 
@@ -440,6 +456,7 @@ pub(super) fn maps() -> Vec<Map> {
             read_versioned!(SealedResponse),
         ),
         map("license", full_license().encode(), read_license),
+        map("license", exchange_license().encode(), read_license),
         map(
             "key-description",
             key_description().encode(),

@@ -67,7 +67,11 @@ pub(crate) fn cases() -> impl Strategy<Value = Case> {
         mostly_all(&WATERMARKS),
     );
     let usage = (weighted(0.5, times(86..112)), any::<bool>());
-    let action = prop_oneof![3 => Just(Action::Play), 1 => select(&KINDS[..]).prop_map(Action::Extended)];
+    let action = prop_oneof![
+        9 => Just(Action::Play),
+        1 => Just(Action::Perform),
+        3 => select(&KINDS[..]).prop_map(Action::Extended),
+    ];
     (chain, usage, host, action, weighted(0.85, times(94..110))).prop_map(
         |(chain, (first_play, playing), host, action, now)| {
             let (security_level, outputs, frame, extended, sources, watermarks) = host;
@@ -107,12 +111,7 @@ pub(crate) fn licenses() -> impl Strategy<Value = LicenseBody> {
 }
 
 fn bare() -> LicenseBody {
-    let key = KeyDescription {
-        kid: Kid::new([3; 16]),
-        key_type: KeyType::CencCbc,
-        algorithm: None,
-        operation: None,
-    };
+    let key = KeyDescription::content(Kid::new([3; 16]), KeyType::CencCbc);
     let binding = Binding::device(&DeviceId::new([2; 32]));
     let id = LicenseId::new([1; 16]);
     LicenseBody::new(id, LicenseKind::Simple, key, binding, Timestamp(90))
@@ -126,7 +125,11 @@ type Permissions = (
 
 /// most are there and fit, so that the later rules are reached.
 fn permissions() -> impl Strategy<Value = Permissions> {
-    let rights = prop_oneof![1 => Just(vec![]), 15 => Just(vec![Right::Play])];
+    let rights = prop_oneof![
+        1 => Just(vec![]),
+        13 => Just(vec![Right::Play]),
+        2 => Just(vec![Right::Perform]),
+    ];
     let rights = (rights, weighted(0.8, extended_rights()));
     let minimum = select(&[0, 150, 2000, 2001, 2999, 3000, 3001, u64::MAX][..]);
     let source = select(&[0, 7, u64::MAX][..]);

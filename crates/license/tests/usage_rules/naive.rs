@@ -156,6 +156,7 @@ type Refuses = fn(&Case, &LicenseBody) -> bool;
 fn r_001(case: &Case, license: &LicenseBody) -> bool {
     let granted = match case.action {
         Action::Play => license.rights.contains(&Right::Play),
+        Action::Perform => license.rights.contains(&Right::Perform),
         Action::Extended(kind) => license
             .extended_rights
             .iter()

@@ -5,7 +5,7 @@ use sqlx::SqlitePool;
 
 use super::{
     Moment, Point, Write,
-    scenario::{Cast, IMPORTED, Run, Step, Told, act, license, place},
+    scenario::{Cast, IMPORTED, METERS, Run, Step, Told, act, license, place, signed},
 };
 use crate::{
     Error,
@@ -59,6 +59,29 @@ pub(super) async fn holds(step: Step, told: &Told, world: &World, run: &Run) {
         Step::ExportSeed => {
             let acts = "SELECT count(*) FROM events WHERE kind = 'seed-exported' AND subject = ";
             assert!(count(world, acts, "'1'").await >= 1);
+        }
+        Step::ExchangeKey => assert!(server.exchange_key(METERS).await.is_ok()),
+        Step::RotateExchangeKey => {
+            let key = server.exchange_key(METERS).await.unwrap();
+            assert!(key.versions.len() >= 2);
+        }
+        Step::ExchangeToken => {
+            let caller = server.authenticate_exchange(said()).await.unwrap().unwrap();
+            assert!(caller.may_use(&METERS) && !caller.may_use(&KID));
+        }
+        Step::RevokeExchangeToken => {
+            assert!(server.authenticate_exchange(said()).await.unwrap().is_none());
+        }
+        Step::Perform => {
+            assert!(!server.exchange_uses(METERS, None, 9).await.unwrap().is_empty());
+            // Of one key and one version, a tag is always the same.
+            if server.exchange_key(METERS).await.unwrap().versions.len() == 2 {
+                assert_eq!(hex::encode(signed(server).await.unwrap()), *said());
+            }
+        }
+        Step::DestroyExchangeKey => {
+            let key = server.exchange_key(METERS).await.unwrap();
+            assert!(key.versions.last().unwrap().destroyed && key.minimum_version >= 2);
         }
         Step::AdminToken => {
             let found = server.authenticate_admin(said()).await.unwrap().unwrap();
@@ -143,9 +166,15 @@ pub(super) async fn again(step: Step, point: Point, world: &World, run: &Run) {
         }
         // The name was taken by the one whose answer got lost. It is listed, and can be revoked.
         (
-            Step::AdminToken | Step::RevokeAdminToken | Step::ServiceToken | Step::RevokeServiceToken,
+            Step::AdminToken
+            | Step::RevokeAdminToken
+            | Step::ServiceToken
+            | Step::RevokeServiceToken
+            | Step::ExchangeToken
+            | Step::RevokeExchangeToken,
             Err(Error::OutOfRange { .. }),
-        ) => {}
+        )
+        | (Step::ExchangeKey, Err(Error::ExchangeKeyExists(_))) => {}
         (Step::Backup, Err(Error::BackupExists(_))) | (Step::Restore, Err(Error::OperatorExists(_))) => {
             holds(step, told, world, run).await;
         }
@@ -228,5 +257,16 @@ const HALVES: &[&str] = &[
          > (SELECT count(*) FROM events WHERE kind = 'certificate-announced')",
     "SELECT (SELECT count(*) FROM admin_tokens) <> 1 + (SELECT count(*) FROM events WHERE kind = 'admin-token-added')",
     "SELECT (SELECT count(*) FROM service_tokens) <> (SELECT count(*) FROM events WHERE kind = 'service-token-added')",
+    "SELECT count(*) FROM exchange_keys k WHERE NOT EXISTS (SELECT 1 FROM exchange_key_versions WHERE kid = k.kid)",
+    "SELECT count(*) FROM exchange_key_versions v WHERE NOT EXISTS
+         (SELECT 1 FROM exchange_fingerprints f WHERE f.kid = v.kid AND f.version = v.version)",
+    "SELECT (SELECT count(*) FROM exchange_key_versions)
+         <> (SELECT count(*) FROM events WHERE kind IN ('exchange-key-created', 'exchange-key-rotated'))",
+    "SELECT (SELECT count(*) FROM exchange_key_versions WHERE sealed IS NULL)
+         <> (SELECT count(*) FROM events WHERE kind = 'exchange-key-destroyed')",
+    "SELECT (SELECT count(*) FROM exchange_tokens)
+         <> (SELECT count(*) FROM events WHERE kind = 'exchange-token-added')",
+    "SELECT count(*) FROM exchange_tokens t WHERE t.every_key = 0
+         AND NOT EXISTS (SELECT 1 FROM exchange_token_keys WHERE token = t.hash)",
     "SELECT count(*) FROM events WHERE kind = 'probe'",
 ];

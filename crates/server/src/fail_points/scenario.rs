@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use keyward_crypto::{ContentKey, SecretBytes, hpke::Suite, kdf::sha256};
+use keyward_crypto::{
+    ContentKey, SecretBytes,
+    exchange::{Algorithm, Operation},
+    hpke::Suite,
+    kdf::sha256,
+};
 use keyward_license::{
     enrolment::{EnrolmentRequest, EnrolmentRole},
     ids::Kid,
@@ -20,7 +25,9 @@ use crate::{
     backup,
     clock::{Clock, SettableClock},
     common::{Device, KID, NOW, World, ids, options, pending, read},
-    danger, operator,
+    danger,
+    key_exchange::{Caller, Destroy, Item, NewKey, Output},
+    operator,
     policy::PolicyTerms,
     sealing::KekSource,
 };
@@ -38,6 +45,12 @@ pub(super) enum Step {
     ImportKey,
     ImportSeed,
     ExportSeed,
+    ExchangeKey,
+    RotateExchangeKey,
+    ExchangeToken,
+    RevokeExchangeToken,
+    Perform,
+    DestroyExchangeKey,
     AdminToken,
     RevokeAdminToken,
     ServiceToken,
@@ -61,7 +74,7 @@ pub(super) enum Step {
 }
 
 impl Step {
-    pub(super) const ALL: [Self; 30] = [
+    pub(super) const ALL: [Self; 36] = [
         Self::Init,
         Self::Open,
         Self::Policy,
@@ -72,6 +85,12 @@ impl Step {
         Self::ImportKey,
         Self::ImportSeed,
         Self::ExportSeed,
+        Self::ExchangeKey,
+        Self::RotateExchangeKey,
+        Self::ExchangeToken,
+        Self::RevokeExchangeToken,
+        Self::Perform,
+        Self::DestroyExchangeKey,
         Self::AdminToken,
         Self::RevokeAdminToken,
         Self::ServiceToken,
@@ -254,6 +273,28 @@ pub(super) async fn act(step: Step, world: &World, cast: &Cast) -> Result<Told, 
             vec![server.import_seed(seed).await?.to_string()]
         }
         Step::ExportSeed => vec![format!("{:?}", danger::export_seed(server, 1).await?.expose())],
+        Step::ExchangeKey => {
+            let new = NewKey {
+                kid: Some(METERS),
+                ..NewKey::new("meters", Algorithm::HmacSha256, Operation::Verify)
+            };
+            vec![server.create_exchange_key(new).await?.to_string()]
+        }
+        Step::RotateExchangeKey => vec![server.rotate_exchange_key(METERS).await?.to_string()],
+        Step::ExchangeToken => {
+            let token = server.create_exchange_token("meters", Some(vec![METERS])).await?;
+            vec![token.expose().to_owned()]
+        }
+        Step::RevokeExchangeToken => {
+            let token = server.create_exchange_token("old-meters", None).await?;
+            server.revoke_exchange_token("old-meters").await?;
+            vec![token.expose().to_owned()]
+        }
+        Step::Perform => vec![hex::encode(signed(server).await?)],
+        Step::DestroyExchangeKey => server
+            .destroy_exchange_key(METERS, Destroy::Version(1))
+            .await
+            .map(done)?,
         Step::AdminToken => {
             let token = server.create_admin_token("reader", Scope::Read).await?;
             vec![token.expose().to_owned()]
@@ -301,6 +342,20 @@ pub(super) async fn act(step: Step, world: &World, cast: &Cast) -> Result<Told, 
             vec![]
         }
     })
+}
+
+/// What the server signs with the newest version, as the operator.
+pub(super) async fn signed(server: &Server) -> Result<Vec<u8>, Error> {
+    let items = vec![Item::Sign {
+        data: b"12 kWh".to_vec(),
+    }];
+    let results = server
+        .exchange_perform(&Caller::operator(), METERS, items)
+        .await?;
+    match results.into_iter().next() {
+        Some(Ok(Output::Signed(signature))) => Ok(signature),
+        other => panic!("{other:?}"),
+    }
 }
 
 pub(super) fn place(world: &World, name: &str) -> std::path::PathBuf {
@@ -416,3 +471,4 @@ fn rental() -> PolicyTerms {
 }
 
 pub(super) const IMPORTED: Kid = Kid::new([0x5a; 16]);
+pub(super) const METERS: Kid = Kid::new([0x4d; 16]);

@@ -5,7 +5,7 @@ use core::time::Duration;
 use axum::{
     body::Bytes,
     extract::{FromRequest, Request, rejection::BytesRejection, rejection::FailedToBufferBody},
-    http::header,
+    http::{HeaderMap, header},
 };
 use keyward_license::error_code::{ErrorCode, Problem};
 
@@ -13,16 +13,21 @@ use super::connections::Connection;
 
 /// Reads the body of a request that must be of `media_type`. Its largest length is the router's limit.
 pub(crate) async fn read(request: Request, media_type: &str, arrival: Duration) -> Result<Bytes, Problem> {
-    let stated = request
-        .headers()
+    check_media_type(request.headers(), media_type)?;
+    collect(request, arrival).await
+}
+
+/// Whether the body is said to be of `media_type`.
+pub(crate) fn check_media_type(headers: &HeaderMap, media_type: &str) -> Result<(), Problem> {
+    let stated = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
     let stated = stated.and_then(|value| value.split(';').next()).map(str::trim);
-    if !stated.is_some_and(|stated| stated.eq_ignore_ascii_case(media_type)) {
-        let detail = format!("the body must be of media type {media_type}");
-        return Err(Problem::new(ErrorCode::UnsupportedMediaType, detail));
+    if stated.is_some_and(|stated| stated.eq_ignore_ascii_case(media_type)) {
+        return Ok(());
     }
-    collect(request, arrival).await
+    let detail = format!("the body must be of media type {media_type}");
+    Err(Problem::new(ErrorCode::UnsupportedMediaType, detail))
 }
 
 /// Reads the body of a request of any media type.

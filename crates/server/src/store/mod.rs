@@ -4,6 +4,7 @@
 //! What a verb has recorded comes back as [`Recorded`], which only the store can make: signing asks for
 //! one, so that nothing is signed that was not recorded.
 
+pub(crate) mod exchange;
 pub(crate) mod records;
 pub(crate) mod sqlite;
 

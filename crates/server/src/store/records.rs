@@ -63,6 +63,8 @@ pub(crate) enum KeySource {
     Seed(u64),
     /// Sealed in the vault.
     Sealed(Vec<u8>),
+    /// An exchange key: it has versions, and is no content key.
+    Exchange,
 }
 
 /// A registered key id.
@@ -112,6 +114,8 @@ pub(crate) struct LicenseBasis {
     pub(crate) rests: Rests,
     /// The key's own minimum security level.
     pub(crate) key_level: Option<u64>,
+    /// The exchange keys in the license, each at a revision; none in a license for content.
+    pub(crate) exchange: Vec<(Kid, u64)>,
 }
 
 /// Who granted, and what must still be so when the license is recorded.

@@ -2,6 +2,7 @@
 
 mod clients;
 mod contents;
+mod exchange;
 mod media;
 mod packaging;
 
@@ -52,6 +53,7 @@ pub fn seeds() -> Vec<Seed> {
     seeds.licenses();
     seeds.exchanges();
     seeds.packagings();
+    seeds.exchange_results();
     seeds.content_headers();
     seeds.files();
     seeds.media();

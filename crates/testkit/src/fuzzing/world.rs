@@ -198,12 +198,7 @@ impl World {
 
     /// The body of the license for [`KID`].
     pub(super) fn license_body(&self) -> LicenseBody {
-        let key = KeyDescription {
-            kid: KID,
-            key_type: KeyType::File,
-            algorithm: None,
-            operation: None,
-        };
+        let key = KeyDescription::content(KID, KeyType::File);
         let binding = Binding::device(&self.device.id());
         LicenseBody {
             begin: Some(NOW.minus(DAY)),

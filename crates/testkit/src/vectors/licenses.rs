@@ -1,5 +1,6 @@
 //! Licenses, judged alone: out of a store, or as they arrive in a response.
 
+mod exchange;
 mod forms;
 mod terms;
 
@@ -54,6 +55,7 @@ pub(super) fn add(world: &mut World, all: &mut Vec<Vector>) {
     cases.wrong_forms();
     cases.encodings();
     cases.cose();
+    cases.key_exchange();
 }
 
 /// A license of the test operator for its device: what the worked example in `spec/license.md` shows.
@@ -189,9 +191,25 @@ impl<'w> Draft<'w> {
         vec![
             ("license-id", self.body.id.to_string()),
             ("kid", self.body.keys.first().unwrap().kid.to_string()),
-            ("content-key", hex::encode(&self.keys.keys.first().unwrap().0)),
+            self.learns_keys(),
             ("proof-key", hex::encode(self.keys.proof_key.expose())),
         ]
+    }
+}
+
+impl Draft<'_> {
+    fn learns_keys(&self) -> (&'static str, String) {
+        if self.body.kind != LicenseKind::KeyExchange {
+            return ("content-key", hex::encode(&self.keys.keys.first().unwrap().0));
+        }
+        let described = self.body.keys.iter().zip(&self.keys.keys);
+        let keys = described.map(|(described, key)| {
+            let (algorithm, operation) = described.permits().unwrap();
+            let (kid, version) = (described.kid, described.version.unwrap());
+            let numbers = format!("{}:{}:{version}", algorithm.number(), operation.number());
+            format!("{kid}:{numbers}:{}", hex::encode(&key.0))
+        });
+        ("exchange-keys", keys.collect::<Vec<_>>().join(" "))
     }
 }
 
@@ -448,12 +466,7 @@ impl<'a> Cases<'a> {
 }
 
 fn key(kid: Kid) -> KeyDescription {
-    KeyDescription {
-        kid,
-        key_type: KeyType::CencCtr,
-        algorithm: None,
-        operation: None,
-    }
+    KeyDescription::content(kid, KeyType::CencCtr)
 }
 
 /// Replaces `s` by `n - s`, which verifies as well.

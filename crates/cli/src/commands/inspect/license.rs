@@ -1,6 +1,6 @@
 //! Licenses: their terms in the words of the usage rules.
 
-use keyward_crypto::hpke::Suite;
+use keyward_crypto::{exchange::Operation, hpke::Suite};
 use keyward_license::{
     codec::Wire,
     ids::DeviceId,
@@ -103,9 +103,23 @@ fn key(key: &KeyDescription) -> Value {
     Fields::default()
         .with("kid", plain(key.kid))
         .with("key_type", key_type(key.key_type))
-        .with("algorithm", key.algorithm)
-        .with("operation", key.operation)
+        .with("algorithm", key.algorithm.map(plain))
+        .with("operation", key.operation.map(operation))
+        .with("version", key.version)
+        .with(
+            "context",
+            key.context.as_ref().map(|context| plain(hex::encode(&context.0))),
+        )
+        .with("uses", key.uses)
         .into()
+}
+
+/// What an exchange key permits.
+fn operation(number: u64) -> Value {
+    match Operation::from_number(number) {
+        Some(operation) => said(number, format!("{operation} (R-050)")),
+        None => number.into(),
+    }
 }
 
 /// What a key serves.
@@ -132,6 +146,7 @@ const fn kind(kind: LicenseKind) -> &'static str {
 fn right(right: &Right) -> Value {
     match right {
         Right::Play => said("play", "play (R-001)"),
+        Right::Perform => said("perform", "perform the operation of the key (R-001, R-050)"),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use keyward_crypto::x509::Role;
 use keyward_license::{
-    license::KeyType,
+    license::{Flag, KeyType},
     request::{Capabilities, ClientClock, ClientInfo, ClockKind, ClockState, LicenseRequest},
 };
 
@@ -122,7 +122,11 @@ fn capabilities(capabilities: &Capabilities) -> Fields {
         .with("terms", list(&capabilities.terms, |number| term(*number)))
         .with(
             "exchange_algorithms",
-            list(capabilities.exchange_algorithms.iter().flatten(), |n| (*n).into()),
+            list(capabilities.exchange_algorithms.iter().flatten(), plain),
+        )
+        .with(
+            "exchange_multiple",
+            capabilities.exchange_multiple.map(|Flag| true),
         )
         .with("suites", list(&capabilities.suites, |number| suite(*number)))
         .with("clock", plain(clock))

@@ -1,18 +1,15 @@
 //! V-030 and V-031: what terms may be, and which fit together.
 
+use keyward_crypto::exchange::{Algorithm, Operation};
+
 use super::*;
 use crate::{
     ids::{DeviceId, Kid, LicenseId},
-    license::{Binding, CopyControl, HdcpType, KeyDescription, KeyType},
+    license::{Binding, CopyControl, HdcpType, KeyDescription, KeyType, Right},
 };
 
 fn license() -> LicenseBody {
-    let key = KeyDescription {
-        kid: Kid::new([3; 16]),
-        key_type: KeyType::CencCbc,
-        algorithm: None,
-        operation: None,
-    };
+    let key = KeyDescription::content(Kid::new([3; 16]), KeyType::CencCbc);
     let binding = Binding::device(&DeviceId::new([2; 32]));
     LicenseBody::new(
         LicenseId::new([1; 16]),
@@ -240,18 +237,19 @@ fn v_031_an_hdcp_type_needs_its_level() {
 fn v_031_a_key_exchange_license_is_not_about_playing() {
     let exchange = || {
         let mut body = license();
-        body.kind = LicenseKind::KeyExchange;
-        body.keys = vec![KeyDescription {
-            kid: Kid::new([3; 16]),
-            key_type: KeyType::Exchange,
-            algorithm: Some(1),
-            operation: Some(1),
-        }];
+        (body.kind, body.rights) = (LicenseKind::KeyExchange, vec![Right::Perform]);
+        body.keys = vec![KeyDescription::exchange(
+            Kid::new([3; 16]),
+            Algorithm::A256Gcm,
+            Operation::Encrypt,
+            1,
+        )];
         body.end = Some(Timestamp(9));
         body
     };
     assert_eq!(fault(&exchange()), None);
-    let edits: [fn(&mut LicenseBody); 5] = [
+    let edits: [fn(&mut LicenseBody); 6] = [
+        |body| body.source_id = Some(267),
         |body| body.expiration_after_first_play = Some(1),
         |body| body.real_time_expiration = Some(Flag),
         |body| {

@@ -4,8 +4,13 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Path, Request},
     http::request::Parts,
 };
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use keyward_crypto::SecretBytes;
 use keyward_license::error_code::ErrorCode;
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _},
+};
 use zeroize::Zeroizing;
 
 use super::{super::body, problem::AdminProblem};
@@ -22,10 +27,7 @@ impl<T: DeserializeOwned> FromRequest<Server> for Json<T> {
         let arrival = server.config().limits.arrival;
         let body = body::read(request, "application/json", arrival)
             .await
-            .map_err(|problem| {
-                let code = ErrorCode::from_number(problem.code).unwrap_or(ErrorCode::Malformed);
-                AdminProblem::new(code, problem.detail)
-            })?;
+            .map_err(AdminProblem::of)?;
         serde_json::from_slice(&body).map(Self).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             let detail = format!("the body is not what this path takes, at line {line}, column {column}");
@@ -62,6 +64,30 @@ impl SecretHex {
         })?;
         Ok(bytes)
     }
+
+    /// As many bytes as there are.
+    pub(super) fn decode_bytes(&self) -> Result<SecretBytes, AdminProblem> {
+        let mut bytes = Zeroizing::new(vec![0; self.0.len() / 2]);
+        hex::decode_to_slice(self.0.as_bytes(), &mut bytes)
+            .map_err(|_| AdminProblem::new(ErrorCode::Malformed, "the key must be hexadecimal digits"))?;
+        Ok(SecretBytes::new(core::mem::take(&mut *bytes)))
+    }
+}
+
+/// Bytes in base64url without padding (RFC 4648 §5). They may be secret, and are wiped.
+pub(super) struct Base64Url(pub(super) Zeroizing<Vec<u8>>);
+
+impl<'de> Deserialize<'de> for Base64Url {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Zeroizing::new(String::deserialize(deserializer)?);
+        let bytes = URL_SAFE_NO_PAD.decode(&text[..]).map_err(D::Error::custom)?;
+        Ok(Self(Zeroizing::new(bytes)))
+    }
+}
+
+/// Bytes in base64url without padding.
+pub(super) fn encode(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 impl<'de> Deserialize<'de> for SecretHex {

@@ -14,12 +14,21 @@
 //!  GET    /devices
 //!  POST   /devices/{id}/revoke
 //!  POST   /devices/{id}/accept-restored-store
+//!  GET, POST /exchange-keys, …                   keys for the application's own data, see `exchange_keys`
+//!  POST   /exchange-keys/{kid}/perform           the server's operations with them, see `exchange_perform`
+//!  POST   /exchange-keys/{kid}/stream/{operation}   the same on large data, see `exchange_stream`
+//!  GET, POST /exchange-tokens                    who may have these operations performed, and nothing else
+//!  POST   /exchange-tokens/{name}/revoke
 //! ```
 //! Times are seconds since 1970-01-01T00:00:00Z. Errors are RFC 9457 problem documents.
 
 mod devices;
 mod enrolment_tokens;
 mod entitlements;
+mod exchange_keys;
+mod exchange_perform;
+mod exchange_stream;
+mod exchange_tokens;
 mod json;
 mod keys;
 mod metrics;
@@ -28,16 +37,21 @@ mod problem;
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request, State},
+    extract::{DefaultBodyLimit, MatchedPath, Request, State},
     http::Method,
     middleware::{self, Next},
     response::Response,
     routing::{delete, get, post},
 };
 use keyward_license::error_code::ErrorCode;
+use zeroize::Zeroizing;
 
 use super::{addresses::Peer, count, observe};
-use crate::{Server, admin::Scope};
+use crate::{
+    Error, Server,
+    admin::{Administrator, Scope},
+    key_exchange::Caller,
+};
 use problem::AdminProblem;
 
 pub(super) fn router(server: Server) -> Router {
@@ -58,6 +72,7 @@ pub(super) fn router(server: Server) -> Router {
             "/devices/{id}/accept-restored-store",
             post(devices::accept_restored_store),
         )
+        .merge(exchange_keys())
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
         // Around the fallbacks as well: a stranger does not learn which paths there are.
@@ -68,15 +83,58 @@ pub(super) fn router(server: Server) -> Router {
         .with_state(server)
 }
 
-/// Lets a request pass that carries an admin token in use, whose scope permits it.
+fn exchange_keys() -> Router<Server> {
+    Router::new()
+        .route(
+            "/exchange-keys",
+            get(exchange_keys::list).post(exchange_keys::create),
+        )
+        .route("/exchange-keys/import", post(exchange_keys::import))
+        .route("/exchange-keys/{kid}", get(exchange_keys::show))
+        .route("/exchange-keys/{kid}/uses", get(exchange_keys::uses))
+        .route("/exchange-keys/{kid}/rotate", post(exchange_keys::rotate))
+        .route(
+            "/exchange-keys/{kid}/minimum-version",
+            post(exchange_keys::minimum_version),
+        )
+        .route(
+            "/exchange-keys/{kid}/minimum-security-level",
+            post(exchange_keys::minimum_level),
+        )
+        .route("/exchange-keys/{kid}/disable", post(exchange_keys::disable))
+        .route("/exchange-keys/{kid}/enable", post(exchange_keys::enable))
+        .route("/exchange-keys/{kid}/destroy", post(exchange_keys::destroy))
+        .route(
+            PERFORM,
+            post(exchange_perform::perform)
+                .layer(DefaultBodyLimit::max(exchange_perform::BODY_BYTES))
+                .layer(middleware::from_fn_with_state(
+                    exchange_perform::Room::new(),
+                    exchange_perform::in_turn,
+                )),
+        )
+        .route(STREAM, post(exchange_stream::stream))
+        .route(
+            "/exchange-tokens",
+            get(exchange_tokens::list).post(exchange_tokens::create),
+        )
+        .route("/exchange-tokens/{name}/revoke", post(exchange_tokens::revoke))
+}
+
+const PERFORM: &str = "/exchange-keys/{kid}/perform";
+const STREAM: &str = "/exchange-keys/{kid}/stream/{operation}";
+
+/// Lets a request pass that carries an admin token in use, whose scope permits it, or an exchange token where it is
+/// for one. Where exchange keys are used, it learns who asks.
 async fn authenticate(
     State(server): State<Server>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, AdminProblem> {
     let unauthorized = |detail| AdminProblem::new(ErrorCode::Unauthorized, detail);
     let presented =
         super::bearer(request.headers()).ok_or_else(|| unauthorized("there is no admin token"))?;
+    let presented = &Zeroizing::new(presented.to_owned())[..];
     let inner = server.inner();
     if !inner.known_administrators.has(presented)
         && !inner.rates.administrators.admit(Peer::of(&request).into())
@@ -84,16 +142,48 @@ async fn authenticate(
         let detail = "this address presents too many tokens that are not known";
         return Err(AdminProblem::new(ErrorCode::RateLimited, detail));
     }
-    let administrator = server.authenticate_admin(presented).await?;
-    inner
-        .known_administrators
-        .learn(presented, administrator.is_some());
-    let administrator = administrator.ok_or_else(|| unauthorized("the admin token is not known"))?;
-    if administrator.scope != Scope::Full && request.method() != Method::GET {
-        return Err(unauthorized("the admin token permits reading only"));
-    }
-    tracing::info!(administrator = administrator.name, "administration");
+    let presenter = presenter(&server, presented).await?;
+    inner.known_administrators.learn(presented, presenter.is_some());
+    let presenter = presenter.ok_or_else(|| unauthorized("the admin token is not known"))?;
+    permit(presenter, &mut request).map_err(unauthorized)?;
     Ok(next.run(request).await)
+}
+
+/// Whose token was presented.
+enum Presenter {
+    Administrator(Administrator),
+    Exchange(Caller),
+}
+
+async fn presenter(server: &Server, presented: &str) -> Result<Option<Presenter>, Error> {
+    if let Some(administrator) = server.authenticate_admin(presented).await? {
+        return Ok(Some(Presenter::Administrator(administrator)));
+    }
+    let caller = server.authenticate_exchange(presented).await?;
+    Ok(caller.map(Presenter::Exchange))
+}
+
+/// Lets a request pass that its presenter may make.
+fn permit(presenter: Presenter, request: &mut Request) -> Result<(), &'static str> {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let performs = matches!(path, Some(PERFORM | STREAM)) && request.method() == Method::POST;
+    let caller = match presenter {
+        Presenter::Administrator(administrator) => {
+            if administrator.scope != Scope::Full && request.method() != Method::GET {
+                return Err("the admin token permits reading only");
+            }
+            tracing::info!(administrator = administrator.name, "administration");
+            Caller::administrator(&administrator)
+        }
+        Presenter::Exchange(_) if !performs => {
+            return Err("the exchange token permits the server's operations with exchange keys only");
+        }
+        Presenter::Exchange(caller) => Some(caller),
+    };
+    if let Some(caller) = caller.filter(|_| performs) {
+        request.extensions_mut().insert(caller);
+    }
+    Ok(())
 }
 
 async fn not_found() -> AdminProblem {

@@ -4,10 +4,10 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use keyward_license::error_code::ErrorCode;
+use keyward_license::error_code::{ErrorCode, Problem};
 use serde::Serialize;
 
-use crate::{Error, metrics::Outcome, rate::RETRY_AFTER};
+use crate::{Error, key_exchange::PerformFault, metrics::Outcome, rate::RETRY_AFTER};
 
 /// A problem document.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -31,16 +31,30 @@ impl AdminProblem {
             hint: code.hint(),
         }
     }
+
+    /// Of a problem that the protocol endpoints tell in their own form.
+    pub(super) fn of(problem: Problem) -> Self {
+        let code = ErrorCode::from_number(problem.code).unwrap_or(ErrorCode::Malformed);
+        Self::new(code, problem.detail)
+    }
 }
 
 impl From<Error> for AdminProblem {
     /// What the administrator asked wrongly is told; what failed in the server is logged.
     fn from(error: Error) -> Self {
         let code = match &error {
-            Error::DeviceUnknown(_) | Error::EntitlementUnknown(_) | Error::AdminTokenUnknown(_) => {
-                ErrorCode::NotFound
-            }
-            Error::KidUnknown(_) => ErrorCode::KidUnknown,
+            Error::DeviceUnknown(_)
+            | Error::EntitlementUnknown(_)
+            | Error::AdminTokenUnknown(_)
+            | Error::ExchangeTokenUnknown(_) => ErrorCode::NotFound,
+            Error::KidUnknown(_) | Error::ExchangeKeyUnknown(_) => ErrorCode::KidUnknown,
+            Error::ExchangeKeyDisabled(_) | Error::ExchangeKeyDestroyed(_) => ErrorCode::ExchangeKeyDisabled,
+            Error::ExchangeNotPermitted { .. } => ErrorCode::Unauthorized,
+            Error::NotPerformed {
+                fault: PerformFault::TooLarge,
+                ..
+            } => ErrorCode::TooLarge,
+            Error::ExchangeKeyBusy(_) => ErrorCode::Busy,
             Error::Stopping => ErrorCode::Busy,
             error if error.is_passing() => ErrorCode::Busy,
             error if error.is_refusal() => ErrorCode::Malformed,

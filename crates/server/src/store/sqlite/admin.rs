@@ -7,11 +7,15 @@ use keyward_license::{
 };
 use sqlx::SqliteConnection;
 
-use super::{Store, founding::record_event, id, milliseconds, signed, timestamp, unsigned};
+use super::{
+    Store, authorization::newest_policy, exchange::is_exchange_kid, founding::record_event, id, milliseconds,
+    signed, timestamp, unsigned,
+};
 use crate::{
     Error,
     admin::{role_from_name, role_name},
     fail_points::Write,
+    key_exchange::license::about_playing,
     store::DeviceProfile,
 };
 
@@ -325,6 +329,11 @@ async fn grant(
     if known.is_none() {
         return Err(Error::PolicyUnknown(policy));
     }
+    if let Some(kid) = kid
+        && is_exchange_kid(db, &kid).await?
+    {
+        check_not_about_playing(db, &policy).await?;
+    }
     let account = account(db, account_name, now).await?;
     let kid_bytes = kid.map(|kid| kid.as_bytes().to_vec());
     sqlx::query(
@@ -349,6 +358,18 @@ async fn grant(
     let what = kid.map_or_else(|| "all".to_owned(), |kid| kid.to_string());
     record_event(db, now, "entitlement-granted", account_name, &what).await?;
     Ok(entitlement)
+}
+
+/// Whether licenses for key exchange can be under the policy, as it is now.
+async fn check_not_about_playing(db: &mut SqliteConnection, name: &str) -> Result<(), Error> {
+    let newest = newest_policy(db, name).await?;
+    match newest.and_then(|policy| about_playing(&policy.terms)) {
+        None => Ok(()),
+        Some(term) => Err(Error::PolicyAboutPlaying {
+            policy: name.to_owned(),
+            term,
+        }),
+    }
 }
 
 /// The account of a name, made if there is none.

@@ -2,7 +2,7 @@
 
 use sqlx::SqliteConnection;
 
-use super::{Store, milliseconds, policies::policy, unsigned};
+use super::{Store, exchange, milliseconds, policies::policy, unsigned};
 use crate::{
     Error, Refusal,
     handler::Once,
@@ -13,16 +13,8 @@ use crate::{
 impl Store {
     /// The newest version of a policy, if there is one of this name.
     pub(crate) async fn newest_policy(&self, name: &str) -> Result<Option<Policy>, Error> {
-        let row: Option<(i64, String)> = self.noted(
-            sqlx::query_as(
-                "SELECT version, terms FROM policies WHERE name = ?1 ORDER BY version DESC LIMIT 1",
-            )
-            .bind(name)
-            .fetch_optional(&self.readers)
-            .await,
-        )?;
-        row.map(|(version, terms)| policy(name.to_owned(), version, &terms))
-            .transpose()
+        let mut db = self.readers.acquire().await?;
+        self.noted(newest_policy(&mut db, name).await)
     }
 
     /// Whether something was used. The same is judged again when the answer is recorded; here it is told in words.
@@ -32,12 +24,22 @@ impl Store {
     }
 }
 
+pub(super) async fn newest_policy(db: &mut SqliteConnection, name: &str) -> Result<Option<Policy>, Error> {
+    let row: Option<(i64, String)> =
+        sqlx::query_as("SELECT version, terms FROM policies WHERE name = ?1 ORDER BY version DESC LIMIT 1")
+            .bind(name)
+            .fetch_optional(db)
+            .await?;
+    row.map(|(version, terms)| policy(name.to_owned(), version, &terms))
+        .transpose()
+}
+
 /// Asks once more about what handlers granted on, and uses up what is good for one answer. A refusal has used up
 /// nothing.
 ///
 /// # Errors
-/// V-046 ([`Refusal::AuthorizationUsed`]), and [`Refusal::Busy`] for a policy that changed: the request must be decided
-/// again, and is then denied in words.
+/// V-046 ([`Refusal::AuthorizationUsed`]), and [`Refusal::Busy`] for a policy or an exchange key that changed: the
+/// request must be decided again, and is then denied in words.
 pub(super) async fn use_up(
     db: &mut SqliteConnection,
     recording: &Recording,
@@ -47,6 +49,9 @@ pub(super) async fn use_up(
             && newest(db, name).await? != Some(*version)
         {
             return Ok(Err(Refusal::Busy("a policy changed meanwhile")));
+        }
+        if !exchange::still_holds(db, &grant.exchange).await? {
+            return Ok(Err(Refusal::Busy("an exchange key changed meanwhile")));
         }
     }
     let once = &recording.basis.once;
@@ -96,6 +101,7 @@ const KEPT_LONGER: i64 = 86_400_000;
 
 #[cfg(test)]
 mod tests {
+    use keyward_crypto::exchange::{Algorithm, Operation};
     use keyward_license::{
         ids::{DeviceId, Digest, EpochId, Nonce},
         request::StoreState,
@@ -104,6 +110,7 @@ mod tests {
     use super::*;
     use crate::{
         common::{KID, NOW, World},
+        key_exchange::{Destroy, NewKey},
         store::{Basis, LicenseBasis, PreparedAnswer, Question},
     };
 
@@ -150,6 +157,7 @@ mod tests {
                     kid: KID,
                     rests,
                     key_level: None,
+                    exchange: Vec::new(),
                 }],
                 once: once.to_vec(),
             },
@@ -224,6 +232,37 @@ mod tests {
         assert_eq!(recorded, 1);
         assert_eq!(store.newest_policy("default").await.unwrap().unwrap().version, 1);
         assert_eq!(store.newest_policy("none").await.unwrap(), None);
+        assert_eq!(world.count("SELECT count(*) FROM answers").await, 1);
+    }
+
+    /// Whatever was read before: a license is not recorded whose exchange key was changed meanwhile.
+    #[tokio::test]
+    async fn an_exchange_key_that_changed_meanwhile_is_licensed_to_nobody() {
+        let world = World::new().await;
+        let device = world.device(3).await.id();
+        let store = world.server.store();
+        let new = NewKey::new("meters", Algorithm::A256Gcm, Operation::Decrypt);
+        let kid = world.server.create_exchange_key(new).await.unwrap();
+        let revision = || async { store.exchange_key(&kid).await.unwrap().unwrap().revision };
+        for number in 1..=7 {
+            let mut decided = recording(&world, device, number, Rests::Handler, &[]).await;
+            decided.basis.grants[0].exchange = vec![(kid, revision().await)];
+            let server = &world.server;
+            let changed = match number {
+                1 => server.rotate_exchange_key(kid).await.map(drop),
+                2 => server.set_exchange_minimum_version(kid, 2).await,
+                3 => server.destroy_exchange_key(kid, Destroy::Version(1)).await,
+                4 => server.set_exchange_minimum_level(kid, Some(3000)).await,
+                5 => server.disable_exchange_key(kid).await,
+                6 => server.destroy_exchange_key(kid, Destroy::All).await,
+                _ => Ok(()),
+            };
+            changed.unwrap();
+            let recorded = store.record_answer(decided).await;
+            let told = recorded.err().map(|refusal| refusal.to_string());
+            let changed = (number < 7).then_some("an exchange key changed meanwhile");
+            assert_eq!(told.as_deref(), changed, "{number}");
+        }
         assert_eq!(world.count("SELECT count(*) FROM answers").await, 1);
     }
 }

@@ -9,10 +9,10 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteSynchronous},
 };
 
-use super::{founding::record_event, timestamp, unsigned};
+use super::{exchange::read_keys, founding::record_event, timestamp, unsigned};
 use crate::{
     Error,
-    store::{OperatorCertificate, Purpose},
+    store::{OperatorCertificate, Purpose, exchange::ExchangeKeyRow},
 };
 
 /// How far the schema of a database is.
@@ -48,6 +48,7 @@ pub(crate) struct Rows {
     pub(crate) certificates: Vec<OperatorCertificate>,
     /// When something was last written, as far as it says so.
     pub(crate) newest: Option<Timestamp>,
+    pub(crate) exchange_keys: Vec<ExchangeKeyRow>,
     /// Tokens that are in use.
     pub(crate) admin_tokens: u64,
     pub(crate) service_tokens: u64,
@@ -67,8 +68,11 @@ impl Examination {
     }
 
     async fn read(db: &mut SqliteConnection) -> Result<Self, Error> {
-        let faults = faults(db).await?;
+        let mut faults = faults(db).await?;
         let schema = schema(db).await?;
+        if schema == Schema::Current {
+            faults.extend(key_faults(db).await?);
+        }
         let rows = match schema {
             Schema::Current if faults.is_empty() => Some(rows(db).await?),
             _ => None,
@@ -170,6 +174,24 @@ async fn faults(db: &mut SqliteConnection) -> Result<Vec<String>, Error> {
     Ok(faults)
 }
 
+/// What no foreign key says of key ids: whose a license is, and that content and key exchange share none.
+async fn key_faults(db: &mut SqliteConnection) -> Result<Vec<String>, Error> {
+    let (unnamed, shared): (i64, i64) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM issued i WHERE NOT EXISTS (SELECT 1 FROM keys WHERE kid = i.kid)
+                     AND NOT EXISTS (SELECT 1 FROM exchange_keys WHERE kid = i.kid)),
+                (SELECT count(*) FROM keys k WHERE EXISTS (SELECT 1 FROM exchange_keys WHERE kid = k.kid)
+                     OR EXISTS (SELECT 1 FROM exchange_fingerprints WHERE fingerprint = k.fingerprint))",
+    )
+    .fetch_one(db)
+    .await?;
+    let told = [
+        (unnamed, "licenses name a key id that is not registered"),
+        (shared, "keys serve content and key exchange both"),
+    ];
+    let found = told.into_iter().filter(|(count, _)| *count > 0);
+    Ok(found.map(|(count, what)| format!("{count} {what}")).collect())
+}
+
 /// Whether there is a schema, and it is to be brought to this version's.
 pub(super) async fn is_of_earlier(db: &mut SqliteConnection) -> Result<bool, Error> {
     let founded = sqlx::query("SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations'")
@@ -222,6 +244,7 @@ async fn rows(db: &mut SqliteConnection) -> Result<Rows, Error> {
         secrets: secrets(db).await?,
         seeds: seeds.collect::<Result<_, Error>>()?,
         certificates: certificates.collect::<Result<_, Error>>()?,
+        exchange_keys: read_keys(db).await?,
         newest: newest(db).await?,
         admin_tokens: live(db, "SELECT count(*) FROM admin_tokens WHERE revoked_at IS NULL").await?,
         service_tokens: live(db, "SELECT count(*) FROM service_tokens WHERE revoked_at IS NULL").await?,
@@ -245,6 +268,7 @@ async fn newest(db: &mut SqliteConnection) -> Result<Option<Timestamp>, Error> {
              SELECT (SELECT at FROM events ORDER BY id DESC LIMIT 1) AS at
              UNION ALL SELECT (SELECT answered_at FROM answers ORDER BY id DESC LIMIT 1)
              UNION ALL SELECT (SELECT answered_at FROM packagings ORDER BY id DESC LIMIT 1)
+             UNION ALL SELECT (SELECT at FROM exchange_uses ORDER BY id DESC LIMIT 1)
              UNION ALL SELECT (SELECT created_at FROM certificates ORDER BY id DESC LIMIT 1))",
     )
     .fetch_one(db)

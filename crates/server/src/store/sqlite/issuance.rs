@@ -8,7 +8,13 @@ use keyward_license::{
 };
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::{Store, authorization::use_up, id, lookup::look_up, milliseconds, signed, timestamp, unsigned};
+use super::{
+    Store,
+    authorization::use_up,
+    id,
+    lookup::{KnownPolicies, look_up},
+    milliseconds, signed, timestamp, unsigned,
+};
 use crate::{
     Error, Refusal,
     store::{
@@ -66,6 +72,7 @@ pub(super) fn key_row(
     let source = match (seed, sealed) {
         (Some(seed), None) => KeySource::Seed(unsigned(seed)?),
         (None, Some(sealed)) => KeySource::Sealed(sealed),
+        (None, None) if key_type == KeyType::Exchange => KeySource::Exchange,
         _ => return Err(Error::Damaged("a key has not exactly one source")),
     };
     Ok(KeyRow {
@@ -81,6 +88,7 @@ pub(super) fn key_row(
 pub(super) async fn record(
     db: &mut SqliteConnection,
     recordings: &[Recording],
+    known: &KnownPolicies,
 ) -> Result<Vec<Verdict>, Error> {
     let mut verdicts = Vec::with_capacity(recordings.len());
     let mut left: Vec<(usize, &Recording)> = recordings.iter().enumerate().collect();
@@ -91,7 +99,7 @@ pub(super) async fn record(
             .into_iter()
             .partition(|(_, recording)| devices.insert(recording.answer.device));
         for some in turn.chunks(TOGETHER) {
-            record_turn(db, some, &mut verdicts).await?;
+            record_turn(db, some, known, &mut verdicts).await?;
         }
         left = later;
     }
@@ -103,10 +111,11 @@ pub(super) async fn record(
 async fn record_turn(
     db: &mut SqliteConnection,
     turn: &[(usize, &Recording)],
+    known: &KnownPolicies,
     verdicts: &mut Vec<(usize, Verdict)>,
 ) -> Result<(), Error> {
     let questions: Vec<_> = turn.iter().map(|(_, recording)| question(recording)).collect();
-    let found = look_up(db, &questions.iter().collect::<Vec<_>>()).await?;
+    let found = look_up(db, &questions.iter().collect::<Vec<_>>(), known).await?;
     let mut kept = Vec::with_capacity(turn.len());
     for ((place, recording), found) in turn.iter().zip(found) {
         let verdict = match found

@@ -3,7 +3,13 @@
 use keyward_license::{ids::Kid, time::Timestamp};
 use sqlx::SqliteConnection;
 
-use super::{Store, founding::record_event, issuance::key_row, milliseconds, signed};
+use super::{
+    Store,
+    exchange::{is_exchange_kid, is_exchange_value},
+    founding::record_event,
+    issuance::key_row,
+    milliseconds, signed,
+};
 use crate::{
     Error,
     fail_points::Write,
@@ -76,7 +82,7 @@ impl Store {
     /// minimum security level that is given counts from then on.
     ///
     /// # Errors
-    /// [`Error::KeyConflict`], [`Error::KeyReused`].
+    /// [`Error::KeyConflict`], [`Error::KeyReused`], [`Error::KidOfExchange`], [`Error::KeyOfExchange`].
     pub(crate) async fn register_key(
         &self,
         key: KeyRow,
@@ -127,6 +133,12 @@ pub(super) async fn register(
             _ => Ok(()),
         };
     }
+    if is_exchange_kid(db, &key.kid).await? {
+        return Err(Error::KidOfExchange(key.kid));
+    }
+    if is_exchange_value(db, &fingerprint).await? {
+        return Err(Error::KeyOfExchange(key.kid));
+    }
     let used: Option<i64> = sqlx::query_scalar("SELECT 1 FROM keys WHERE fingerprint = ?1")
         .bind(&fingerprint[..])
         .fetch_optional(&mut *db)
@@ -141,6 +153,7 @@ pub(super) async fn register(
     let (seed, sealed) = match key.source {
         KeySource::Seed(number) => (Some(signed("a seed number", number)?), None),
         KeySource::Sealed(sealed) => (None, Some(sealed)),
+        KeySource::Exchange => return Err(Error::KeyTypeRefused(key.key_type.number())),
     };
     sqlx::query(
         "INSERT INTO keys (kid, key_type, seed, sealed, fingerprint, created_at, minimum_security_level)

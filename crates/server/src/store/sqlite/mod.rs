@@ -5,6 +5,7 @@ mod authorization;
 mod batch;
 mod enrolment;
 pub(crate) mod examination;
+mod exchange;
 mod founding;
 mod health;
 mod issuance;
@@ -34,6 +35,7 @@ use crate::{
 pub(crate) use admin::NewToken;
 use batch::Batches;
 use health::Health;
+use lookup::KnownPolicies;
 use writer::Writer;
 
 /// The open database.
@@ -58,7 +60,10 @@ impl Store {
     pub(crate) async fn open(path: &Path, settings: &config::Database) -> Result<Self, Error> {
         check_writable(path)?;
         let options = options(path, settings);
-        let mut db = options.connect().await?;
+        // KiB of pages, of the indexes above all. Readers keep the 2 MiB that they have: whatever is committed empties
+        // them.
+        let writing = options.clone().pragma("cache_size", "-16384");
+        let mut db = writing.connect().await?;
         let alone = right_to_change(path, &mut db).await?;
         reach(Point::Schema(Side::Before));
         sqlx::migrate!("migrations/sqlite")
@@ -72,10 +77,11 @@ impl Store {
             .connect_with(options.pragma("query_only", "ON"))
             .await?;
         let health = Health::of(path);
+        let known = KnownPolicies::new();
         let writer = Arc::new(Writer::start(db, settings.group_commit, health.clone()));
         Ok(Self {
-            lookups: lookups(readers.clone(), health.clone()),
-            recordings: recordings(Arc::clone(&writer), settings.group_commit),
+            lookups: lookups(readers.clone(), known.clone(), health.clone()),
+            recordings: recordings(Arc::clone(&writer), known.in_transaction(), settings.group_commit),
             writer,
             readers,
             health,
@@ -149,13 +155,17 @@ impl Store {
     }
 }
 
-fn lookups(readers: SqlitePool, health: Health) -> Batches<Question, Result<Found, Error>> {
+fn lookups(
+    readers: SqlitePool,
+    known: KnownPolicies,
+    health: Health,
+) -> Batches<Question, Result<Found, Error>> {
     Batches::start(issuance::TOGETHER, move |questions: Arc<Vec<Question>>| {
-        let (readers, health) = (readers.clone(), health.clone());
+        let (readers, known, health) = (readers.clone(), known.clone(), health.clone());
         async move {
             let found = async {
                 let mut db = readers.acquire().await?;
-                lookup::look_up(&mut db, &questions.iter().collect::<Vec<_>>()).await
+                lookup::look_up(&mut db, &questions.iter().collect::<Vec<_>>(), &known).await
             }
             .await;
             note(&health, &found);
@@ -171,14 +181,14 @@ fn note<T>(health: &Health, read: &Result<T, Error>) {
 }
 
 /// A batch is one item of the writer's group, so that it is committed with the other writes that wait.
-fn recordings(writer: Arc<Writer>, group: usize) -> Batches<Recording, Verdict> {
+fn recordings(writer: Arc<Writer>, known: KnownPolicies, group: usize) -> Batches<Recording, Verdict> {
     Batches::start(group, move |recordings: Arc<Vec<Recording>>| {
-        let writer = Arc::clone(&writer);
+        let (writer, known) = (Arc::clone(&writer), known.clone());
         async move {
             let writes = recordings.len();
             writer
                 .run_many(Write::License, writes, move |db| {
-                    Box::pin(async move { issuance::record(db, &recordings).await })
+                    Box::pin(async move { issuance::record(db, &recordings, &known).await })
                 })
                 .await
         }
@@ -240,6 +250,11 @@ fn options(path: &Path, settings: &config::Database) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(settings.busy)
+        // Kept beside statements and savepoints, to undo them: no file is made for it.
+        .pragma("temp_store", "MEMORY")
+        // Pages of the log before they are moved into the database: a page that is written again and again is moved
+        // once.
+        .pragma("wal_autocheckpoint", "4000")
         // Statements carry no values, but a log is no place for them either.
         .disable_statement_logging()
 }
@@ -299,7 +314,11 @@ mod tests {
              INSERT INTO devices VALUES (zeroblob(32), 1, 2000, 'm', 'n', 5, 6);
              INSERT INTO enrolment_tokens VALUES (zeroblob(32), 1, 2000, 'm', 'n', 1, 9, zeroblob(32), 5);
              INSERT INTO device_certificates VALUES
-                 (zeroblob(16), zeroblob(32), zeroblob(32), x'a0', 5, 6, x'cc', 5);",
+                 (zeroblob(16), zeroblob(32), zeroblob(32), x'a0', 5, 6, x'cc', 5);
+             INSERT INTO seeds VALUES (1, x'5e', 1);
+             INSERT INTO keys VALUES (zeroblob(16), 3, 1, NULL, zeroblob(32), 1);
+             INSERT INTO answers VALUES (3, zeroblob(32), zeroblob(16), zeroblob(32), x'80', 7, NULL);
+             INSERT INTO issued VALUES (9, zeroblob(16), 3, zeroblob(16), 'default', 1, x'b0', x'5a');",
         )
         .execute(&mut db)
         .await
@@ -363,15 +382,16 @@ mod tests {
             assert_eq!(examined.schema, Schema::Current, "{how}");
             assert!(examined.faults.is_empty(), "{how}: {:?}", examined.faults);
             let mut db = options(&path, &settings).connect().await.unwrap();
-            let kept: (i64, i64, i64) = sqlx::query_as(
+            let kept: (i64, i64, i64, i64) = sqlx::query_as(
                 "SELECT (SELECT count(*) FROM certificates WHERE purpose = 'license-server' AND der = x'bb'),
                         (SELECT count(*) FROM devices WHERE role = 'device' AND revoked_at = 6),
-                        (SELECT count(*) FROM device_certificates WHERE der = x'cc')",
+                        (SELECT count(*) FROM device_certificates WHERE der = x'cc'),
+                        (SELECT count(*) FROM issued WHERE id = 9 AND answer = 3 AND body = x'b0' AND sealed = x'5a')",
             )
             .fetch_one(&mut db)
             .await
             .unwrap();
-            assert_eq!(kept, (1, 1, 1), "{how}");
+            assert_eq!(kept, (1, 1, 1, 1), "{how}");
             db.close().await.unwrap();
         }
         store.close().await;

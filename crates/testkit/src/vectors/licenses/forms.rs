@@ -155,12 +155,12 @@ impl Cases<'_> {
             (
                 "license-key-description-unknown-critical",
                 "an unknown critical key one map deeper",
-                "key description holds critical key 5, which this version does not know",
+                "key description holds critical key 8, which this version does not know",
                 |body| {
                     with_value(
                         body,
                         4,
-                        &array(&[with_entry(&key(Kid::new([9; 16])).encode(), 5, &uint(0))]),
+                        &array(&[with_entry(&key(Kid::new([9; 16])).encode(), 8, &uint(0))]),
                     )
                 },
             ),
@@ -189,10 +189,10 @@ impl Cases<'_> {
                 |body| with_value(body, 3, &uint(5)),
             ),
             (
-                "license-right-2",
+                "license-right-3",
                 "a right that this version does not know",
-                "right 2 is not known to this version",
-                |body| with_value(body, 9, &array(&[uint(1), uint(2)])),
+                "right 3 is not known to this version",
+                |body| with_value(body, 9, &array(&[uint(1), uint(3)])),
             ),
             (
                 "license-keys-unsorted",

@@ -4,7 +4,7 @@ use keyward_license::{
     codec::{Bytes, Wire},
     license::{
         AgcAndColourStripe, CopyControl, ExplicitRestriction, ExtendedRestriction, ExtendedRight, Flag, Guid,
-        HdcpType, KeyType, LicenseBody, LicenseKind, OutputProtectionLevels, PlayEnabler, Resolution,
+        HdcpType, LicenseBody, OutputProtectionLevels, PlayEnabler, Resolution,
     },
 };
 
@@ -106,7 +106,7 @@ impl Cases<'_> {
 
     pub(super) fn unfit_terms(&mut self) {
         let malformed = |error: &str| format!("the message is malformed: {error}");
-        let cases: [(&str, &str, &str, Terms); 6] = [
+        let cases: [(&str, &str, &str, Terms); 5] = [
             (
                 "license-grace-without-end",
                 "there is nothing to lengthen",
@@ -153,18 +153,6 @@ impl Cases<'_> {
                         ..OutputProtectionLevels::default()
                     });
                     body.explicit_restrictions = Some(vec![ExplicitRestriction::HdcpType(HdcpType::Type1)]);
-                },
-            ),
-            (
-                "license-key-exchange-about-playing",
-                "a key exchange license has no outputs",
-                "a key exchange license holds a term about playing",
-                |body| {
-                    body.kind = LicenseKind::KeyExchange;
-                    for key in &mut body.keys {
-                        (key.key_type, key.algorithm, key.operation) = (KeyType::Exchange, Some(3), Some(1));
-                    }
-                    body.output_protection_levels = Some(every_level());
                 },
             ),
         ];

@@ -1,0 +1,355 @@
+//! Exchange keys: registered, rotated, changed, destroyed; kept apart from the keys of content.
+//!
+//! Every write asks first what the schema would refuse as well, so that whoever is refused is told why.
+
+mod basis;
+mod changes;
+mod tokens;
+mod uses;
+
+use keyward_license::{ids::Kid, time::Timestamp};
+use sqlx::SqliteConnection;
+
+use super::{Store, founding::record_event, id, milliseconds, signed, timestamp, unsigned};
+use crate::{
+    Error,
+    fail_points::Write,
+    key_exchange::KeyState,
+    store::exchange::{ExchangeChange, ExchangeKeyRow, ExchangeVersionRow, NewExchangeKey, NewExchangeValue},
+};
+
+use changes::{destroy, set_level, set_minimum, set_state};
+
+pub(super) use basis::still_holds;
+
+/// Most keys that travel in the licenses of one other.
+pub(crate) const MAX_BESIDE: i64 = 8;
+
+impl Store {
+    /// Registers an exchange key with its first version.
+    ///
+    /// # Errors
+    /// [`Error::KidOfContent`], [`Error::ExchangeKeyExists`], [`Error::KeyOfContent`], [`Error::KeyOfExchange`],
+    /// [`Error::BesideRefused`].
+    pub(crate) async fn add_exchange_key(&self, key: NewExchangeKey, now: Timestamp) -> Result<(), Error> {
+        self.writer
+            .run(Write::ExchangeKey, move |db| {
+                Box::pin(async move { add(db, &key, now).await })
+            })
+            .await
+    }
+
+    /// Adds a version to an exchange key, and returns its number. `seal` binds the value to it.
+    ///
+    /// # Errors
+    /// [`Error::ExchangeKeyUnknown`], [`Error::ExchangeKeyDestroyed`], [`Error::KeyOfContent`],
+    /// [`Error::KeyOfExchange`], [`Error::OutOfRange`] after 2^32-1 versions.
+    pub(crate) async fn rotate_exchange_key(
+        &self,
+        kid: Kid,
+        seal: impl FnOnce(u32) -> Result<NewExchangeValue, Error> + Send + 'static,
+        now: Timestamp,
+    ) -> Result<u32, Error> {
+        self.writer
+            .run(Write::ExchangeChange, move |db| {
+                Box::pin(async move {
+                    let key = known(db, &kid).await?;
+                    if key.state == KeyState::Destroyed {
+                        return Err(Error::ExchangeKeyDestroyed(kid));
+                    }
+                    let version = key.newest().checked_add(1).ok_or(Error::OutOfRange {
+                        what: "the number of versions",
+                        expected: "below 2^32",
+                    })?;
+                    insert_version(db, (&kid, version), &seal(version)?, now).await?;
+                    let (subject, detail) = (kid.to_string(), version.to_string());
+                    record_event(db, now, "exchange-key-rotated", &subject, &detail).await?;
+                    Ok(version)
+                })
+            })
+            .await
+    }
+
+    /// Changes an exchange key. The same again changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::ExchangeKeyUnknown`], [`Error::ExchangeKeyDestroyed`], [`Error::ExchangeVersionUnknown`],
+    /// [`Error::OutOfRange`].
+    pub(crate) async fn change_exchange_key(
+        &self,
+        kid: Kid,
+        change: ExchangeChange,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let write = match change {
+            ExchangeChange::Destroy(_) => Write::ExchangeDestruction,
+            _ => Write::ExchangeChange,
+        };
+        self.writer
+            .run(write, move |db| {
+                Box::pin(async move {
+                    let key = known(db, &kid).await?;
+                    match change {
+                        ExchangeChange::MinimumVersion(version) => set_minimum(db, &key, version, now).await,
+                        ExchangeChange::MinimumSecurityLevel(level) => set_level(db, &key, level, now).await,
+                        ExchangeChange::Disable => set_state(db, &key, KeyState::Disabled, now).await,
+                        ExchangeChange::Enable => set_state(db, &key, KeyState::Enabled, now).await,
+                        ExchangeChange::Destroy(what) => destroy(db, &key, what, now).await,
+                    }
+                })
+            })
+            .await
+    }
+
+    /// An exchange key with its versions.
+    pub(crate) async fn exchange_key(&self, kid: &Kid) -> Result<Option<ExchangeKeyRow>, Error> {
+        let mut db = self.readers.acquire().await?;
+        self.noted(read_key(&mut db, kid).await)
+    }
+
+    /// An exchange key, and after it those that travel in its licenses, in the order of their making.
+    pub(crate) async fn exchange_family(&self, kid: &Kid) -> Result<Vec<ExchangeKeyRow>, Error> {
+        let mut db = self.readers.acquire().await?;
+        let read = async {
+            let mut family: Vec<_> = read_key(&mut db, kid).await?.into_iter().collect();
+            let beside: Vec<Vec<u8>> = sqlx::query_scalar(
+                "SELECT kid FROM exchange_keys WHERE beside = ?1 ORDER BY created_at, kid",
+            )
+            .bind(&kid.as_bytes()[..])
+            .fetch_all(&mut *db)
+            .await?;
+            for other in beside {
+                family.extend(read_key(&mut db, &id(&other)?).await?);
+            }
+            Ok::<_, Error>(family)
+        };
+        let read = read.await;
+        self.noted(read)
+    }
+
+    /// Every exchange key, in the order of their making.
+    pub(crate) async fn exchange_keys(&self) -> Result<Vec<ExchangeKeyRow>, Error> {
+        let mut db = self.readers.acquire().await?;
+        let read = read_keys(&mut db).await;
+        self.noted(read)
+    }
+}
+
+impl ExchangeKeyRow {
+    /// Number of the newest version; 0 if there is none, which the schema does not let happen.
+    pub(crate) fn newest(&self) -> u32 {
+        self.versions.first().map_or(0, |newest| newest.version)
+    }
+}
+
+/// Every exchange key, in the order of their making.
+pub(super) async fn read_keys(db: &mut SqliteConnection) -> Result<Vec<ExchangeKeyRow>, Error> {
+    let rows: Vec<KeyColumns> = sqlx::query_as(KEYS_IN_ORDER).fetch_all(&mut *db).await?;
+    let mut keys = Vec::with_capacity(rows.len());
+    for row in rows {
+        let versions = read_versions(db, &row.kid).await?;
+        keys.push(row.with(versions)?);
+    }
+    Ok(keys)
+}
+
+/// Whether a key id is one of key exchange.
+pub(super) async fn is_exchange_kid(db: &mut SqliteConnection, kid: &Kid) -> Result<bool, Error> {
+    Ok(space(db, kid).await? == Some(true))
+}
+
+/// Whether a value is or was an exchange key, or 16 bytes of one.
+pub(super) async fn is_exchange_value(
+    db: &mut SqliteConnection,
+    fingerprint: &[u8; 32],
+) -> Result<bool, Error> {
+    let known =
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM exchange_fingerprints WHERE fingerprint = ?1)");
+    Ok(known.bind(&fingerprint[..]).fetch_one(db).await?)
+}
+
+/// In which space a key id is: true for key exchange.
+async fn space(db: &mut SqliteConnection, kid: &Kid) -> Result<Option<bool>, Error> {
+    let space = sqlx::query_scalar("SELECT exchange FROM key_ids WHERE kid = ?1");
+    Ok(space.bind(&kid.as_bytes()[..]).fetch_optional(db).await?)
+}
+
+async fn add(db: &mut SqliteConnection, key: &NewExchangeKey, now: Timestamp) -> Result<(), Error> {
+    match space(db, &key.kid).await? {
+        Some(true) => return Err(Error::ExchangeKeyExists(key.kid)),
+        Some(false) => return Err(Error::KidOfContent(key.kid)),
+        None => {}
+    }
+    if let Some(beside) = key.beside {
+        check_beside(db, key.algorithm, beside).await?;
+    }
+    let level = key
+        .minimum_security_level
+        .map(|level| signed("a security level", level));
+    let uses = key.uses.map(|uses| signed("the use limit", uses));
+    sqlx::query(
+        "INSERT INTO exchange_keys
+             (kid, name, algorithm, operation, context, uses, minimum_security_level, beside, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )
+    .bind(&key.kid.as_bytes()[..])
+    .bind(&key.name)
+    .bind(key.algorithm)
+    .bind(signed("an operation", key.operation)?)
+    .bind(&key.context)
+    .bind(uses.transpose()?)
+    .bind(level.transpose()?)
+    .bind(key.beside.map(|beside| beside.as_bytes().to_vec()))
+    .bind(milliseconds(now))
+    .execute(&mut *db)
+    .await?;
+    insert_version(db, (&key.kid, 1), &key.value, now).await?;
+    let kind = match key.imported {
+        true => "exchange-key-imported",
+        false => "exchange-key-created",
+    };
+    record_event(db, now, kind, &key.kid.to_string(), &key.name).await
+}
+
+/// Whether a key of the algorithm may travel in the licenses of another, where every algorithm stands once.
+async fn check_beside(db: &mut SqliteConnection, algorithm: i64, beside: Kid) -> Result<(), Error> {
+    let refused = |why| Err(Error::BesideRefused(beside, why));
+    let Some(other) = read_key(db, &beside).await? else {
+        return Err(Error::ExchangeKeyUnknown(beside));
+    };
+    if other.state == KeyState::Destroyed {
+        return Err(Error::ExchangeKeyDestroyed(beside));
+    }
+    if other.beside.is_some() {
+        return refused("it travels in the licenses of another itself");
+    }
+    let (count, taken): (i64, i64) = sqlx::query_as(
+        "SELECT count(*), count(*) FILTER (WHERE algorithm = ?2) FROM exchange_keys
+         WHERE beside = ?1 AND state <> 'destroyed'",
+    )
+    .bind(&beside.as_bytes()[..])
+    .bind(algorithm)
+    .fetch_one(db)
+    .await?;
+    if taken > 0 || other.algorithm == algorithm {
+        return refused("a license holds no two keys of one algorithm");
+    }
+    if count >= MAX_BESIDE {
+        return refused("eight others travel in its licenses already");
+    }
+    Ok(())
+}
+
+async fn insert_version(
+    db: &mut SqliteConnection,
+    (kid, version): (&Kid, u32),
+    value: &NewExchangeValue,
+    now: Timestamp,
+) -> Result<(), Error> {
+    for fingerprint in &value.fingerprints {
+        if is_content_value(db, fingerprint).await? {
+            return Err(Error::KeyOfContent(*kid));
+        }
+        if is_exchange_value(db, fingerprint).await? {
+            return Err(Error::KeyOfExchange(*kid));
+        }
+    }
+    sqlx::query(
+        "INSERT INTO exchange_key_versions (kid, version, sealed, created_at) VALUES (?1, ?2, ?3, ?4)",
+    )
+    .bind(&kid.as_bytes()[..])
+    .bind(version)
+    .bind(&value.sealed)
+    .bind(milliseconds(now))
+    .execute(&mut *db)
+    .await?;
+    for fingerprint in &value.fingerprints {
+        sqlx::query("INSERT INTO exchange_fingerprints (fingerprint, kid, version) VALUES (?1, ?2, ?3)")
+            .bind(&fingerprint[..])
+            .bind(&kid.as_bytes()[..])
+            .bind(version)
+            .execute(&mut *db)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn is_content_value(db: &mut SqliteConnection, fingerprint: &[u8; 32]) -> Result<bool, Error> {
+    let known = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM keys WHERE fingerprint = ?1)");
+    Ok(known.bind(&fingerprint[..]).fetch_one(db).await?)
+}
+
+/// An exchange key that there must be.
+async fn known(db: &mut SqliteConnection, kid: &Kid) -> Result<ExchangeKeyRow, Error> {
+    read_key(db, kid).await?.ok_or(Error::ExchangeKeyUnknown(*kid))
+}
+
+async fn read_key(db: &mut SqliteConnection, kid: &Kid) -> Result<Option<ExchangeKeyRow>, Error> {
+    let row: Option<KeyColumns> = sqlx::query_as(ONE_KEY)
+        .bind(&kid.as_bytes()[..])
+        .fetch_optional(&mut *db)
+        .await?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let versions = read_versions(db, &row.kid).await?;
+    row.with(versions).map(Some)
+}
+
+async fn read_versions(db: &mut SqliteConnection, kid: &[u8]) -> Result<Vec<ExchangeVersionRow>, Error> {
+    let rows: Vec<(u32, Option<Vec<u8>>, i64, i64)> = sqlx::query_as(
+        "SELECT version, sealed, messages, created_at FROM exchange_key_versions
+         WHERE kid = ?1 ORDER BY version DESC",
+    )
+    .bind(kid)
+    .fetch_all(db)
+    .await?;
+    let version = |(version, sealed, messages, created)| {
+        Ok(ExchangeVersionRow {
+            version,
+            sealed,
+            messages: unsigned(messages)?,
+            created: timestamp(created),
+        })
+    };
+    rows.into_iter().map(version).collect()
+}
+
+#[derive(sqlx::FromRow)]
+struct KeyColumns {
+    kid: Vec<u8>,
+    name: String,
+    algorithm: i64,
+    operation: i64,
+    context: Option<Vec<u8>>,
+    uses: Option<i64>,
+    minimum_version: u32,
+    minimum_security_level: Option<i64>,
+    beside: Option<Vec<u8>>,
+    state: String,
+    revision: i64,
+    created_at: i64,
+}
+
+impl KeyColumns {
+    fn with(self, versions: Vec<ExchangeVersionRow>) -> Result<ExchangeKeyRow, Error> {
+        Ok(ExchangeKeyRow {
+            kid: id(&self.kid)?,
+            name: self.name,
+            algorithm: self.algorithm,
+            operation: unsigned(self.operation)?,
+            context: self.context,
+            uses: self.uses.map(unsigned).transpose()?,
+            minimum_version: self.minimum_version,
+            minimum_security_level: self.minimum_security_level.map(unsigned).transpose()?,
+            beside: self.beside.as_deref().map(id).transpose()?,
+            state: KeyState::from_name(&self.state).ok_or(Error::Damaged("an exchange key has no state"))?,
+            revision: unsigned(self.revision)?,
+            created: timestamp(self.created_at),
+            versions,
+        })
+    }
+}
+
+const ONE_KEY: &str = "SELECT * FROM exchange_keys WHERE kid = ?1";
+const KEYS_IN_ORDER: &str = "SELECT * FROM exchange_keys ORDER BY created_at, kid";
