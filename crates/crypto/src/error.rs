@@ -22,6 +22,9 @@ pub enum CryptoError {
     /// An X.509 certificate or one of its extensions does not follow our profile.
     #[error("malformed certificate: {0}")]
     MalformedCertificate(&'static str),
+    /// A certificate revocation list does not follow our profile.
+    #[error("malformed revocation list: {0}")]
+    MalformedRevocationList(&'static str),
     /// The certificate chain does not lead to the configured root for this role at this time.
     #[error("certificate chain refused: {0}")]
     ChainRefused(ChainFault),
@@ -58,6 +61,20 @@ pub enum ChainFault {
     /// The chain is valid, but not for the role asked of it.
     #[error("it is not valid for this role")]
     WrongRole,
+    /// A certificate of the chain was revoked at or before the time judged.
+    #[error("a certificate has been revoked")]
+    Revoked,
+    /// No revocation list of its authority tells whether a certificate of the chain is revoked, and that is
+    /// required.
+    #[error("no revocation list tells whether a certificate is revoked")]
+    RevocationUnknown,
+    /// The newest revocation list of an authority is past its end at the time judged, and a current one is
+    /// required.
+    #[error("the revocation list of an authority has expired")]
+    RevocationListExpired,
+    /// A revocation list names an authority that did not sign it or may not sign lists.
+    #[error("a revocation list is not signed by the authority that it names")]
+    RevocationListInvalid,
     /// Anything else path validation refuses (signature, constraints, unknown critical extension).
     #[error("path validation failed")]
     Invalid,

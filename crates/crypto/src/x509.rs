@@ -14,19 +14,28 @@
 
 #[cfg(feature = "authority")]
 pub mod issue;
+mod path;
+pub mod revocation;
+mod rules;
+#[cfg(all(test, feature = "authority"))]
+mod test_pki;
 
-use core::time::Duration;
+use std::sync::Arc;
 
 use const_oid::{ObjectIdentifier, db::rfc5280::ID_CE_EXT_KEY_USAGE};
-use der::{Decode, Encode, asn1::OctetString};
-use pki_types::{
-    AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm, TrustAnchor,
-    UnixTime, alg_id,
+use der::{
+    Decode, Encode,
+    asn1::{AnyRef, OctetString},
 };
-use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use pki_types::{CertificateDer, TrustAnchor};
+use webpki::{KeyUsage, anchor_from_trusted_cert};
 use x509_cert::ext::pkix::ExtendedKeyUsage;
 
-use crate::{ChainFault, CryptoError, ecdsa::PublicKey, kdf::sha256};
+use self::{
+    revocation::{Revocation, RevocationList, UnknownStatus},
+    rules::Issuer,
+};
+use crate::{CryptoError, ecdsa::PublicKey, kdf::sha256};
 
 /// The project's arc under 2.25 (ITU-T X.667). Below 2^31, because larger UUID arcs break current
 /// X.509 libraries. All object identifiers of Keyward derive from this number.
@@ -127,6 +136,8 @@ impl Role {
 pub struct Anchor {
     der: Vec<u8>,
     anchor: TrustAnchor<'static>,
+    issuer: Issuer,
+    revocation: Option<Arc<Revocation>>,
 }
 
 impl Anchor {
@@ -142,7 +153,22 @@ impl Anchor {
         Ok(Self {
             der: der.to_vec(),
             anchor,
+            issuer: Issuer::root(der)?,
+            revocation: None,
         })
+    }
+
+    /// The same anchor, which from here on refuses a chain with a revoked certificate: `lists` are the
+    /// revocation lists of the operator's authorities, in any order, and `unknown` says what to do with a
+    /// certificate whose status they do not tell. Earlier lists of this anchor are replaced.
+    ///
+    /// Without this no chain is refused for a revocation.
+    #[must_use]
+    pub fn with_revocation(self, lists: Vec<RevocationList>, unknown: UnknownStatus) -> Self {
+        Self {
+            revocation: Some(Arc::new(Revocation::new(lists, unknown))),
+            ..self
+        }
     }
 
     /// The root certificate's DER.
@@ -164,27 +190,28 @@ impl Anchor {
     /// [`CryptoError::ChainRefused`], or [`CryptoError::MalformedCertificate`] if the leaf does not
     /// follow the profile.
     pub fn verify(&self, chain: &[Vec<u8>], role: Role, at: u64) -> Result<Certificate, CryptoError> {
-        let (leaf, intermediates) = chain
-            .split_first()
-            .ok_or(CryptoError::MalformedCertificate("no certificate"))?;
-        let leaf_der = CertificateDer::from(&leaf[..]);
-        let intermediates: Vec<_> = intermediates
-            .iter()
-            .map(|der| CertificateDer::from(&der[..]))
-            .collect();
-        EndEntityCert::try_from(&leaf_der)
-            .map_err(refused)?
-            .verify_for_usage(
-                &[&Es256],
-                core::slice::from_ref(&self.anchor),
-                &intermediates,
-                UnixTime::since_unix_epoch(Duration::from_secs(at)),
-                role.key_usage(),
-                None,
-                None,
-            )
-            .map_err(refused)?;
-        Certificate::parse(leaf)
+        path::validate(self, chain, role.key_usage(), at)
+    }
+
+    /// Checks that `list` is signed by the root or by an authority between it and the leaf of `chain`, which
+    /// is judged as by [`Self::verify`]. A party that receives a list asks this before it keeps the list,
+    /// because an anchor refuses a chain for a list that only claims to be its authority's.
+    ///
+    /// Whether the list is newer than a held one, [`RevocationList::supersedes`] tells. Whether it is
+    /// current is judged where it is used.
+    ///
+    /// # Errors
+    /// As [`Self::verify`]; [`CryptoError::ChainRefused`] with [`crate::ChainFault::RevocationListInvalid`]
+    /// if none of them signed the list.
+    pub fn verify_list(
+        &self,
+        list: &RevocationList,
+        chain: &[Vec<u8>],
+        role: Role,
+        at: u64,
+    ) -> Result<(), CryptoError> {
+        let authorities = path::authorities(self, chain, role.key_usage(), at)?;
+        list.verify_by_any(core::iter::once(&self.issuer).chain(&authorities))
     }
 }
 
@@ -193,6 +220,7 @@ impl Anchor {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
     der: Vec<u8>,
+    serial: Vec<u8>,
     subject: String,
     public_key: PublicKey,
     not_before: u64,
@@ -216,6 +244,7 @@ impl Certificate {
             .map_err(|_| CryptoError::MalformedCertificate("public key"))?;
         Ok(Self {
             der: der.to_vec(),
+            serial: serial(&certificate)?,
             subject: common_name(tbs.subject())?,
             public_key: PublicKey::from_spki_der(&spki)?,
             not_before: tbs.validity().not_before.to_unix_duration().as_secs(),
@@ -235,6 +264,13 @@ impl Certificate {
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         sha256(&[&self.der])
+    }
+
+    /// The serial number as its issuer's revocation lists name it: the content of the DER INTEGER,
+    /// big-endian, in two's complement.
+    #[must_use]
+    pub fn serial(&self) -> &[u8] {
+        &self.serial
     }
 
     /// The subject's common name.
@@ -274,43 +310,13 @@ impl Certificate {
     }
 }
 
-/// The one signature algorithm path validation is given: ECDSA on P-256 with SHA-256.
-#[derive(Debug)]
-struct Es256;
-
-impl SignatureVerificationAlgorithm for Es256 {
-    fn verify_signature(
-        &self,
-        public_key: &[u8],
-        message: &[u8],
-        signature: &[u8],
-    ) -> Result<(), InvalidSignature> {
-        // X.509 carries the DER form of a signature (RFC 3279 §2.2.3); ours is the fixed form.
-        let signature = p256::ecdsa::Signature::from_der(signature).map_err(|_| InvalidSignature)?;
-        PublicKey::from_point(public_key)
-            .and_then(|key| key.verify(message, &signature.to_bytes()))
-            .map_err(|_| InvalidSignature)
+fn serial(certificate: &x509_cert::Certificate) -> Result<Vec<u8>, CryptoError> {
+    let number = certificate.tbs_certificate().serial_number().to_der();
+    let number = number.as_deref().map(AnyRef::from_der);
+    match number {
+        Ok(Ok(number)) => Ok(number.value().to_vec()),
+        _ => Err(CryptoError::MalformedCertificate("serial number")),
     }
-
-    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
-        alg_id::ECDSA_P256
-    }
-
-    fn signature_alg_id(&self) -> AlgorithmIdentifier {
-        alg_id::ECDSA_SHA256
-    }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
-fn refused(error: webpki::Error) -> CryptoError {
-    use webpki::Error as E;
-    CryptoError::ChainRefused(match error {
-        E::UnknownIssuer => ChainFault::UnknownIssuer,
-        E::CertExpired { .. } => ChainFault::Expired,
-        E::CertNotValidYet { .. } => ChainFault::NotYetValid,
-        E::RequiredEkuNotFoundContext(_) | E::CaUsedAsEndEntity => ChainFault::WrongRole,
-        _ => ChainFault::Invalid,
-    })
 }
 
 fn common_name(name: &x509_cert::name::Name) -> Result<String, CryptoError> {

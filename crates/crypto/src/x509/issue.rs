@@ -1,13 +1,14 @@
-//! Issuing certificates: the operator's root, its intermediates, and leaves for every role.
+//! Issuing certificates (the operator's root, its intermediates, and leaves for every role) and the revocation
+//! lists of those authorities.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyIdMethod, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SerialNumber,
-    SignatureAlgorithm, SigningKey,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    PublicKeyData, RevocationReason, RevokedCertParams, SerialNumber, SignatureAlgorithm, SigningKey,
 };
 use time::OffsetDateTime;
 
-use super::{ARC, Certificate, Role};
+use super::{ARC, Certificate, Role, revocation::RevocationList, rules::check_serial};
 use crate::{
     CryptoError,
     ecdsa::{PublicKey, Signer},
@@ -54,23 +55,124 @@ pub fn issue(
     issuer: &Certificate,
     issuer_key: &dyn Signer,
 ) -> Result<Vec<u8>, CryptoError> {
-    if issuer.public_key() != issuer_key.public_key() {
-        return Err(CryptoError::MalformedCertificate(
-            "the issuing key is not the issuer's",
-        ));
-    }
-    let mut issuer_params = CertificateParams::default();
-    issuer_params.distinguished_name = name(issuer.subject());
-    issuer_params.key_identifier_method = key_identifier(issuer.public_key());
-    issuer_params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let issuer = Issuer::new(issuer_params, SignerAdapter(issuer_key));
+    let authority = authority(issuer, issuer_key)?;
     let certificate = params(profile, subject_key)?
-        .signed_by(&Subject(subject_key), &issuer)
+        .signed_by(&Subject(subject_key), &authority)
         .map_err(issuing)?;
     Ok(certificate.der().to_vec())
 }
 
-fn params(profile: &Profile<'_>, key: &PublicKey) -> Result<CertificateParams, CryptoError> {
+/// What a revocation list says.
+#[derive(Debug, Clone)]
+pub struct ListProfile<'a> {
+    /// Higher than that of every earlier list of this authority (RFC 5280 §5.2.3).
+    pub number: u64,
+    /// Time of issue, seconds UTC.
+    pub this_update: u64,
+    /// When the next list is due at the latest, seconds UTC.
+    pub next_update: u64,
+    /// All certificates of the authority that are revoked, each once; of those that certified signers,
+    /// the expired ones too.
+    pub revoked: &'a [Revoked<'a>],
+}
+
+/// An entry of a revocation list.
+#[derive(Debug, Clone)]
+pub struct Revoked<'a> {
+    /// The certificate's [`Certificate::serial`].
+    pub serial: &'a [u8],
+    /// When the authority revoked it, seconds UTC.
+    pub at: u64,
+    /// Since when the key may have been in other hands, seconds UTC, if that is earlier than `at`. Licenses
+    /// that were signed from then on are refused too. A thief can date a license back: if it is not known
+    /// since when, this is the start of the certificate's validity.
+    pub invalid_since: Option<u64>,
+    /// Why, for those who read lists; nothing is judged by it.
+    pub reason: Option<Reason>,
+}
+
+/// Why a certificate was revoked (RFC 5280 §5.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The holder's private key may be known to others.
+    KeyCompromise,
+    /// The private key of an authority may be known to others.
+    AuthorityCompromise,
+    /// The holder has another certificate now.
+    Superseded,
+    /// The holder no longer does what the certificate is for.
+    CessationOfOperation,
+    /// The holder may no longer do it.
+    PrivilegeWithdrawn,
+}
+
+/// Issues a revocation list of the authority that `issuer` and `issuer_key` are.
+///
+/// # Errors
+/// [`CryptoError::MalformedRevocationList`] if the list would not be accepted: the next update is not later,
+/// a certificate stands there twice. [`CryptoError::MalformedCertificate`] if a date is out of range, a
+/// serial number is not positive, or the issuer is not an authority or not that of the key.
+/// [`CryptoError::ChainRefused`] if the issuer may not sign lists; what the signer reports.
+pub fn revocation_list(
+    profile: &ListProfile<'_>,
+    issuer: &Certificate,
+    issuer_key: &dyn Signer,
+) -> Result<Vec<u8>, CryptoError> {
+    let params = CertificateRevocationListParams {
+        this_update: date(profile.this_update)?,
+        next_update: date(profile.next_update)?,
+        crl_number: SerialNumber::from(profile.number),
+        issuing_distribution_point: None,
+        revoked_certs: profile.revoked.iter().map(entry).collect::<Result<_, _>>()?,
+        key_identifier_method: key_identifier(issuer.public_key()),
+    };
+    let authority = authority(issuer, issuer_key)?;
+    let der = params.signed_by(&authority).map_err(|error| match error {
+        rcgen::Error::InvalidCrlNextUpdate => {
+            CryptoError::MalformedRevocationList("the next update is not after this one")
+        }
+        _ => CryptoError::Internal("revocation list issuing"),
+    })?;
+    let list = RevocationList::parse(der.der())?;
+    list.verify(issuer)?;
+    Ok(list.der().to_vec())
+}
+
+fn entry(revoked: &Revoked<'_>) -> Result<RevokedCertParams, CryptoError> {
+    check_serial(revoked.serial)?;
+    Ok(RevokedCertParams {
+        serial_number: SerialNumber::from_slice(revoked.serial),
+        revocation_time: date(revoked.at)?,
+        reason_code: revoked.reason.map(|reason| match reason {
+            Reason::KeyCompromise => RevocationReason::KeyCompromise,
+            Reason::AuthorityCompromise => RevocationReason::CaCompromise,
+            Reason::Superseded => RevocationReason::Superseded,
+            Reason::CessationOfOperation => RevocationReason::CessationOfOperation,
+            Reason::PrivilegeWithdrawn => RevocationReason::PrivilegeWithdrawn,
+        }),
+        invalidity_date: revoked.invalid_since.map(date).transpose()?,
+    })
+}
+
+/// The issuing side of an authority.
+fn authority<'a>(
+    issuer: &Certificate,
+    key: &'a dyn Signer,
+) -> Result<Issuer<'static, SignerAdapter<'a>>, CryptoError> {
+    if issuer.public_key() != key.public_key() {
+        return Err(CryptoError::MalformedCertificate(
+            "the issuing key is not the issuer's",
+        ));
+    }
+    let mut params = CertificateParams::default();
+    params.distinguished_name = name(issuer.subject());
+    params.key_identifier_method = key_identifier(issuer.public_key());
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(Issuer::new(params, SignerAdapter(key)))
+}
+
+pub(super) fn params(profile: &Profile<'_>, key: &PublicKey) -> Result<CertificateParams, CryptoError> {
     let mut serial = profile.serial;
     serial[0] = serial[0] & 0x7f | 0x40; // positive and of full length
     let (is_ca, key_usages) = match profile.authority {
@@ -110,18 +212,18 @@ fn claims_extension(claims: &[u8]) -> Result<CustomExtension, CryptoError> {
     Ok(CustomExtension::from_oid_content(&[2, 25, ARC.into(), 2], octets))
 }
 
-fn name(common_name: &str) -> DistinguishedName {
+pub(super) fn name(common_name: &str) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     name.push(DnType::CommonName, common_name);
     name
 }
 
 /// RFC 7093 §2 method 1: the first 20 bytes of SHA-256 over the subject public key's bits.
-fn key_identifier(key: &PublicKey) -> KeyIdMethod {
+pub(super) fn key_identifier(key: &PublicKey) -> KeyIdMethod {
     KeyIdMethod::PreSpecified(sha256(&[key.as_point()]).iter().take(20).copied().collect())
 }
 
-fn date(seconds: u64) -> Result<OffsetDateTime, CryptoError> {
+pub(super) fn date(seconds: u64) -> Result<OffsetDateTime, CryptoError> {
     i64::try_from(seconds)
         .ok()
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
@@ -133,7 +235,7 @@ fn issuing(_: rcgen::Error) -> CryptoError {
     CryptoError::Internal("certificate issuing")
 }
 
-struct Subject<'a>(&'a PublicKey);
+pub(super) struct Subject<'a>(pub(super) &'a PublicKey);
 
 impl PublicKeyData for Subject<'_> {
     fn der_bytes(&self) -> &[u8] {
@@ -145,7 +247,7 @@ impl PublicKeyData for Subject<'_> {
     }
 }
 
-struct SignerAdapter<'a>(&'a dyn Signer);
+pub(super) struct SignerAdapter<'a>(pub(super) &'a dyn Signer);
 
 impl PublicKeyData for SignerAdapter<'_> {
     fn der_bytes(&self) -> &[u8] {
