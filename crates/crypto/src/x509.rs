@@ -14,6 +14,8 @@
 
 #[cfg(feature = "authority")]
 pub mod issue;
+#[cfg(test)]
+mod limbo;
 mod path;
 pub mod revocation;
 mod rules;
