@@ -46,7 +46,8 @@ pub use media::{
 };
 pub use messages::{
     certificate, claims, codec, cose_sign1, discovery, enrolment_request, enrolment_response, kid, license,
-    license_request, license_response, operator_profile, problem, sealed_request, sealed_response,
+    license_request, license_response, operator_profile, problem, revocation_list, sealed_request,
+    sealed_response,
 };
 pub use packaging::{packaging_request, packaging_response};
 pub use seeds::{Seed, seeds};
@@ -92,6 +93,7 @@ pub const TARGETS: [(&str, Target); 35] = [
     ("playready_object", playready_object),
     ("problem", problem),
     ("pssh", pssh),
+    ("revocation_list", revocation_list),
     ("sealed_request", sealed_request),
     ("sealed_response", sealed_response),
 ];

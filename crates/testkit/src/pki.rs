@@ -13,7 +13,7 @@ use keyward_crypto::{
     hpke::{KeyPair, Suite},
     x509::{
         Anchor, Certificate, Role,
-        issue::{Profile, issue, self_signed},
+        issue::{ListProfile, Profile, issue, revocation_list, self_signed},
     },
 };
 use keyward_license::{
@@ -283,11 +283,8 @@ impl Operator {
 
     /// As [`Operator::issue`], for a key that the caller holds: the chain, leaf first.
     pub fn certify(&mut self, leaf: &Leaf<'_>, key: &PublicKey) -> Vec<Vec<u8>> {
-        let authority = if leaf.roles.first() == Some(&Role::Device) {
-            &self.devices
-        } else {
-            &self.servers
-        };
+        let serial = serial(&mut self.rng);
+        let authority = self.authority(leaf.roles.first().copied());
         let claims = leaf.claims.as_ref().map(Wire::encode);
         let profile = Profile {
             subject: leaf.subject,
@@ -296,10 +293,31 @@ impl Operator {
             not_before: leaf.not_before.0,
             not_after: leaf.not_after.0,
             claims: claims.as_deref(),
-            serial: serial(&mut self.rng),
+            serial,
         };
         let certificate = issue(&profile, key, &authority.certificate, &authority.key).unwrap();
         vec![certificate, authority.certificate.der().to_vec()]
+    }
+
+    /// A revocation list of the authority that issues for this role, or of the root.
+    #[must_use]
+    pub fn revocation_list(&self, issued: Option<Role>, list: &ListProfile<'_>) -> Vec<u8> {
+        let authority = issued.map_or(&self.root, |role| self.authority(Some(role)));
+        revocation_list(list, &authority.certificate, &authority.key).unwrap()
+    }
+
+    /// The key of the authority that issues for this role.
+    #[must_use]
+    pub fn authority_key(&self, role: Role) -> &TestKey {
+        &self.authority(Some(role)).key
+    }
+
+    fn authority(&self, first_role: Option<Role>) -> &Authority {
+        if first_role == Some(Role::Device) {
+            &self.devices
+        } else {
+            &self.servers
+        }
     }
 
     fn sealing_keys(&mut self) -> Vec<KeyPair> {

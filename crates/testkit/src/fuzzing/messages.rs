@@ -5,7 +5,10 @@ use keyward_crypto::{
     cose::Sign1,
     ecdsa::PublicKey,
     hpke::Suite,
-    x509::{Anchor, Certificate, Role},
+    x509::{
+        Anchor, Certificate, Role,
+        revocation::{RevocationList, UnknownStatus},
+    },
 };
 use keyward_license::{
     certificate::{Claims, SealingKey, device_id},
@@ -23,6 +26,10 @@ use keyward_license::{
     signed::{SignedBody, Unverified, Verified},
     time::Timestamp,
     usage_rules::{Action, Connector, Decision, Host, Output, OutputKind, Usage, Verdict, evaluate},
+};
+use p256::pkcs8::der::{
+    Encode, Tag,
+    asn1::{AnyRef, BitStringRef},
 };
 
 use super::{
@@ -129,6 +136,63 @@ pub fn certificate(bytes: &[u8]) -> bool {
         assert!((leaf.not_before()..=leaf.not_after()).contains(&at));
         true
     })
+}
+
+/// A revocation list: after a zero as it is, after any other byte its signed part, which the target signs as
+/// the server authority. Only lists of the operator's authorities judge, and they judge as they read.
+#[must_use]
+pub fn revocation_list(bytes: &[u8]) -> bool {
+    let mut input = Input(bytes);
+    let signs = input.u8() != 0;
+    let der = if signs {
+        signed_list(input.rest())
+    } else {
+        input.rest().to_vec()
+    };
+    let Ok(list) = RevocationList::parse(&der) else {
+        return false;
+    };
+    assert_eq!(list.der(), der);
+    assert!(list.this_update() < list.next_update());
+    let (chain, role) = (&WORLD.license_server.chain, Role::LicenseServer);
+    let issued = WORLD.revocation_lists();
+    let is_trusted = WORLD.anchor.verify_list(&list, chain, role, NOW.0).is_ok();
+    assert!(!is_trusted || signs || issued.contains(&der));
+    let [_, authority] = &chain[..] else {
+        unreachable!()
+    };
+    let authority = Certificate::parse(authority).unwrap();
+    let is_authority = list.verify(&authority).is_ok();
+    let [root, ..] = issued.map(|der| RevocationList::parse(&der).unwrap());
+    for at in [NOW.0, list.next_update()] {
+        let since = list.revoked_since(WORLD.license_server.leaf().serial());
+        let is_good = is_authority && since.is_none_or(|since| at < since);
+        for unknown in [UnknownStatus::Refuse, UnknownStatus::Accept] {
+            let lists = vec![list.clone(), root.clone()];
+            let verdict = WORLD
+                .anchor
+                .clone()
+                .with_revocation(lists, unknown)
+                .verify(chain, role, at);
+            let is_current = at < list.next_update().min(root.next_update());
+            let is_accepted = is_good && WORLD.anchor.verify(chain, role, at).is_ok();
+            match unknown {
+                UnknownStatus::Refuse => assert_eq!(verdict.is_ok(), is_accepted && is_current),
+                UnknownStatus::Accept if is_authority => assert_eq!(verdict.is_ok(), is_accepted),
+                UnknownStatus::Accept => {}
+            }
+        }
+    }
+    is_trusted
+}
+
+/// A list whose signed part is `part`, signed with ECDSA and SHA-256 by the server authority.
+fn signed_list(part: &[u8]) -> Vec<u8> {
+    const ECDSA_WITH_SHA256: [u8; 12] = *b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
+    let signature = WORLD.signature_of_authority(part);
+    let signature = BitStringRef::from_bytes(&signature).unwrap().to_der().unwrap();
+    let content = [part, &ECDSA_WITH_SHA256, &signature].concat();
+    AnyRef::new(Tag::Sequence, &content).unwrap().to_der().unwrap()
 }
 
 /// The claims of a certificate.

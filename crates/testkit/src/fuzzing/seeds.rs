@@ -7,7 +7,7 @@ mod media;
 mod packaging;
 
 use keyward_client::device::SoftwareKeys;
-use keyward_crypto::x509::Role;
+use keyward_crypto::x509::{Role, issue::ListProfile};
 use keyward_license::{
     certificate::Claims,
     codec::{Bytes, Wire, grease},
@@ -24,12 +24,13 @@ use keyward_license::{
     response::{Denial, KeyResult, LicenseResponse},
     time::Timestamp,
 };
+use p256::pkcs8::der::{Decode, Reader, SliceReader, asn1::AnyRef};
 
 use super::{
     messages::BODY,
     world::{KID, WORLD, draws},
 };
-use crate::pki::{DAY, NOW};
+use crate::pki::{DAY, NOW, Operator};
 
 /// One file of the corpora.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +50,7 @@ pub fn seeds() -> Vec<Seed> {
     let mut seeds = Seeds(Vec::new());
     seeds.encodings();
     seeds.signatures();
+    seeds.revocation_lists();
     seeds.envelopes();
     seeds.licenses();
     seeds.exchanges();
@@ -207,6 +209,48 @@ impl Seeds {
             "license-server",
             certificates(Role::LicenseServer, NOW, server),
         );
+    }
+
+    fn revocation_lists(&mut self) {
+        const TARGET: &str = "revocation_list";
+        let [root, good, revoking] = WORLD.revocation_lists();
+        let as_it_is = |der: &[u8]| [&[0], der].concat();
+        self.valid(TARGET, "root", as_it_is(&root));
+        self.valid(TARGET, "nobody-revoked", as_it_is(&good));
+        self.valid(TARGET, "license-server-revoked", as_it_is(&revoking));
+        self.invalid(
+            TARGET,
+            "altered",
+            as_it_is(&flipped(&revoking, revoking.len() - 1)),
+        );
+        let operator = Operator::new([0xf1; 32]);
+        let list = ListProfile {
+            number: 9,
+            this_update: NOW.0,
+            next_update: NOW.plus(DAY).0,
+            revoked: &[],
+        };
+        let foreign = operator.revocation_list(Some(Role::LicenseServer), &list);
+        self.invalid(TARGET, "other-operator", as_it_is(&foreign));
+        self.invalid(TARGET, "certificate", as_it_is(&WORLD.profile.root.0));
+        let signed = [&[1], signed_part(&revoking)].concat();
+        // Extensions under another name (RFC 5280 §5.2), of the same length.
+        for (name, extension, other) in [
+            ("without-number", 20, 99),
+            ("without-authority-key", 35, 99),
+            ("delta", 20, 27),
+            ("issuing-distribution-point", 20, 28),
+            ("two-numbers", 35, 20),
+        ] {
+            let renamed = replaced(&signed, &[0x55, 0x1d, extension], &[0x55, 0x1d, other]);
+            self.invalid(TARGET, name, renamed);
+        }
+        self.invalid(
+            TARGET,
+            "sha-384",
+            replaced(&signed, &[0x3d, 4, 3, 2], &[0x3d, 4, 3, 3]),
+        );
+        self.accepted(TARGET, "signed-by-the-target", signed);
     }
 
     fn envelopes(&mut self) {
@@ -497,6 +541,26 @@ fn parts(prepared: &PreparedLicense) -> Vec<u8> {
 fn certificates(role: Role, at: Timestamp, chain: &[Vec<u8>]) -> Vec<u8> {
     let chain: Vec<u8> = chain.iter().flat_map(|der| part(der)).collect();
     [&[role.number() - 1], &at.0.to_be_bytes()[..], &chain].concat()
+}
+
+/// The first element of a DER sequence.
+fn signed_part(list: &[u8]) -> &[u8] {
+    let elements = AnyRef::from_der(list).unwrap().value();
+    SliceReader::new(elements).unwrap().tlv_bytes().unwrap()
+}
+
+/// The bytes with the one place where `from` stands saying `to`.
+fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut places = (0..bytes.len()).filter(|at| bytes.get(*at..).unwrap().starts_with(from));
+    let (place, None) = (places.next().unwrap(), places.next()) else {
+        unreachable!("more than one place")
+    };
+    let mut bytes = bytes.to_vec();
+    bytes
+        .get_mut(place..place + to.len())
+        .unwrap()
+        .copy_from_slice(to);
+    bytes
 }
 
 fn part(bytes: &[u8]) -> Vec<u8> {

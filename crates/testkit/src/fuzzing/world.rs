@@ -16,7 +16,10 @@ use keyward_crypto::{
     CryptoError, Secret, SecretBytes,
     ecdsa::{PublicKey, Signer},
     hpke::Suite,
-    x509::{Anchor, Role},
+    x509::{
+        Anchor, Role,
+        issue::{ListProfile, Reason, Revoked},
+    },
 };
 use keyward_license::{
     certificate::{SECURITY_LEVEL_SOFTWARE, SealingKey},
@@ -66,6 +69,7 @@ pub(super) struct Asked {
 }
 
 pub(super) struct World {
+    operator: Operator,
     pub(super) anchor: Anchor,
     pub(super) profile: OperatorProfile,
     pub(super) license_server: Identity,
@@ -97,6 +101,7 @@ impl World {
             enrolment: Asked::nothing(),
             store: MemoryStore::default(),
             request: Asked::nothing(),
+            operator,
         };
         let mut store = MemoryStore::default();
         let mut client = world.open(&mut store, 1).unwrap();
@@ -119,6 +124,40 @@ impl World {
         drop(client);
         (world.enrolment, world.store, world.request) = (enrolment, store, request);
         world
+    }
+
+    /// Every revocation list of the operator: the root's, and the server authority's before and after the
+    /// license server was revoked.
+    pub(super) fn revocation_lists(&self) -> [Vec<u8>; 3] {
+        let server = self.license_server.leaf();
+        let revoked = [Revoked {
+            serial: server.serial(),
+            at: NOW.0,
+            invalid_since: Some(NOW.minus(DAY).0),
+            reason: Some(Reason::KeyCompromise),
+        }];
+        let list = |role, number, revoked| {
+            let list = ListProfile {
+                number,
+                this_update: NOW.minus(DAY).0,
+                next_update: NOW.plus(30 * DAY).0,
+                revoked,
+            };
+            self.operator.revocation_list(role, &list)
+        };
+        [
+            list(None, 1, &[]),
+            list(Some(Role::LicenseServer), 1, &[]),
+            list(Some(Role::LicenseServer), 2, &revoked),
+        ]
+    }
+
+    /// The server authority's signature, in DER.
+    pub(super) fn signature_of_authority(&self, message: &[u8]) -> Vec<u8> {
+        let key = self.operator.authority_key(Role::LicenseServer);
+        let signature = key.sign(message).unwrap();
+        let signature = p256::ecdsa::Signature::from_slice(&signature).unwrap();
+        signature.to_der().as_bytes().to_vec()
     }
 
     /// Opens a client on `store`.
