@@ -11,7 +11,7 @@
 //!  aead    AES-256-GCM for messages, columns and records      SP 800-38D
 //!  cenc    AES-CTR, AES-CBC and their patterns for media    SP 800-38A, ISO/IEC 23001-7
 //!  kdf     HKDF-SHA256, HMAC-SHA256, SHA-256                  RFC 5869, RFC 2104, FIPS 180-4
-//!  x509    certificates, roles, path validation, issuing      RFC 5280
+//!  x509    certificates, roles, paths, revocation, issuing     RFC 5280
 //!  seed    license key seed: key id to content key            PlayReady key seed, as published
 //!  stream  chunked AEAD for files of any size                 STREAM (HRRV 2015)
 //!  exchange  keys for one operation on the application's own data: GCM, CBC, CTR, key wrap, HMAC,

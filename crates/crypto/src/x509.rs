@@ -2,8 +2,9 @@
 //! root, roles as extended key usages, one claims extension.
 //!
 //! Path validation is `rustls-webpki`'s; this module gives it our one signature algorithm, the role
-//! that is asked for and the time to judge at, and reads the leaf afterwards. Issuing stands in
-//! `issue`, behind the feature `authority`.
+//! that is asked for and the time to judge at, holds the path that it finds against the rules for single
+//! certificates and the revocation lists ([`revocation`]), and reads the leaf afterwards. Issuing stands
+//! in `issue`, behind the feature `authority`.
 //!
 //! ```text
 //! 2.25.1843534794.1.<role>   extended key usage, one per role; issuing authorities carry the same

@@ -112,6 +112,13 @@ impl RevocationList {
         &self.number
     }
 
+    /// The key identifier of the authority that it claims to be of: two lists with the same one and with
+    /// the same issuer are of the same authority.
+    #[must_use]
+    pub fn authority_key_identifier(&self) -> &[u8] {
+        &self.authority_key
+    }
+
     /// When it was issued, seconds UTC.
     #[must_use]
     pub const fn this_update(&self) -> u64 {
