@@ -59,7 +59,7 @@ pub use seeds::{Seed, seeds};
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target, under the name that it has in `fuzz/fuzz_targets` and `fuzz/corpus`.
-pub const TARGETS: [(&str, Target); 35] = [
+pub const TARGETS: [(&str, Target); 36] = [
     ("avc_samples", avc_samples),
     ("box_tree", box_tree),
     ("certificate", certificate),
