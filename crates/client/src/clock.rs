@@ -291,8 +291,8 @@ pub(crate) fn adopt(clock: &mut Clock, server_time: Timestamp, round_trip: Optio
 
 /// V-013: the time at which to judge the signer of an answer, or `None` if the stated time contradicts
 /// a time that a server stated earlier.
-pub(crate) fn judge_at(clock: &Clock, moment: Moment, stated: Timestamp) -> Option<Timestamp> {
-    match read(clock, moment).now {
+pub(crate) fn judge_at(clock: &Clock, reading: Reading, stated: Timestamp) -> Option<Timestamp> {
+    match reading.now {
         Some(now) => Some(now),
         None if clock
             .last_trusted
@@ -545,6 +545,7 @@ mod tests {
             monotonic: 0,
         };
         let mut clock = Clock::default();
+        let judge_at = |clock: &Clock, moment, stated| judge_at(clock, read(clock, moment), stated);
         assert_eq!(judge_at(&clock, unset, Timestamp(5_000)), Some(Timestamp(5_000)));
         adopt(&mut clock, Timestamp(5_000), Some(1));
         assert_eq!(judge_at(&clock, unset, Timestamp(1_000)), None);

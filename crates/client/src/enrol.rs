@@ -253,10 +253,10 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         anchor: &Anchor,
     ) -> Result<(EnrolmentResponse, Timestamp), ClientError> {
         let clock = self.store.head().clock;
-        let moment = self.moment(io);
+        let reading = self.reading(io);
         // At the stated time as well: a signer cannot state a time beyond its own end.
         let times = |stated| {
-            let now = clock::judge_at(&clock, moment, stated);
+            let now = clock::judge_at(&clock, reading, stated);
             now.into_iter().chain([stated]).collect()
         };
         let response = pending.open(answer, anchor, times).map_err(|error| match error {
@@ -268,7 +268,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                 error,
             },
         })?;
-        let at = operator::judge_at(&clock, moment, response.server_time)?;
+        let at = operator::judge_at(&clock, reading, response.server_time)?;
         Ok((response, at))
     }
 }

@@ -107,14 +107,16 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             .await?;
         self.told = Told::fresh(server_time, round_trip, io.moment()).or(self.told);
         // Memory only after the commit: whatever fails before leaves nothing usable.
+        let now = self.now(io);
         for license in accepted.iter().filter(|license| !license.persistent) {
-            self.hold(Held {
+            let held = Held {
                 kid: license.kid,
                 id: license.id,
                 operator: pending.operator,
                 license: license.bytes.clone(),
                 recorded: Recorded::default(),
-            });
+            };
+            self.hold(held, now);
         }
         Ok(summary(response, &accepted))
     }
@@ -126,7 +128,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         if coming == 0 || self.memory.len().saturating_add(coming) <= limit {
             return Ok(());
         }
-        let now = clock::read(&self.store.head().clock, self.moment(io)).now;
+        let now = self.now(io);
         let mut held = core::mem::take(&mut self.memory);
         held.retain(|held| !self.is_over(&held.operator, &held.license, now));
         self.memory = held;
@@ -134,17 +136,21 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         StoreLimits::check_count(count, limit, StoreBound::LicensesInMemory)
     }
 
-    /// Keeps a license in memory; the oldest of its key id makes room.
-    fn hold(&mut self, mut license: Held) {
+    /// Keeps a license in memory. Of those of its key id one that has ended makes room, else the oldest.
+    fn hold(&mut self, mut license: Held, now: Option<Timestamp>) {
         // the same license again takes its own place, and what was used of it stays used.
         let is_same = |held: &Held| (held.id, held.operator) == (license.id, license.operator);
         if let Some(at) = self.memory.iter().position(is_same) {
             license.recorded = self.memory.remove(at).recorded;
         }
-        let of_kid = self.memory.iter().filter(|held| held.kid == license.kid);
-        if of_kid.count() >= self.store.limits().licenses_per_kid.max(1) {
-            let oldest = self.memory.iter().position(|held| held.kid == license.kid);
-            oldest.map(|at| self.memory.remove(at));
+        let of_kid = |held: &Held| held.kid == license.kid;
+        let count = self.memory.iter().filter(|held| of_kid(held)).count();
+        if count >= self.store.limits().licenses_per_kid.max(1) {
+            let mut held = self.memory.iter();
+            let ended =
+                held.position(|held| of_kid(held) && self.is_over(&held.operator, &held.license, now));
+            let leaves = ended.or_else(|| self.memory.iter().position(of_kid));
+            leaves.map(|at| self.memory.remove(at));
         }
         self.memory.push(license);
     }
@@ -161,13 +167,13 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             .get(&pending.operator)
             .ok_or(ClientError::OperatorNotNamed("the operator was removed"))?;
         let clock = self.store.head().clock;
-        let moment = self.moment(io);
+        let reading = self.reading(io);
         // V-013
         let response = Unverified::<LicenseResponse>::parse(opened)
             .and_then(|message| {
                 message.verify(&operator.anchor, Role::LicenseServer, |body| {
                     // At the stated time as well: a signer cannot state a time beyond its own end.
-                    let now = clock::judge_at(&clock, moment, body.server_time);
+                    let now = clock::judge_at(&clock, reading, body.server_time);
                     now.into_iter().chain([body.server_time]).collect()
                 })
             })
@@ -176,7 +182,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                 error,
             })?
             .into_body();
-        let at = operator::judge_at(&clock, moment, response.server_time)?;
+        let at = operator::judge_at(&clock, reading, response.server_time)?;
         // V-012
         if response.request != pending.digest || response.nonce != pending.nonce {
             return Err(ClientError::ResponseMismatch(
@@ -272,7 +278,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         writes: &mut Vec<Write>,
     ) -> Result<(), ClientError> {
         let key = self.store.license_key(&license.kid, &license.id)?;
-        let now = clock::read(&self.store.head().clock, self.moment(io)).now;
+        let now = self.now(io);
         let mut kept = self.store.licenses(io, &license.kid).await?;
         // the same license again takes its own place, and what was used of it stays used.
         let same = kept.iter().find(|(other, _)| *other == key);
@@ -284,12 +290,14 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         }
         let recorded = same.map(|(_, record)| record.recorded()).unwrap_or_default();
         kept.retain(|(other, _)| *other != key);
-        // What has ended goes first, then the oldest; one from before the clock was set counts as oldest.
-        kept.sort_by_cached_key(|(_, record)| {
-            let over = self.is_over(&record.operator, &record.license.0, now);
-            (!over, record.installed)
-        });
         let surplus = (kept.len() + 1).saturating_sub(self.store.limits().licenses_per_kid.max(1));
+        if surplus > 0 {
+            // What has ended goes first, then the oldest; one from before the clock was set counts as oldest.
+            kept.sort_by_cached_key(|(_, record)| {
+                let over = self.is_over(&record.operator, &record.license.0, now);
+                (!over, record.installed)
+            });
+        }
         for (key, record) in kept.into_iter().take(surplus) {
             writes.push(Write::Delete(key));
             // what was begun does not begin anew. Others may come again.

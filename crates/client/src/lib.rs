@@ -82,7 +82,7 @@ use keyward_license::{
     ids::{DeviceId, Digest, Kid, LicenseId},
     license::{License, LicenseBody},
     operator_profile::OperatorProfile,
-    request::{ClientInfo, ClockKind},
+    request::ClientInfo,
     time::Timestamp,
     usage_rules::Action,
 };
@@ -488,15 +488,6 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     #[must_use]
     pub const fn clock_floor(&self) -> Timestamp {
         self.store.head().clock.floor
-    }
-
-    /// The moment to read the clock with.
-    fn moment(&self, io: &flow::Io) -> flow::Moment {
-        let moment = clock::of_kind(self.host.clock, io.moment());
-        if self.host.clock == ClockKind::None {
-            return moment;
-        }
-        clock::moment(&self.store.head().clock, self.told, moment)
     }
 
     /// A license that still verifies under its operator's root.

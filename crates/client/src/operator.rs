@@ -13,7 +13,7 @@ use crate::{
     ClientError,
     clock::{self, Reading},
     device::KeyStore,
-    flow::{Io, Moment, Outgoing},
+    flow::{Io, Outgoing},
     store::{Clock, OperatorRecord},
 };
 
@@ -143,6 +143,6 @@ pub(crate) fn read_discovery(
 }
 
 /// The time to judge the signer of an answer at (V-013).
-pub(crate) fn judge_at(known: &Clock, moment: Moment, stated: Timestamp) -> Result<Timestamp, ClientError> {
-    clock::judge_at(known, moment, stated).ok_or(ClientError::ServerTimeWentBack)
+pub(crate) fn judge_at(known: &Clock, reading: Reading, stated: Timestamp) -> Result<Timestamp, ClientError> {
+    clock::judge_at(known, reading, stated).ok_or(ClientError::ServerTimeWentBack)
 }

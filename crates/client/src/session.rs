@@ -16,9 +16,10 @@ use crate::{
     Client, ClientError,
     acquire::Wanted,
     bound::{Bound, Keys},
-    choose::Stop,
+    choose::{Chosen, Stop},
     clock::Pace,
     device::KeyStore,
+    enforce::Question,
     flow::Io,
     install::{Acquired, AcquiredKey},
 };
@@ -101,15 +102,15 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         action: Action,
     ) -> Result<Opened, ClientError> {
         // 4, 5: can it be opened with licenses in the store?
-        let mut missing = self.missing(io, kids, action).await?;
+        let mut found = self.look(io, kids, action).await?;
         let reactive = acquisition == Acquisition::Reactive;
         // A license that only lacks a clock needs the time, and no other license.
-        if reactive && missing == Missing::Time {
+        if reactive && found.missing == Missing::Time {
             self.run_ask_time(io, &wanted).await?;
-            missing = self.missing(io, kids, action).await?;
+            found = self.look(io, kids, action).await?;
         }
         // 6 to 10: if not, request them, and install what comes back.
-        let acquired = if reactive && missing != Missing::Nothing {
+        let acquired = if reactive && found.missing != Missing::Nothing {
             let acquired = self.run_acquire(io, &wanted).await?;
             deny(kids, &acquired)?;
             Some(acquired)
@@ -117,7 +118,11 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             None
         };
         // 11: bind the licenses, and release the keys: all of them, or none.
-        let bound = self.run_bind(io, kids, action).await?;
+        let bound = if acquired.is_none() && found.chosen.len() == kids.len() {
+            self.release(io, found.chosen, &found.question).await?
+        } else {
+            self.run_bind(io, kids, action).await?
+        };
         let mut pace = Pace::default();
         pace.see(self.clocked(io), io.moment());
         Ok(Opened {
@@ -131,26 +136,36 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         })
     }
 
-    /// What keeps the keys from being released.
-    async fn missing(&mut self, io: &Io, kids: &[Kid], action: Action) -> Result<Missing, ClientError> {
-        let question = crate::enforce::Question::of(action, self.now(io));
-        let mut missing = Missing::Nothing;
+    /// The licenses that release the keys, and what keeps the others from it.
+    async fn look(&mut self, io: &Io, kids: &[Kid], action: Action) -> Result<Found, ClientError> {
+        let mut found = Found {
+            question: Question::of(action, self.now(io)),
+            chosen: Vec::with_capacity(kids.len()),
+            missing: Missing::Nothing,
+        };
         for kid in kids {
-            let of_kid = match self.best(io, *kid, &question).await? {
-                Ok(_) => Missing::Nothing,
+            match self.best(io, *kid, &found.question).await? {
+                Ok(chosen) => found.chosen.push(chosen),
                 Err(unusable) => {
                     self.remember_time(io, unusable).await?;
-                    match unusable.stop {
+                    found.missing = found.missing.max(match unusable.stop {
                         Some(Stop::Refused(Refusal::NoUsableClock)) => Missing::Time,
                         Some(stop) if !stop.may_be_helped() => Missing::Nothing,
                         Some(_) | None => Missing::Licenses,
-                    }
+                    });
                 }
-            };
-            missing = missing.max(of_kid);
+            }
         }
-        Ok(missing)
+        Ok(found)
     }
+}
+
+/// What was found in the store.
+struct Found {
+    question: Question<'static>,
+    /// The best license of each key that one permits to use.
+    chosen: Vec<Chosen>,
+    missing: Missing,
 }
 
 /// What a license server can help with.

@@ -159,6 +159,25 @@ fn licenses_in_memory_are_bounded_over_all_key_ids_and_those_that_have_ended_mak
 }
 
 #[test]
+fn of_one_key_id_a_license_in_memory_that_has_ended_makes_room_before_an_older_one() {
+    let (mut world, mut client) = limited(StoreLimits {
+        licenses_per_kid: 2,
+        ..StoreLimits::default()
+    });
+    world.run(client.acquire(in_memory(&[1]))).unwrap();
+    let oldest = world.run(client.licenses()).unwrap()[0].id;
+    world.server.terms.end = Some(NOW.plus(100));
+    world.run(client.acquire(in_memory(&[1]))).unwrap();
+    world.clock(100);
+    world.server.terms.end = None;
+    world.run(client.acquire(in_memory(&[1]))).unwrap();
+    let held = world.run(client.licenses()).unwrap();
+    assert_eq!(held.len(), 2);
+    assert!(held.iter().any(|license| license.id == oldest));
+    assert!(held.iter().all(|license| license.end.is_none()));
+}
+
+#[test]
 fn one_operator_too_many_gets_no_enrolment_and_no_token() {
     let (mut world, mut client) = limited(StoreLimits {
         operators: 1,
