@@ -5,6 +5,7 @@ mod carry;
 mod danger;
 mod explain;
 mod inspect;
+mod key_exchange;
 mod operation;
 mod package;
 mod packager;
@@ -22,6 +23,11 @@ pub(crate) use carry::{AnswerArgs, DiscoveryArgs, EnrolArgs, InstallArgs, Reques
 pub(crate) use danger::{DangerCommand, DecryptArgs, TrackChoice};
 pub(crate) use explain::ExplainArgs;
 pub(crate) use inspect::InspectArgs;
+pub(crate) use key_exchange::{
+    AddExchangeTokenArgs, AdminExchangeCommand, CipherArgs, DataArgs, DestroyArgs, ExchangeKeyArgs,
+    ExchangeTokenCommand, KeyExchangeCommand, MinimumVersionArgs, NewKeyArgs, OfDevice, OfOperator,
+    RevokeExchangeTokenArgs, RotateArgs, UsesArgs, VerifyArgs,
+};
 pub(crate) use operation::{
     BackupArgs, CompletionsArgs, DoctorArgs, LicenseArgs, LicensesCommand, ManArgs, RestoreArgs,
 };
@@ -84,6 +90,10 @@ pub(crate) enum Command {
     /// a real-time expiration the rules are asked again before each piece is handed out, and a new license is
     /// acquired when one is over, unless `--offline`.
     Play(PlayArgs),
+    /// Use a key that a license gives for one operation on data of your own: encrypt or decrypt, sign or verify, wrap
+    /// or unwrap
+    #[command(subcommand)]
+    KeyExchange(KeyExchangeCommand),
     /// The licenses in the store: list, show, delete
     #[command(subcommand)]
     Licenses(LicensesCommand),
@@ -198,7 +208,7 @@ pub(crate) struct ServeArgs {
 pub(crate) enum AdminCommand {
     /// Make a single-use enrolment token for an account's device, or for a packager
     EnrolmentToken(TokenArgs),
-    /// Entitle an account to a key, or to all
+    /// Entitle an account to a key, or to all keys of content
     Grant(GrantArgs),
     /// List the entitlements of an account
     Grants(GrantsArgs),
@@ -209,6 +219,9 @@ pub(crate) enum AdminCommand {
     Policy(PolicyCommand),
     /// Register a key id whose key derives from the license key seed
     RegisterKey(RegisterKeyArgs),
+    /// Exchange keys: make them, rotate them, and do with them the counterpart of what devices do
+    #[command(subcommand)]
+    KeyExchange(AdminExchangeCommand),
     /// List devices and packagers
     Devices(DevicesArgs),
     /// Revoke a device or packager: it gets no licenses, or keys, any more

@@ -42,6 +42,11 @@ impl Watcher {
         })
     }
 
+    /// The clock, whose monotonic part has one origin for every client that this opens.
+    pub(crate) fn clock(&self) -> Rc<SystemClock> {
+        Rc::clone(&self.clock)
+    }
+
     /// Opens the client. Another program may have the store for a moment: it is waited for.
     pub(crate) fn open(&self) -> Result<NativeClient, Failure> {
         for _ in 0..PATIENCE {
@@ -153,7 +158,7 @@ pub(crate) fn report(report: Report, acquired: &Acquired) -> Result<(), Failure>
             }
             AcquiredKey::InMemory(license) => {
                 lines.push(format!(
-                    "key {kid}: license {license} may not be stored and was not kept; `keyward play` acquires one when it plays"
+                    "key {kid}: license {license} may not be stored and was not kept; what uses it acquires one then"
                 ));
                 keys.push(
                     serde_json::json!({ "kid": kid, "license": license.to_string(), "persistent": false }),

@@ -12,6 +12,7 @@ pub(crate) mod enrol;
 pub(crate) mod explain;
 pub(crate) mod init;
 pub(crate) mod inspect;
+pub(crate) mod key_exchange;
 pub(crate) mod licenses;
 pub(crate) mod package;
 pub(crate) mod packager;

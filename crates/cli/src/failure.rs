@@ -2,11 +2,12 @@
 
 use std::{fmt::Display, io::ErrorKind, path::Path, process::ExitCode};
 
-use keyward_client::{ClientError, error::one_line};
+use keyward_client::{ClientError, error::one_line, key_exchange::PerformError};
 use keyward_client_native::NativeError;
 use keyward_content::{file::FileError, media::MediaError};
 use keyward_license::{
     error_code::{ErrorCode, Problem},
+    key_exchange::ExchangeError,
     response::Denial,
 };
 
@@ -86,8 +87,14 @@ impl From<NativeError> for Failure {
                 ClientError::Denied { .. }
                 | ClientError::Refused { .. }
                 | ClientError::Blocked { .. }
-                | ClientError::NoLicense { .. },
+                | ClientError::NoLicense { .. }
+                | ClientError::UsedUp { .. }
+                | ClientError::NotAnExchangeKey { .. }
+                | ClientError::NotAContentKey { .. }
+                | ClientError::WrongOperation { .. }
+                | ClientError::WrongAlgorithm { .. },
             ) => Exit::NotPermitted,
+            NativeError::Perform(error) => of_perform(error),
             _ => Exit::Failed,
         };
         let happened_there = matches!(
@@ -111,12 +118,35 @@ impl From<NativeError> for Failure {
     }
 }
 
+/// Of a call that an exchange key refused: do not permit it, or it failed.
+const fn of_perform(error: &PerformError) -> Exit {
+    match error {
+        PerformError::Ended { .. }
+        | PerformError::Exchange(
+            ExchangeError::WrongOperation { .. }
+            | ExchangeError::WrongContext
+            | ExchangeError::MessagesUsedUp,
+        ) => Exit::NotPermitted,
+        _ => Exit::Failed,
+    }
+}
+
+impl From<PerformError> for Failure {
+    fn from(error: PerformError) -> Self {
+        NativeError::Perform(error).into()
+    }
+}
+
 /// What to do about a denial: see the page that the operator names, if it names one.
 pub(crate) fn denial_hint(denial: &Denial) -> String {
-    denial.url.as_deref().map_or_else(
-        || "obtain the right to this content from its provider, then try again".to_owned(),
-        |url| format!("see {}", one_line(url)),
-    )
+    let usual = match ErrorCode::from_number(denial.code) {
+        Some(code @ (ErrorCode::ClientLacksCapability | ErrorCode::ExchangeKeyDisabled)) => code.hint(),
+        _ => "obtain the right to it from its provider, then try again",
+    };
+    denial
+        .url
+        .as_deref()
+        .map_or_else(|| usual.to_owned(), |url| format!("see {}", one_line(url)))
 }
 
 impl From<FileError> for Failure {

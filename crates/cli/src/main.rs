@@ -4,6 +4,7 @@
 mod args;
 mod client;
 mod commands;
+mod exchange;
 mod failure;
 mod input;
 mod joined;
@@ -18,10 +19,17 @@ mod unfinished;
 use std::process::ExitCode;
 
 use clap::Parser;
+use keyward_client_native::process;
+use mimalloc::MiMalloc;
 
-use args::{Cli, Command};
+use args::{AdminCommand, Cli, Command};
 use failure::Failure;
 use report::Report;
+
+/// A license makes some hundred small allocations, on two threads: a tenth of the server's time with the system's
+/// allocator.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -31,6 +39,10 @@ fn main() -> ExitCode {
     };
     if !matches!(cli.command, Command::Serve(_) | Command::Proxy(_)) {
         warnings_to_stderr();
+    }
+    if holds_keys(&cli.command) {
+        // Where the system refuses, `keyward doctor` says so.
+        process::shield().ok();
     }
     match run(cli.command, report) {
         Ok(()) => ExitCode::SUCCESS,
@@ -55,6 +67,7 @@ fn run(command: Command, report: Report) -> Result<(), Failure> {
         Command::Explain(args) => commands::explain::run(args, report),
         Command::Acquire(args) => commands::acquire::run(args, report),
         Command::Play(args) => commands::play::run(&args, report),
+        Command::KeyExchange(command) => commands::key_exchange::run(command, report),
         Command::Licenses(command) => commands::licenses::run(command, report),
         Command::Request(args) => commands::carry::request(args, report),
         Command::Answer(args) => commands::carry::answer(&args, report),
@@ -65,6 +78,17 @@ fn run(command: Command, report: Report) -> Result<(), Failure> {
         Command::Danger(command) => commands::danger::run(command, report),
         Command::Inspect(args) => commands::inspect::run(&args, report),
     }
+}
+
+/// Whether content keys or exchange keys come into this process; `doctor` tells how they would fare.
+const fn holds_keys(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Play(_)
+            | Command::KeyExchange(_)
+            | Command::Admin(AdminCommand::KeyExchange(_))
+            | Command::Doctor(_)
+    )
 }
 
 /// What the libraries warn of, for people; `serve` and `proxy` have structured logs of their own.

@@ -1,5 +1,7 @@
 //! The operator, as commands use it: its folder opened on this machine, its verbs called one by one.
 
+mod exchange;
+
 use std::{net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle};
 
 use getrandom::SysRng;
@@ -18,6 +20,7 @@ use keyward_server::{
     admin::{AdminToken, Device, Entitlement, Scope, TokenRequest},
     clock::{Clock, SystemClock},
     danger,
+    key_exchange::PerformFault,
     operator::{self, InitOptions, Initialised},
     policy::{Policy, PolicyTerms},
     sealing::{KekSource, KeyEncryptionKey},
@@ -27,6 +30,8 @@ use keyward_server::{
 use rand_core::UnwrapErr;
 use tokio::{net::TcpListener, runtime::Runtime, sync::oneshot};
 use zeroize::Zeroizing;
+
+pub(crate) use exchange::Streaming;
 
 use crate::{
     args::OperatorDir,
@@ -369,7 +374,22 @@ impl Serving {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::new(&error, error.hint())
+        let exit = match &error {
+            Error::ExchangeKeyDisabled(_)
+            | Error::ExchangeKeyDestroyed(_)
+            | Error::ExchangeKeySpent(_)
+            | Error::ExchangeNotPermitted { .. }
+            | Error::NotTheMirror { .. }
+            | Error::NotPerformed {
+                fault: PerformFault::WrongOperation | PerformFault::Context,
+                ..
+            } => Exit::NotPermitted,
+            _ => Exit::Failed,
+        };
+        Self {
+            exit,
+            ..Self::new(&error, error.hint())
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The token that speaks for the viewer.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -23,6 +23,11 @@ pub(crate) struct AuthorizationArgs {
 }
 
 impl AuthorizationArgs {
+    /// Whether the token is read from standard input.
+    pub(crate) fn is_on_stdin(&self) -> bool {
+        self.file.as_deref() == Some(Path::new("-"))
+    }
+
     /// The token, if one was given.
     pub(crate) fn token(&self) -> Result<Option<String>, Failure> {
         let Some(file) = &self.file else {

@@ -98,7 +98,7 @@ pub(crate) struct GrantArgs {
     /// Key id, 32 hexadecimal digits
     #[arg(long, required_unless_present = "all", conflicts_with = "all")]
     pub(crate) kid: Option<Kid>,
-    /// Every key of the operator, present and future
+    /// Every key of content of the operator, present and future; an exchange key is named
     #[arg(long)]
     pub(crate) all: bool,
     /// Name of the policy for its licenses

@@ -2,6 +2,7 @@
 //! the administration interface's.
 
 mod grants;
+mod key_exchange;
 mod policy;
 
 use std::io::Write;
@@ -31,6 +32,7 @@ pub(crate) fn run(command: AdminCommand, report: Report) -> Result<(), Failure> 
         AdminCommand::EndGrant(args) => grants::end(&args, report),
         AdminCommand::Policy(command) => policy::run(&command, report),
         AdminCommand::RegisterKey(args) => register_key(&args, report),
+        AdminCommand::KeyExchange(command) => key_exchange::run(command, report),
         AdminCommand::Devices(args) => devices(&args, report),
         AdminCommand::RevokeDevice(args) => revoke_device(&args, report),
         AdminCommand::AdminToken(command) => admin_token(&command, report),

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use keyward_client_native::doctor as client_doctor;
+use keyward_client::host::MemoryLock;
+use keyward_client_native::{doctor as client_doctor, memory::LockedPages, process};
 use keyward_license::finding::{Finding, Standing};
 use keyward_server::{
     clock::{Clock, SystemClock},
@@ -32,7 +33,8 @@ pub(crate) fn run(args: DoctorArgs, report: Report) -> Result<(), Failure> {
         });
     }
     if let Some(dir) = named_or_there(args.client_dir, || client::default_folder().ok()) {
-        let findings = client_doctor::examine(&dir);
+        let mut findings = client_doctor::examine(&dir);
+        findings.push(judge_memory());
         examined.push(Examined {
             kind: "client",
             dir,
@@ -46,6 +48,26 @@ pub(crate) fn run(args: DoctorArgs, report: Report) -> Result<(), Failure> {
         ));
     }
     tell(&examined, report)
+}
+
+/// Whether keys stay in the memory of programs like this one: out of core dumps, of other processes' sight, and of the
+/// swap file.
+fn judge_memory() -> Finding {
+    let (probe, length) = (Box::new([0_u8; 64]), 64);
+    let locked = LockedPages::of_process().lock(probe.as_ptr().addr(), length);
+    match (process::is_shielded(), locked.is_some()) {
+        (true, true) => Finding::good("memory", "keys are kept out of core dumps and of the swap file"),
+        (false, _) => Finding::warning(
+            "memory",
+            "core dumps of programs that hold keys cannot be switched off",
+            "forbid them in the system's limits (`ulimit -c 0`), and see who may debug other processes",
+        ),
+        (true, false) => Finding::warning(
+            "memory",
+            "pages of memory that hold keys cannot be locked: they may come into the swap file",
+            "raise the limit of locked memory (`ulimit -l`), or encrypt the swap space",
+        ),
+    }
 }
 
 /// What was named is examined, be it there or not; what was not named, if it is there.

@@ -4,10 +4,14 @@ pub(crate) mod outputs;
 
 use std::path::Path;
 
-use keyward_client::explain::{Circumstances, Explained};
+use keyward_client::{
+    explain::{Circumstances, Explained},
+    held::HeldLicense,
+};
 use keyward_client_native::NativeClient;
 use keyward_license::{
     ids::{Kid, LicenseId},
+    license::LicenseKind,
     time::Timestamp,
     usage_rules::{Action, Allowed, Output, OutputDecision},
 };
@@ -16,6 +20,7 @@ use serde_json::{Value, json};
 use crate::{
     args::ExplainArgs,
     client,
+    exchange::Described,
     failure::{Failure, file_error},
     protected,
     report::{self, Report},
@@ -48,14 +53,20 @@ fn asked(client: &mut NativeClient, typed: &str, circumstances: &Circumstances) 
         return of_id(client, id, circumstances);
     }
     if let Some(license) = license_in(path)? {
-        let explained = client.explain_license(license, circumstances.clone())?;
-        let explained = explained.ok_or_else(|| {
-            Failure::new(
-                format!("{typed} is no license of an operator that this device is enrolled with"),
-                "see what it is: `keyward inspect FILE`",
-            )
-        })?;
-        let kid = explained.body.single_key().map(|key| key.kid);
+        let mut explain = |circumstances| {
+            let explained = client.explain_license(license.clone(), circumstances)?;
+            explained.ok_or_else(|| {
+                Failure::new(
+                    format!("{typed} is no license of an operator that this device is enrolled with"),
+                    "see what it is: `keyward inspect FILE`",
+                )
+            })
+        };
+        let mut explained = explain(circumstances.clone())?;
+        if explained.body.kind == LicenseKind::KeyExchange {
+            explained = explain(for_kind(circumstances, explained.body.kind))?;
+        }
+        let kid = explained.body.asked_kid();
         let kid = kid.map_err(|error| Failure::new(error, "see what it is: `keyward inspect FILE`"))?;
         return Ok(vec![(kid, vec![explained])]);
     }
@@ -68,6 +79,13 @@ fn asked(client: &mut NativeClient, typed: &str, circumstances: &Circumstances) 
 fn of_id(client: &mut NativeClient, id: Kid, circumstances: &Circumstances) -> Result<OfKeys, Failure> {
     let license = LicenseId::new(*id.as_bytes());
     let held = client.held_licenses()?;
+    let is_of = |held: &&HeldLicense| {
+        held.body.id == license || held.body.keys.first().is_some_and(|key| key.kid == id)
+    };
+    let circumstances = &match held.iter().find(is_of) {
+        Some(held) => for_kind(circumstances, held.body.kind),
+        None => circumstances.clone(),
+    };
     let of_license = held.iter().find(|held| held.body.id == license);
     let Some(kid) = of_license
         .and_then(|held| held.body.keys.first())
@@ -78,6 +96,16 @@ fn of_id(client: &mut NativeClient, id: Kid, circumstances: &Circumstances) -> R
     let mut explained = client.explain(kid, circumstances.clone())?;
     explained.retain(|explained| explained.body.id == license);
     Ok(vec![(kid, explained)])
+}
+
+/// What is done with the key of such a license where nothing else was asked: content is played, other data are
+/// performed on.
+fn for_kind(circumstances: &Circumstances, kind: LicenseKind) -> Circumstances {
+    let mut circumstances = circumstances.clone();
+    if kind == LicenseKind::KeyExchange && circumstances.action == Action::Play {
+        circumstances.action = Action::Perform;
+    }
+    circumstances
 }
 
 /// The bytes of a file that is no protected content.
@@ -100,22 +128,35 @@ const LONGEST_LICENSE: u64 = 1 << 20;
 fn of_key(kid: Kid, explained: &[Explained]) -> (String, Value) {
     let mut lines = vec![match explained.first() {
         None => format!("key {kid}: refused, there is no license"),
-        Some(best) if best.verdict.is_ok() => format!("key {kid}: allowed"),
+        Some(_) if explained.iter().any(is_allowed) => format!("key {kid}: allowed"),
         Some(_) => format!("key {kid}: refused"),
     }];
     lines.extend(explained.iter().map(words));
-    let allowed = explained.first().is_some_and(|best| best.verdict.is_ok());
+    let allowed = explained.iter().any(is_allowed);
     let licenses: Vec<_> = explained.iter().map(fields).collect();
     let json = json!({ "kid": kid.to_string(), "allowed": allowed, "licenses": licenses });
     (lines.join("\n"), json)
 }
 
+/// R-052 comes after the rules that explain, at every call.
+fn is_allowed(explained: &Explained) -> bool {
+    explained.verdict.is_ok() && !is_used_up(explained)
+}
+
+fn is_used_up(explained: &Explained) -> bool {
+    let keys = Described::all(&explained.body, &explained.uses);
+    keys.first().is_some_and(Described::is_used_up)
+}
+
 /// The answer about one license, in words.
 fn words(explained: &Explained) -> String {
     let mut lines = vec![match &explained.verdict {
+        Ok(_) if is_used_up(explained) => format!("refused by R-052: {USED_UP}"),
         Ok(allowed) => format!("allowed by {}: {}", allowed.decided_by, allowed.decided_by.says()),
         Err(stop) => format!("refused by {}: {stop}", stop.rule()),
     }];
+    let keys = Described::all(&explained.body, &explained.uses);
+    lines.extend(keys.iter().map(|key| format!("key {}: {}", key.kid, key.words())));
     lines.push(match explained.now {
         Some(now) => format!("judged at {}", report::time(now)),
         None => "judged without a clock".to_owned(),
@@ -140,6 +181,8 @@ fn words(explained: &Explained) -> String {
     }
     format!("  license {}: {}", explained.body.id, lines.join("\n    "))
 }
+
+const USED_UP: &str = "every use that the license permits has been made";
 
 fn when(allowed: &Allowed) -> Vec<String> {
     let mut lines = vec![match (allowed.changes_at, allowed.until) {
@@ -183,13 +226,16 @@ fn fields(explained: &Explained) -> Value {
     let outputs: Vec<_> = decided(explained)
         .map(|(output, decision)| outputs::fields(output, decision))
         .collect();
+    let used_up = allowed.is_some() && is_used_up(explained);
+    let exchange_keys = Described::all(&explained.body, &explained.uses);
+    let exchange_keys: Vec<_> = exchange_keys.iter().map(Described::fields).collect();
     json!({
         "license": explained.body.id.to_string(),
         "operator": explained.operator.to_string(),
-        "allowed": allowed.is_some(),
-        "rule": rule.number(),
-        "says": rule.says(),
-        "reason": stop.map(ToString::to_string),
+        "allowed": is_allowed(explained),
+        "rule": if used_up { "R-052" } else { rule.number() },
+        "says": if used_up { USED_UP } else { rule.says() },
+        "reason": stop.map(ToString::to_string).or_else(|| used_up.then(|| USED_UP.to_owned())),
         "at": seconds(explained.now),
         "security_level": explained.security_level,
         "usable_here": explained.is_usable_here,
@@ -202,5 +248,6 @@ fn fields(explained: &Explained) -> Value {
         "playback_ends": seconds(allowed.and_then(|allowed| allowed.playback_ends)),
         "in_grace": allowed.is_some_and(|allowed| allowed.in_grace),
         "outputs": outputs,
+        "exchange_keys": exchange_keys,
     })
 }

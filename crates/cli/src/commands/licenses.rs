@@ -13,6 +13,7 @@ use crate::{
     args::{ClientDir, LicenseArgs, LicensesCommand},
     client,
     commands::inspect,
+    exchange::Described,
     failure::{Exit, Failure},
     report::{self, Report},
 };
@@ -47,6 +48,9 @@ fn list(dir: ClientDir, report: Report) -> Result<(), Failure> {
             }
             .to_owned(),
         ];
+        let described = Described::all(body, &license.uses);
+        let described = described.iter().find(|described| described.kid == kid);
+        says.extend(described.map(Described::words));
         says.extend(
             license
                 .first_play
@@ -54,6 +58,7 @@ fn list(dir: ClientDir, report: Report) -> Result<(), Failure> {
         );
         says.push(match &license.verdict {
             _ if !license.is_for_this_host => "not usable by this program (V-029)".to_owned(),
+            Ok(_) if described.is_some_and(Described::is_used_up) => "not usable any more".to_owned(),
             Ok(_) => "usable".to_owned(),
             Err(stop) => format!("not usable: {stop} ({})", stop.rule()),
         });
@@ -71,8 +76,12 @@ fn list(dir: ClientDir, report: Report) -> Result<(), Failure> {
 fn listed(kid: Kid, license: &HeldLicense, operator_name: &str) -> serde_json::Value {
     let body = &license.body;
     let seconds = |time: Option<Timestamp>| time.map(|time| time.0);
+    let described = Described::all(body, &license.uses);
+    let described = described.iter().find(|described| described.kid == kid);
+    let used_up = described.is_some_and(Described::is_used_up);
     json!({
         "kid": kid.to_string(),
+        "exchange_key": described.map(Described::fields),
         "license": body.id.to_string(),
         "operator": license.operator.to_string(),
         "operator_name": operator_name,
@@ -88,8 +97,9 @@ fn listed(kid: Kid, license: &HeldLicense, operator_name: &str) -> serde_json::V
         "persistent": body.persistent,
         "issued": body.issued.0,
         "installed": seconds(license.installed),
-        "usable": license.is_for_this_host && license.verdict.is_ok(),
+        "usable": license.is_for_this_host && license.verdict.is_ok() && !used_up,
         "rule": match &license.verdict {
+            Ok(_) if used_up => "R-052",
             Ok(allowed) => allowed.decided_by.number(),
             Err(stop) => stop.rule().number(),
         },
@@ -172,8 +182,11 @@ fn sorted(client: &mut NativeClient) -> Result<Vec<HeldLicense>, Failure> {
 }
 
 fn each_key(held: &[HeldLicense]) -> impl Iterator<Item = (Kid, &HeldLicense)> {
-    held.iter()
-        .flat_map(|license| license.body.keys.iter().map(move |key| (key.kid, license)))
+    // The versions of an exchange key stand side by side.
+    held.iter().flat_map(|license| {
+        let keys = license.body.keys.chunk_by(|one, next| one.kid == next.kid);
+        keys.filter_map(move |versions| Some((versions.first()?.kid, license)))
+    })
 }
 
 fn is_named(license: &HeldLicense, id: Kid) -> bool {

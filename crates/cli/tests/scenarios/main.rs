@@ -8,9 +8,12 @@
     reason = "a test fails by panic"
 )]
 
+mod film;
 mod in_memory;
 mod purchase;
+mod real_time;
 mod rental;
+mod secure_clock;
 mod server_time;
 mod stores;
 mod subscription;

@@ -22,12 +22,14 @@ use keyward_content::{
     file::{FileHeader, LockedFile, Sealer},
     header::ContentHeader,
 };
+use keyward_crypto::exchange::Algorithm;
 use keyward_license::{
     codec::Wire,
     discovery::WELL_KNOWN_PATH,
     ids::{Kid, LicenseId},
     license::KeyType,
     operator_profile::OperatorProfile,
+    request::ClockKind,
     time::Timestamp,
     usage_rules::Refusal,
 };
@@ -66,12 +68,17 @@ impl World {
 
     /// An operator that offers the film to alice under these terms.
     pub(crate) fn under(terms: PolicyTerms) -> Self {
+        Self::beginning(NOW, terms)
+    }
+
+    /// The same, at another time than [`NOW`].
+    pub(crate) fn beginning(now: Timestamp, terms: PolicyTerms) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let (clock, runtime) = (Arc::new(SettableClock::new(NOW)), Runtime::new().unwrap());
+        let (clock, runtime) = (Arc::new(SettableClock::new(now)), Runtime::new().unwrap());
         let server = runtime.block_on(async {
             let dir = home.path().join("operator");
             let rng = &mut UnwrapErr(SysRng);
-            operator::init(&dir, options(), NOW, rng).await.unwrap();
+            operator::init(&dir, options(), now, rng).await.unwrap();
             let server = open_server(&dir, &clock).await;
             server.register_key(FILM, KeyType::File, 1).await.unwrap();
             server.create_policy("offer", terms).await.unwrap();
@@ -98,6 +105,11 @@ impl World {
     pub(crate) fn operator<T>(&self, ask: impl AsyncFnOnce(&Server) -> T) -> T {
         let server = self.network.server();
         self.network.runtime.block_on(async { ask(&server).await })
+    }
+
+    /// Where the operator's folder is, and those of the devices.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
     }
 
     /// Stops the server and starts it again.
@@ -154,6 +166,7 @@ impl World {
         let clock = Rc::new(DeviceClock {
             utc: Cell::new(Some(self.clock.now())),
             monotonic: Cell::new(1_000),
+            kind: Cell::new(ClockKind::AntiRollback),
         });
         self.devices.borrow_mut().push(Rc::clone(&clock));
         Device {
@@ -161,6 +174,8 @@ impl World {
             clock,
             network: Rc::clone(&self.network),
             client: None,
+            exchange_algorithms: Algorithm::ALL.to_vec(),
+            exchange_multiple: true,
             wanted: Wanted {
                 kids: vec![FILM],
                 ..Wanted::default()
@@ -265,6 +280,8 @@ impl Transport for Cable {
 pub(crate) struct DeviceClock {
     utc: Cell<Option<Timestamp>>,
     monotonic: Cell<u64>,
+    /// What the device says of it when it is started.
+    pub(crate) kind: Cell<ClockKind>,
 }
 
 impl DeviceClock {
@@ -285,6 +302,10 @@ impl Clock for DeviceClock {
             monotonic: self.monotonic.get(),
         }
     }
+
+    fn kind(&self) -> ClockKind {
+        self.kind.get()
+    }
 }
 
 /// A device: its directory, its clock, and the client while it runs.
@@ -293,6 +314,9 @@ pub(crate) struct Device {
     pub(crate) clock: Rc<DeviceClock>,
     network: Rc<Network>,
     client: Option<NativeClient>,
+    /// The algorithms of key exchange that it has when it is started, and whether it can use several keys.
+    pub(crate) exchange_algorithms: Vec<Algorithm>,
+    pub(crate) exchange_multiple: bool,
     /// What it asks for.
     pub(crate) wanted: Wanted,
 }
@@ -318,12 +342,19 @@ impl Device {
             clock: Box::new(Rc::clone(&self.clock)),
             host: HostProfile {
                 asks_while_playing: true,
+                exchange_algorithms: self.exchange_algorithms.clone(),
+                exchange_multiple: self.exchange_multiple,
                 ..HostProfile::default()
             },
             ..Options::default()
         };
         self.client = Some(NativeClient::open_with(&self.folder, Box::new(cable), options)?);
         Ok(())
+    }
+
+    /// Ends the client's process.
+    pub(crate) fn stop(&mut self) {
+        self.client = None;
     }
 
     pub(crate) fn client(&mut self) -> &mut NativeClient {

@@ -54,6 +54,8 @@ fn vector(json: &Value) -> Option<Vector> {
             "discovery" => "discovery_document",
             "operator-profile" => "operator_profile",
             "problem" => "problem_document",
+            // Bytes that nothing tells from others.
+            "exchange-result" => return None,
             other => panic!("a new type of message: {other}"),
         },
         valid: json["verdict"] == "valid",
