@@ -1,5 +1,5 @@
-//! Bits of a raw byte sequence payload (H.264 7.3.1, H.265 7.3.1.1), most significant first, without its
-//! emulation prevention bytes.
+//! Bits, most significant first: of a raw byte sequence payload (H.264 7.3.1, H.265 7.3.1.1) without its
+//! emulation prevention bytes, or of plain bytes (AV1, VP9).
 
 /// A reader that answers nothing once the bytes have ended.
 #[derive(Debug, Clone)]
@@ -12,6 +12,8 @@ pub(super) struct Bits<'a> {
     current: u8,
     /// Bits of `current` that are not read yet.
     left: u32,
+    /// Whether there are emulation prevention bytes.
+    escaped: bool,
 }
 
 impl<'a> Bits<'a> {
@@ -22,7 +24,15 @@ impl<'a> Bits<'a> {
             zeros: 0,
             current: 0,
             left: 0,
+            escaped: true,
         }
+    }
+
+    /// Of bytes without emulation prevention.
+    pub(super) const fn plain(bytes: &'a [u8]) -> Self {
+        let mut bits = Self::new(bytes);
+        bits.escaped = false;
+        bits
     }
 
     /// Bytes from the beginning to the last bit read, emulation prevention bytes included.
@@ -78,8 +88,25 @@ impl<'a> Bits<'a> {
         (one && zeros == 0).then_some(())
     }
 
+    /// Zeros to the end of the byte. Anything else shows that what came before was misread.
+    pub(super) fn zeros_to_byte(&mut self) -> Option<()> {
+        (self.bits(self.left)? == 0).then_some(())
+    }
+
+    /// Zero bytes to byte `len`.
+    pub(super) fn zero_bytes_to(&mut self, len: u64) -> Option<()> {
+        while (self.taken as u64) < len {
+            self.next_byte()?;
+            if self.current != 0 {
+                return None;
+            }
+            self.left = 0;
+        }
+        (self.taken as u64 == len).then_some(())
+    }
+
     fn next_byte(&mut self) -> Option<()> {
-        if self.zeros >= 2 && *self.bytes.get(self.taken)? == 3 {
+        if self.escaped && self.zeros >= 2 && *self.bytes.get(self.taken)? == 3 {
             self.taken = self.taken.checked_add(1)?;
             self.zeros = 0;
         }
@@ -120,6 +147,18 @@ mod tests {
         assert_eq!(bits.bytes_read(), 9);
         let mut unread = Bits::new(&[0, 0, 3, 1]);
         assert_eq!((unread.bits(16), unread.bytes_read()), (Some(0), 2));
+    }
+
+    #[test]
+    fn plain_bytes_have_no_emulation_prevention() {
+        let mut bits = Bits::plain(&[0, 0, 3, 1]);
+        assert_eq!((bits.bits(32), bits.bytes_read()), (Some(0x301), 4));
+        let mut padded = Bits::plain(&[0b1010_0000, 0b1010_0001]);
+        padded.skip(3).unwrap();
+        assert_eq!(padded.zeros_to_byte(), Some(()));
+        assert_eq!(padded.zeros_to_byte(), Some(()), "nothing is left of the byte");
+        padded.skip(3).unwrap();
+        assert_eq!(padded.zeros_to_byte(), None);
     }
 
     #[test]

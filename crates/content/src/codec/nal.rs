@@ -2,7 +2,7 @@
 
 use crate::cenc::{Alignment, Subsample, SubsampleMap};
 
-use super::{CodecError, SampleSource, record::Record};
+use super::{CodecError, SampleSource, fetch, record::Record};
 
 /// Bytes of a NAL unit that are fetched first. Most slice headers are below 32 bytes.
 const FIRST_LOOK: u64 = 96;
@@ -140,14 +140,4 @@ impl<C: NalCodec> NalMapper<C> {
 struct Ranges {
     clear: u64,
     protected: u64,
-}
-
-fn fetch(sample: &mut impl SampleSource, at: u64, len: u64) -> Result<&[u8], CodecError> {
-    let len = usize::try_from(len).map_err(|_| CodecError::Framing { at })?;
-    let bytes = sample.bytes(at, len)?;
-    if bytes.len() == len {
-        Ok(bytes)
-    } else {
-        Err(CodecError::Read(std::io::ErrorKind::UnexpectedEof.into()))
-    }
 }

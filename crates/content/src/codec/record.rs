@@ -36,6 +36,18 @@ pub(super) fn hevc(record: &[u8]) -> Result<Record<'_>, CodecError> {
     record_of(version, lengths, nals)
 }
 
+/// `VPCodecConfigurationRecord` and the version and flags in front of it (VP Codec ISO Media File Format Binding).
+/// It says nothing about headers; one that cannot be read shows a file that is damaged.
+pub(super) fn vp(record: &[u8]) -> Result<(), CodecError> {
+    let [version, _flags_to_matrix @ .., high, low] = Reader(record).take::<12>()?;
+    let initialisation = u16::from_be_bytes([high, low]);
+    if version == 1 && initialisation == 0 {
+        Ok(())
+    } else {
+        Err(CodecError::Record)
+    }
+}
+
 fn record_of(version: u8, lengths: u8, nals: Vec<&[u8]>) -> Result<Record<'_>, CodecError> {
     match (version, lengths & 3) {
         (1, 0) => Ok(Record { length_size: 1, nals }),
@@ -104,6 +116,21 @@ mod tests {
         for len in 0..bytes.len() {
             assert!(matches!(hevc(&bytes[..len]), Err(CodecError::Record)), "{len}");
         }
+    }
+
+    #[test]
+    fn records_of_vp9_are_checked() {
+        let record = [1, 0, 0, 0, 0, 20, 0x82, 2, 2, 2, 0, 0];
+        assert!(vp(&record).is_ok());
+        for (at, value) in [(0, 0), (0, 2), (10, 1), (11, 1)] {
+            let mut changed = record;
+            changed[at] = value;
+            assert!(
+                matches!(vp(&changed), Err(CodecError::Record)),
+                "byte {at} = {value}"
+            );
+        }
+        assert!(matches!(vp(&record[..11]), Err(CodecError::Record)));
     }
 
     #[test]

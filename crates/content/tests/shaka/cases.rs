@@ -8,6 +8,10 @@ pub(crate) struct Case {
     pub(crate) encoder: &'static str,
     pub(crate) stream: &'static str,
     pub(crate) at_least: usize,
+    /// Extension of the file that it is encoded into.
+    pub(crate) container: &'static str,
+    /// Whether the older ffmpeg encodes it.
+    pub(crate) old_encoder: bool,
 }
 
 const SOURCE: &str = "testsrc2=size=320x240:rate=25:duration=2";
@@ -16,6 +20,11 @@ const TINY: &str = "color=gray:size=32x16:rate=25:duration=1";
 const SMALL: &str = "color=gray:size=64x64:rate=25:duration=1";
 const TALL: &str = "testsrc2=size=64x1088:rate=25:duration=0.4";
 const WIDE: &str = "testsrc2=size=640x480:rate=25:duration=0.4";
+const SHORT: &str = "testsrc2=size=320x240:rate=25:duration=0.6";
+/// Wider than one tile of AV1 may be.
+const BROAD: &str = "testsrc2=size=4224x128:rate=25:duration=0.12";
+const ROTATED: &str =
+    "testsrc2=size=320x240:rate=25:duration=0.8,rotate=t/3,zoompan=z=1+on/50:d=1:s=320x240:fps=25";
 const NOISE: &str = "nullsrc=size=320x240:rate=5:duration=2,geq=random(1)*255:128:128";
 
 const fn video(name: &'static str, source: &'static str, encoder: &'static str, at_least: usize) -> Case {
@@ -25,6 +34,16 @@ const fn video(name: &'static str, source: &'static str, encoder: &'static str, 
         encoder,
         stream: "video",
         at_least,
+        container: "mp4",
+        old_encoder: false,
+    }
+}
+
+/// By an encoder that only the older ffmpeg has.
+const fn old(name: &'static str, source: &'static str, encoder: &'static str, at_least: usize) -> Case {
+    Case {
+        old_encoder: true,
+        ..video(name, source, encoder, at_least)
     }
 }
 
@@ -280,6 +299,261 @@ pub(crate) const HEVC: [Case; 21] = [
     ),
 ];
 
+pub(crate) const AV1: [Case; 29] = [
+    old("av1-aom", SOURCE, "-c:v libaom-av1 -cpu-used 8 -b:v 300k", 50),
+    old(
+        "av1-aom-slow",
+        SHORT,
+        "-c:v libaom-av1 -cpu-used 3 -lag-in-frames 19 -b:v 200k",
+        10,
+    ),
+    old(
+        "av1-aom-tiles",
+        SOURCE,
+        "-c:v libaom-av1 -cpu-used 8 -tiles 2x2 -g 25 -b:v 300k",
+        50,
+    ),
+    old(
+        "av1-aom-tile-groups",
+        SOURCE,
+        "-c:v libaom-av1 -cpu-used 8 -tiles 4x2 -aom-params num-tile-groups=3 -b:v 300k",
+        50,
+    ),
+    old("av1-aom-wide", BROAD, "-c:v libaom-av1 -cpu-used 8 -b:v 300k", 2),
+    old(
+        "av1-aom-realtime",
+        SOURCE,
+        "-c:v libaom-av1 -usage realtime -cpu-used 9 -aq-mode 3 -b:v 200k",
+        50,
+    ),
+    old(
+        "av1-aom-resilient",
+        SOURCE,
+        "-c:v libaom-av1 -cpu-used 8 -aom-params error-resilient-mode=1 -b:v 200k",
+        50,
+    ),
+    old(
+        "av1-aom-no-order",
+        SHORT,
+        "-c:v libaom-av1 -cpu-used 8 -aom-params enable-order-hint=0:enable-global-motion=0 -b:v 200k",
+        10,
+    ),
+    old(
+        "av1-aom-motion",
+        ROTATED,
+        "-c:v libaom-av1 -cpu-used 3 -aom-params enable-global-motion=1 -b:v 300k",
+        10,
+    ),
+    old(
+        "av1-aom-lossless",
+        SHORT,
+        "-c:v libaom-av1 -cpu-used 8 -aom-params lossless=1",
+        10,
+    ),
+    old(
+        "av1-aom-segments",
+        SHORT,
+        "-c:v libaom-av1 -cpu-used 5 -aq-mode 1 -b:v 200k",
+        10,
+    ),
+    old(
+        "av1-aom-delta-q",
+        SHORT,
+        "-c:v libaom-av1 -cpu-used 5 -aom-params deltaq-mode=1:delta-lf-mode=1 -b:v 200k",
+        10,
+    ),
+    old(
+        "av1-aom-matrices",
+        SHORT,
+        "-c:v libaom-av1 -cpu-used 8 -aom-params enable-qm=1:sb-size=64:reduced-tx-type-set=1 -b:v 200k",
+        10,
+    ),
+    old(
+        "av1-aom-grain",
+        SHORT,
+        "-c:v libaom-av1 -cpu-used 8 -aom-params film-grain-test=5 -b:v 200k",
+        10,
+    ),
+    old(
+        "av1-aom-screen",
+        SHORT,
+        "-c:v libaom-av1 -cpu-used 8 -aom-params tune-content=screen:enable-intrabc=1 -g 5 -b:v 200k",
+        10,
+    ),
+    old(
+        "av1-aom-timing",
+        SHORT,
+        "-c:v libaom-av1 -cpu-used 8 -aom-params timing-info=model -b:v 200k",
+        10,
+    ),
+    old(
+        "av1-aom-422-12",
+        SHORT,
+        "-c:v libaom-av1 -cpu-used 8 -pix_fmt yuv422p12 -b:v 200k",
+        10,
+    ),
+    old(
+        "av1-aom-444",
+        SHORT,
+        "-c:v libaom-av1 -cpu-used 8 -pix_fmt yuv444p -b:v 200k",
+        10,
+    ),
+    old(
+        "av1-aom-gray",
+        SHORT,
+        "-c:v libaom-av1 -cpu-used 8 -pix_fmt gray -b:v 200k",
+        10,
+    ),
+    old(
+        "av1-aom-rgb",
+        SHORT,
+        "-c:v libaom-av1 -cpu-used 8 -pix_fmt gbrp -b:v 200k",
+        10,
+    ),
+    old(
+        "av1-rav1e",
+        SHORT,
+        "-c:v librav1e -speed 10 -tiles 2 -b:v 200k",
+        10,
+    ),
+    video("av1-svt", SOURCE, "-c:v libsvtav1 -preset 10", 50),
+    video("av1-svt-slow", SHORT, "-c:v libsvtav1 -preset 4", 10),
+    video(
+        "av1-svt-tiles",
+        WIDE,
+        "-c:v libsvtav1 -preset 10 -svtav1-params tile-columns=1:tile-rows=1",
+        10,
+    ),
+    video(
+        "av1-svt-superres",
+        SHORT,
+        "-c:v libsvtav1 -preset 10 -svtav1-params superres-mode=1:superres-denom=12:superres-kf-denom=14",
+        10,
+    ),
+    video(
+        "av1-svt-grain",
+        SHORT,
+        "-c:v libsvtav1 -preset 10 -svtav1-params film-grain=20:scm=1",
+        10,
+    ),
+    video(
+        "av1-svt-low-delay",
+        SOURCE,
+        "-c:v libsvtav1 -preset 10 -svtav1-params pred-struct=1:rc=2:tbr=200",
+        50,
+    ),
+    video(
+        "av1-svt-10",
+        SHORT,
+        "-c:v libsvtav1 -preset 10 -pix_fmt yuv420p10",
+        10,
+    ),
+    video(
+        "av1-svt-overlays",
+        SOURCE,
+        "-c:v libsvtav1 -preset 10 -svtav1-params enable-overlays=1:keyint=30",
+        50,
+    ),
+];
+
+pub(crate) const VP9: [Case; 14] = [
+    video(
+        "vp9",
+        SOURCE,
+        "-c:v libvpx-vp9 -deadline good -cpu-used 5 -b:v 200k",
+        50,
+    ),
+    video(
+        "vp9-hidden-frames",
+        SOURCE,
+        "-c:v libvpx-vp9 -deadline good -cpu-used 5 -auto-alt-ref 6 -lag-in-frames 25 -b:v 200k",
+        50,
+    ),
+    video(
+        "vp9-superframes",
+        FADE,
+        "-c:v libvpx-vp9 -deadline good -cpu-used 5 -auto-alt-ref 1 -lag-in-frames 16 -g 20 -b:v 100k",
+        50,
+    ),
+    video(
+        "vp9-tiles",
+        BROAD,
+        "-c:v libvpx-vp9 -deadline good -cpu-used 5 -tile-columns 4 -tile-rows 2 -b:v 200k",
+        2,
+    ),
+    video(
+        "vp9-realtime",
+        SOURCE,
+        "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -aq-mode 3 -b:v 200k",
+        50,
+    ),
+    video(
+        "vp9-resilient",
+        SOURCE,
+        "-c:v libvpx-vp9 -deadline good -cpu-used 5 -error-resilient 1 -frame-parallel 1 -b:v 200k",
+        50,
+    ),
+    video(
+        "vp9-segments",
+        SOURCE,
+        "-c:v libvpx-vp9 -deadline good -cpu-used 5 -aq-mode 1 -b:v 100k",
+        50,
+    ),
+    video(
+        "vp9-complexity",
+        SOURCE,
+        "-c:v libvpx-vp9 -deadline good -cpu-used 5 -aq-mode 2 -b:v 100k",
+        50,
+    ),
+    video(
+        "vp9-lossless",
+        SHORT,
+        "-c:v libvpx-vp9 -deadline good -cpu-used 5 -lossless 1",
+        10,
+    ),
+    video(
+        "vp9-444",
+        SHORT,
+        "-c:v libvpx-vp9 -deadline good -cpu-used 5 -pix_fmt yuv444p -b:v 200k",
+        10,
+    ),
+    video(
+        "vp9-rgb",
+        SHORT,
+        "-c:v libvpx-vp9 -deadline good -cpu-used 5 -pix_fmt gbrp -b:v 200k",
+        10,
+    ),
+    video(
+        "vp9-10",
+        SHORT,
+        "-c:v libvpx-vp9 -deadline good -cpu-used 5 -pix_fmt yuv420p10 -b:v 200k",
+        10,
+    ),
+    video(
+        "vp9-422-12",
+        SHORT,
+        "-c:v libvpx-vp9 -deadline good -cpu-used 5 -pix_fmt yuv422p12 -b:v 200k",
+        10,
+    ),
+    video(
+        "vp9-tiny",
+        TINY,
+        "-c:v libvpx-vp9 -deadline good -cpu-used 5 -pix_fmt yuv420p -b:v 5k",
+        25,
+    ),
+];
+
+/// No ffmpeg writes it to MP4.
+pub(crate) const VP8: [Case; 1] = [Case {
+    container: "webm",
+    ..video(
+        "vp8",
+        SOURCE,
+        "-c:v libvpx -deadline good -cpu-used 5 -auto-alt-ref 0 -b:v 200k",
+        50,
+    )
+}];
+
 const TONE: &str = "sine=frequency=440:duration=2";
 
 const fn audio(name: &'static str, encoder: &'static str, at_least: usize) -> Case {
@@ -289,6 +563,8 @@ const fn audio(name: &'static str, encoder: &'static str, at_least: usize) -> Ca
         encoder,
         stream: "audio",
         at_least,
+        container: "mp4",
+        old_encoder: false,
     }
 }
 

@@ -5,7 +5,7 @@ use keyward_content::cenc::Subsample;
 pub(crate) struct Track {
     /// The original format.
     pub(crate) format: [u8; 4],
-    /// Body of `avcC` or `hvcC`.
+    /// Body of `avcC`, `hvcC`, `av1C` or `vpcC`.
     pub(crate) record: Vec<u8>,
     pub(crate) protection: Option<Protection>,
     pub(crate) samples: Vec<Sample>,
@@ -49,7 +49,7 @@ impl Track {
         let sinf = boxes(children)
             .find(|(kind, _)| kind == b"sinf")
             .map(|(_, sinf)| sinf);
-        let record = boxes(children).find(|(kind, _)| matches!(kind, b"avcC" | b"hvcC"));
+        let record = boxes(children).find(|(kind, _)| matches!(kind, b"avcC" | b"hvcC" | b"av1C" | b"vpcC"));
         Self {
             format: sinf.map_or(kind, |sinf| find(sinf, &[b"frma"]).try_into().unwrap()),
             record: record.map_or_else(Vec::new, |(_, record)| record.to_vec()),

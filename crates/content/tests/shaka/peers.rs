@@ -1,4 +1,4 @@
-//! The two programs.
+//! The programs.
 
 use std::{
     fs,
@@ -16,6 +16,8 @@ const KEYS: &str = "label=K:key_id=a2c786d0f9ef4cb3b333cd323a4284a5:key=4edb7704
 
 pub(crate) struct Peers {
     ffmpeg: PathBuf,
+    /// It has encoders that the other one lacks.
+    ffmpeg_old: PathBuf,
     packager: PathBuf,
     folder: TempDir,
 }
@@ -28,22 +30,33 @@ impl Peers {
     )]
     pub(crate) fn find() -> Option<Self> {
         let named = |variable| std::env::var_os(variable).map(PathBuf::from);
-        if let (Some(ffmpeg), Some(packager)) = (named("KEYWARD_FFMPEG"), named("KEYWARD_PACKAGER")) {
+        let programs = ["KEYWARD_FFMPEG", "KEYWARD_FFMPEG_OLD", "KEYWARD_PACKAGER"].map(named);
+        if let [Some(ffmpeg), Some(ffmpeg_old), Some(packager)] = programs {
             let folder = tempfile::tempdir().unwrap();
             return Some(Self {
                 ffmpeg,
+                ffmpeg_old,
                 packager,
                 folder,
             });
         }
-        eprintln!("*** Shaka Packager as a peer: NOT RUN, set KEYWARD_FFMPEG and KEYWARD_PACKAGER ***");
+        eprintln!(
+            "*** Shaka Packager as a peer: NOT RUN, set KEYWARD_FFMPEG, KEYWARD_FFMPEG_OLD and KEYWARD_PACKAGER ***"
+        );
         assert!(std::env::var_os("CI").is_none(), "CI runs every peer");
         None
     }
 
     pub(crate) fn encode(&self, case: &Case) -> PathBuf {
-        let media = self.folder.path().join(format!("{}.mp4", case.name));
-        let mut command = Command::new(&self.ffmpeg);
+        let media = self
+            .folder
+            .path()
+            .join(format!("{}.{}", case.name, case.container));
+        let mut command = Command::new(if case.old_encoder {
+            &self.ffmpeg_old
+        } else {
+            &self.ffmpeg
+        });
         command.args(["-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i", case.source]);
         command.args(case.encoder.split(' ')).arg(&media);
         run(command, case.name);
