@@ -1,6 +1,7 @@
 //! Samples of real encoders with the maps that Shaka Packager gives them, and streams written bit by bit
 //! whose header lengths are known.
 
+mod frames;
 mod streams;
 
 use std::io;
@@ -111,7 +112,7 @@ fn audio_is_protected_as_a_whole() {
 
 #[test]
 fn other_codecs_are_refused() {
-    for format in [b"vp09", b"av01", b"mp4v", b"encv"] {
+    for format in [b"vp10", b"vvc1", b"mp4v", b"encv"] {
         let refused = SampleMapper::video(*format, &bytes(AVC_RECORD)).unwrap_err();
         let name = String::from_utf8_lossy(format);
         assert_eq!(

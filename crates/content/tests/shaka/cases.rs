@@ -24,7 +24,7 @@ const SHORT: &str = "testsrc2=size=320x240:rate=25:duration=0.6";
 /// Wider than one tile of AV1 may be.
 const BROAD: &str = "testsrc2=size=4224x128:rate=25:duration=0.12";
 const ROTATED: &str =
-    "testsrc2=size=320x240:rate=25:duration=0.8,rotate=t/3,zoompan=z=1+on/50:d=1:s=320x240:fps=25";
+    "testsrc2=size=320x240:rate=25:duration=0.4,rotate=t/3,zoompan=z=1+on/50:d=1:s=320x240:fps=25";
 const NOISE: &str = "nullsrc=size=320x240:rate=5:duration=2,geq=random(1)*255:128:128";
 
 const fn video(name: &'static str, source: &'static str, encoder: &'static str, at_least: usize) -> Case {
@@ -323,13 +323,13 @@ pub(crate) const AV1: [Case; 29] = [
     old(
         "av1-aom-realtime",
         SOURCE,
-        "-c:v libaom-av1 -usage realtime -cpu-used 9 -aq-mode 3 -b:v 200k",
+        "-c:v libaom-av1 -usage realtime -cpu-used 8 -aq-mode 3 -b:v 200k",
         50,
     ),
     old(
         "av1-aom-resilient",
         SOURCE,
-        "-c:v libaom-av1 -cpu-used 8 -aom-params error-resilient-mode=1 -b:v 200k",
+        "-c:v libaom-av1 -cpu-used 8 -error-resilience default -b:v 200k",
         50,
     ),
     old(
@@ -341,7 +341,7 @@ pub(crate) const AV1: [Case; 29] = [
     old(
         "av1-aom-motion",
         ROTATED,
-        "-c:v libaom-av1 -cpu-used 3 -aom-params enable-global-motion=1 -b:v 300k",
+        "-c:v libaom-av1 -cpu-used 4 -aom-params enable-global-motion=1 -b:v 300k",
         10,
     ),
     old(
@@ -466,13 +466,13 @@ pub(crate) const VP9: [Case; 14] = [
     video(
         "vp9-hidden-frames",
         SOURCE,
-        "-c:v libvpx-vp9 -deadline good -cpu-used 5 -auto-alt-ref 6 -lag-in-frames 25 -b:v 200k",
+        "-c:v libvpx-vp9 -deadline good -cpu-used 5 -auto-alt-ref 6 -lag-in-frames 25 -b:v 200k -pass 2",
         50,
     ),
     video(
         "vp9-superframes",
         FADE,
-        "-c:v libvpx-vp9 -deadline good -cpu-used 5 -auto-alt-ref 1 -lag-in-frames 16 -g 20 -b:v 100k",
+        "-c:v libvpx-vp9 -deadline good -cpu-used 5 -auto-alt-ref 1 -lag-in-frames 16 -g 20 -b:v 100k -pass 2",
         50,
     ),
     video(

@@ -81,6 +81,13 @@ impl<'m> TrackProtector<'m> {
         for sample in samples {
             let sample = sample?;
             self.map_one(&sample, source, &mut subsamples)?;
+            // In a track where other samples have subsamples, a whole one is a subsample too.
+            if !self.whole_samples && subsamples.is_empty() && sample.size > 0 {
+                subsamples.push(Subsample {
+                    clear: 0,
+                    protected: sample.size,
+                });
+            }
             map.push(sample.size, &self.ivs, &subsamples)?;
             self.ivs.advance(sample.size, &subsamples);
             self.samples = self.samples.saturating_add(1);

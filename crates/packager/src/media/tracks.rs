@@ -151,8 +151,12 @@ fn protect(
             kind,
         })?;
     let key = chosen.key.content_key(chosen.kid);
+    // Samples without subsamples have no pattern (ISO/IEC 23001-7, 9.7).
+    let whole = mappers(track, kind)?
+        .iter()
+        .all(SampleMapper::protects_whole_samples);
     let pattern = match kind {
-        TrackKind::Video if scheme.has_pattern() => Pattern::VIDEO,
+        TrackKind::Video if scheme.has_pattern() && !whole => Pattern::VIDEO,
         _ => Pattern::NONE,
     };
     let constant_iv = (scheme == Scheme::Cbcs).then_some(first_iv);

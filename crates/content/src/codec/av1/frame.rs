@@ -257,6 +257,7 @@ impl Basis {
             if let Some((difference_bits, _)) = sequence.frame_ids {
                 bits.skip(difference_bits)?; // delta_frame_id_minus_1
             }
+            references.get(*index)?;
         }
         if choices.own_size && !start.resilient {
             basis.read_size_with_references(bits, sequence, references)?;

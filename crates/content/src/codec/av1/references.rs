@@ -80,25 +80,12 @@ impl References {
         last: u32,
         golden: u32,
     ) -> Option<[u32; USED]> {
-        let mut choice = Choice {
-            distances: self.order_hints.map(|hint| sequence.distance(hint, order_hint)),
+        let distances = self.order_hints.map(|hint| sequence.distance(hint, order_hint));
+        let choice = Choice {
+            distances,
             used: [false; 8],
         };
-        choice.take(last)?;
-        choice.take(golden)?;
-        // LAST, LAST2, LAST3, GOLDEN, BWDREF, ALTREF2, ALTREF.
-        let mut chosen = [Some(last), None, None, Some(golden), None, None, None];
-        for (at, latest) in [(6, true), (4, false), (5, false)] {
-            *chosen.get_mut(at)? = choice.backward(latest);
-        }
-        for at in [1, 2, 4, 5, 6] {
-            let slot = chosen.get_mut(at)?;
-            if slot.is_none() {
-                *slot = choice.latest_forward();
-            }
-        }
-        let earliest = choice.earliest()?;
-        Some(chosen.map(|index| index.unwrap_or(earliest)))
+        choice.all(last, golden)
     }
 }
 
@@ -109,15 +96,32 @@ struct Choice {
 }
 
 impl Choice {
+    /// LAST, LAST2, LAST3, GOLDEN, BWDREF, ALTREF2, ALTREF.
+    fn all(mut self, last: u32, golden: u32) -> Option<[u32; USED]> {
+        self.take(last)?;
+        self.take(golden)?;
+        let mut chosen = [Some(last), None, None, Some(golden), None, None, None];
+        for (at, latest) in [(6, true), (4, false), (5, false)] {
+            *chosen.get_mut(at)? = self.backward(latest);
+        }
+        for at in [1, 2, 4, 5, 6] {
+            let slot = chosen.get_mut(at)?;
+            if slot.is_none() {
+                *slot = self.latest_forward();
+            }
+        }
+        let earliest = self.earliest()?;
+        Some(chosen.map(|index| index.unwrap_or(earliest)))
+    }
+
     fn take(&mut self, index: u32) -> Option<u32> {
         *self.used.get_mut(usize::try_from(index).ok()?)? = true;
         Some(index)
     }
 
-    fn left(&self) -> impl DoubleEndedIterator<Item = (u32, i64)> {
+    fn left(&self) -> impl Iterator<Item = (u32, i64)> {
         let numbered = (0..8).zip(self.distances).zip(self.used);
-        let left = numbered.filter(|(_, used)| !used).map(|(entry, _)| entry);
-        left.collect::<Vec<_>>().into_iter()
+        numbered.filter(|(_, used)| !used).map(|(entry, _)| entry)
     }
 
     /// The latest or the earliest one that is not before the frame. Of several the last one is the latest, and
@@ -143,5 +147,35 @@ impl Choice {
     fn earliest(&self) -> Option<u32> {
         let all = (0..8).zip(self.distances);
         all.min_by_key(|(_, distance)| *distance).map(|(index, _)| index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choice(distances: [i64; 8], last: u32, golden: u32) -> [u32; USED] {
+        Choice {
+            distances,
+            used: [false; 8],
+        }
+        .all(last, golden)
+        .unwrap()
+    }
+
+    /// Three before the frame and three behind it, and two that are there twice.
+    #[test]
+    fn references_are_chosen_by_their_order() {
+        let chosen = choice([-1, -2, -4, 1, 3, 7, -4, 7], 0, 2);
+        assert_eq!(chosen, [0, 1, 6, 2, 3, 4, 7]);
+    }
+
+    /// What is left over is the earliest of all.
+    #[test]
+    fn references_may_be_chosen_twice() {
+        let chosen = choice([-1, -3, -3, -3, -3, -3, -3, -3], 0, 1);
+        assert_eq!(chosen, [0, 7, 6, 1, 5, 4, 3]);
+        let chosen = choice([0, 0, 0, 0, 0, 0, 0, -5], 7, 7);
+        assert_eq!(chosen, [7, 7, 7, 7, 0, 1, 6]);
     }
 }

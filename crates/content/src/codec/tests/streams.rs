@@ -8,18 +8,18 @@ pub(super) struct Slice {
 
 /// Writes a raw byte sequence payload.
 #[derive(Default)]
-struct Writer {
+pub(super) struct Writer {
     bits: Vec<bool>,
 }
 
 impl Writer {
-    fn bits(&mut self, value: u64, count: u32) -> &mut Self {
+    pub(super) fn bits(&mut self, value: u64, count: u32) -> &mut Self {
         self.bits
             .extend((0..count).rev().map(|bit| value >> bit & 1 == 1));
         self
     }
 
-    fn flags(&mut self, flags: &[u8]) -> &mut Self {
+    pub(super) fn flags(&mut self, flags: &[u8]) -> &mut Self {
         self.bits.extend(flags.iter().map(|flag| *flag == 1));
         self
     }
@@ -40,21 +40,22 @@ impl Writer {
     }
 
     /// A stop bit and zeros to the end of the byte.
-    fn stop(&mut self) -> &mut Self {
+    pub(super) fn stop(&mut self) -> &mut Self {
         self.flags(&[1]);
         let missing = self.bits.len().next_multiple_of(8) - self.bits.len();
         self.bits(0, u32::try_from(missing).unwrap())
+    }
+
+    /// The bits, with zeros to the end of the last byte.
+    pub(super) fn plain(&self) -> Vec<u8> {
+        self.bits.chunks(8).map(byte).collect()
     }
 
     /// The NAL unit with this header: the bits with emulation prevention bytes.
     fn nal(&self, header: &[u8]) -> Vec<u8> {
         let mut nal = header.to_vec();
         let mut zeros = 0;
-        for byte in self.bits.chunks(8) {
-            let byte = byte
-                .iter()
-                .enumerate()
-                .fold(0, |value, (bit, set)| value | u8::from(*set) << (7 - bit));
+        for byte in self.plain() {
             if zeros >= 2 && byte <= 3 {
                 nal.push(3);
                 zeros = 0;
@@ -64,6 +65,18 @@ impl Writer {
         }
         nal
     }
+}
+
+fn byte(bits: &[bool]) -> u8 {
+    let numbered = bits.iter().enumerate();
+    numbered.fold(0, |value, (bit, set)| value | u8::from(*set) << (7 - bit))
+}
+
+/// An OBU of this type, with its size in one byte.
+pub(super) fn obu(kind: u8, payload: &[u8]) -> Vec<u8> {
+    let size = u8::try_from(payload.len()).unwrap();
+    assert!(size < 0x80);
+    [&[kind << 3 | 2, size], payload].concat()
 }
 
 /// Sequence and picture parameter set of H.264: Baseline, 64x64, CAVLC, `frame_num` of 4 + `log2` bits.

@@ -90,12 +90,13 @@ fn inter_frame(
         return Some((frame_and_render_size(bits)?, refresh));
     }
     let refresh = bits.bits(8)?;
-    let mut used = [0_u32; 3];
-    for index in &mut used {
-        *index = bits.bits(3)?;
+    let mut used = [(0, 0); 3];
+    for size in &mut used {
+        let index = usize::try_from(bits.bits(3)?).ok()?;
+        *size = (*references.get(index)?)?;
         bits.skip(1)?; // ref_frame_sign_bias
     }
-    let size = size_with_references(bits, used, references)?;
+    let size = size_with_references(bits, used)?;
     bits.skip(1)?; // allow_high_precision_mv
     if !bits.flag()? {
         bits.skip(2)?; // raw_interpolation_filter
@@ -149,12 +150,11 @@ fn frame_and_render_size(bits: &mut Bits<'_>) -> Option<Size> {
 }
 
 /// `frame_size_with_refs()`, 6.2.5.
-fn size_with_references(bits: &mut Bits<'_>, used: [u32; 3], references: &[Option<Size>; 8]) -> Option<Size> {
-    for index in used {
+fn size_with_references(bits: &mut Bits<'_>, used: [Size; 3]) -> Option<Size> {
+    for size in used {
         if bits.flag()? {
-            let size = *references.get(usize::try_from(index).ok()?)?;
             render_size(bits)?;
-            return size;
+            return Some(size);
         }
     }
     frame_and_render_size(bits)
