@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   cenc      protection schemes, IVs, subsamples, samples          ISO/IEC 23001-7
-//!   codec     subsample maps of samples by codec                     H.264, H.265, audio
+//!   codec     subsample maps of samples by codec                     H.264, H.265, AV1, VP9, audio
 //!   header    content header: which keys, which license server      PlayReady Object and Header 4.0 to 4.3
 //!   isobmff   boxes of MP4 files: samples, protection, edits           ISO/IEC 14496-12
 //!   pssh      what a protected file says to protection systems    ISO/IEC 23001-7, 8.1

@@ -41,8 +41,8 @@ pub use clients::{client_content_header, client_enrol, client_install, client_st
 pub use contents::{file_header, file_reader, playready_header, playready_object};
 pub use exchange::exchange_result;
 pub use media::{
-    avc_samples, box_tree, clear_view, hevc_samples, let_panics_be_caught, media_packager, movie,
-    movie_fragment, pssh,
+    av1_samples, avc_samples, box_tree, clear_view, hevc_samples, let_panics_be_caught, media_packager, movie,
+    movie_fragment, pssh, vp9_samples,
 };
 pub use messages::{
     certificate, claims, codec, cose_sign1, discovery, enrolment_request, enrolment_response, kid, license,
@@ -59,7 +59,8 @@ pub use seeds::{Seed, seeds};
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target, under the name that it has in `fuzz/fuzz_targets` and `fuzz/corpus`.
-pub const TARGETS: [(&str, Target); 36] = [
+pub const TARGETS: [(&str, Target); 38] = [
+    ("av1_samples", av1_samples),
     ("avc_samples", avc_samples),
     ("box_tree", box_tree),
     ("certificate", certificate),
@@ -96,6 +97,7 @@ pub const TARGETS: [(&str, Target); 36] = [
     ("revocation_list", revocation_list),
     ("sealed_request", sealed_request),
     ("sealed_response", sealed_response),
+    ("vp9_samples", vp9_samples),
 ];
 
 /// Takes an input apart. What is not there reads as zero or empty, so that every input means something.

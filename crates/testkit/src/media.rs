@@ -73,19 +73,34 @@ impl Kind {
 pub enum Scheme {
     /// AES-CTR of subsamples.
     Cenc,
+    /// AES-CTR, video in a pattern.
+    Cens,
+    /// AES-CBC of subsamples.
+    Cbc1,
     /// AES-CBC, video in a pattern.
     Cbcs,
 }
 
 impl Scheme {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Cenc, Self::Cbcs];
+    /// All.
+    pub const ALL: [Self; 4] = [Self::Cenc, Self::Cens, Self::Cbc1, Self::Cbcs];
+
+    /// Those that players read.
+    pub const USUAL: [Self; 2] = [Self::Cenc, Self::Cbcs];
+
+    /// Whether video has a pattern.
+    #[must_use]
+    pub const fn has_pattern(self) -> bool {
+        matches!(self, Self::Cens | Self::Cbcs)
+    }
 
     /// Its four characters.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Cenc => "cenc",
+            Self::Cens => "cens",
+            Self::Cbc1 => "cbc1",
             Self::Cbcs => "cbcs",
         }
     }

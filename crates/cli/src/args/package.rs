@@ -64,6 +64,10 @@ pub(crate) struct PackageArgs {
 pub(crate) enum Protection {
     /// MP4 with AES-CTR (ISO/IEC 23001-7)
     Cenc,
+    /// MP4 with patterns of AES-CTR, which few players read
+    Cens,
+    /// MP4 with AES-CBC, which few players read
+    Cbc1,
     /// MP4 with patterns of AES-CBC (ISO/IEC 23001-7)
     Cbcs,
     /// A file of any kind, authenticated
@@ -75,6 +79,8 @@ impl Protection {
     pub(crate) const fn scheme(self) -> Option<Scheme> {
         match self {
             Self::Cenc => Some(Scheme::Cenc),
+            Self::Cens => Some(Scheme::Cens),
+            Self::Cbc1 => Some(Scheme::Cbc1),
             Self::Cbcs => Some(Scheme::Cbcs),
             Self::File => None,
         }

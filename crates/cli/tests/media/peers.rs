@@ -8,8 +8,8 @@ use std::{
 
 use keyward_testkit::{
     media::{
-        BEYOND, FIXTURES, Fixture, Key, Keys, Kind, Samples, Scheme, assert_same_samples, assert_same_times,
-        fixture, samples, shaka_decrypt, shaka_encrypt,
+        BEYOND, FIXTURES, Fixture, Key, Keys, Kind, Sample, Samples, Scheme, assert_same_samples,
+        assert_same_times, fixture, samples, shaka_decrypt, shaka_encrypt,
     },
     peers::{self, MediaPeers},
 };
@@ -41,6 +41,8 @@ macro_rules! round_trips {
 round_trips! {
     aac "aac"
     aac_fragmented "aac-fragmented"
+    av1_opus "av1-opus"
+    av1_opus_fragmented "av1-opus-fragmented"
     flac "flac"
     h264 "h264"
     h264_aac "h264-aac"
@@ -65,6 +67,9 @@ round_trips! {
     h265_aac_fragmented "h265-aac-fragmented"
     h265_in_band "h265-in-band"
     opus "opus"
+    vp8 "vp8"
+    vp9_opus "vp9-opus"
+    vp9_opus_fragmented "vp9-opus-fragmented"
 }
 
 #[test]
@@ -73,7 +78,7 @@ fn what_cannot_be_protected_sample_by_sample_is_refused_and_leaves_nothing() {
     let workshop = Workshop::new();
     for fixture in BEYOND {
         let clear = fixture.file(&peers).display().to_string();
-        for scheme in Scheme::ALL {
+        for scheme in Scheme::USUAL {
             let args = [
                 "package",
                 "--scheme",
@@ -104,11 +109,14 @@ fn what_shaka_packager_protects_is_decrypted() {
         "h264-b-frames",
         "h265-aac",
         "h265-in-band",
+        "av1-opus",
+        "vp9-opus",
+        "vp8",
     ] {
         let fixture = fixture(name);
         let clear = fixture.file(&peers);
         let wanted = samples(&peers.ffmpeg, &clear, Keys::None);
-        for (scheme, keying) in combinations() {
+        for (scheme, keying) in combinations(name) {
             let keys = keying.keys(fixture, scheme);
             let folder = workshop.path("shaka");
             let files = shaka_encrypt(&peers.packager, &clear, scheme, &keys, &folder);
@@ -125,10 +133,14 @@ fn what_ffmpeg_protects_is_decrypted() {
     let Some(peers) = peers::media() else { return };
     let workshop = Workshop::new();
     let key = Key::numbered(9);
-    for name in ["h264-aac", "h264-slices", "h265-aac", "aac"] {
+    for name in ["h264-aac", "h264-slices", "h265-aac", "av1-opus", "aac"] {
         let clear = fixture(name).file(&peers);
         let wanted = samples(&peers.ffmpeg, &clear, Keys::None);
         for ffmpeg in [&peers.ffmpeg, &peers.ffmpeg_old] {
+            // The old one writes no IVs for AV1, and reads no such file either.
+            if name.starts_with("av1") && *ffmpeg == peers.ffmpeg_old {
+                continue;
+            }
             let protected = ffmpeg_encrypt(ffmpeg, &clear, &key, &workshop.path("ffmpeg.mp4"));
             let what = format!("{name} by {}, decrypted", ffmpeg.display());
             decrypts_to(&workshop, &peers, &protected, &[key], &wanted, &what);
@@ -155,7 +167,7 @@ fn round_trip(name: &str) {
     let fixture = fixture(name);
     let clear = fixture.file(&peers);
     let wanted = samples(&peers.ffmpeg, &clear, Keys::None);
-    for (scheme, keying) in combinations() {
+    for (scheme, keying) in combinations(name) {
         let keys = keying.keys(fixture, scheme);
         let protected = Protected {
             file: workshop.package(&clear, scheme, keying, &keys),
@@ -183,9 +195,18 @@ fn round_trip(name: &str) {
     }
 }
 
-fn combinations() -> impl Iterator<Item = (Scheme, Keying)> {
+/// Fixtures that are tried in every scheme: one of each codec of video. The others differ in what is around the
+/// samples.
+const IN_EVERY_SCHEME: [&str; 5] = ["h264-aac", "h265-aac", "av1-opus", "vp9-opus", "vp8"];
+
+fn combinations(name: &str) -> impl Iterator<Item = (Scheme, Keying)> {
+    let schemes = if IN_EVERY_SCHEME.contains(&name) {
+        Scheme::ALL.to_vec()
+    } else {
+        Scheme::USUAL.to_vec()
+    };
     let of = |scheme| Keying::ALL.map(|keying| (scheme, keying));
-    Scheme::ALL.into_iter().flat_map(of)
+    schemes.into_iter().flat_map(of)
 }
 
 impl Protected<'_> {
@@ -196,6 +217,13 @@ impl Protected<'_> {
         for kind in [Kind::Video, Kind::Audio] {
             let name = kind.name();
             for (found, wanted) in found.of(kind).zip(self.wanted.of(kind)) {
+                // A parser of ffmpeg's may take the noise of VP8 for a frame without content, and drops it.
+                if self.fixture.name == "vp8" {
+                    let clear =
+                        |sample: &Sample| wanted.samples.iter().any(|wanted| wanted.md5 == sample.md5);
+                    assert!(!found.samples.iter().any(clear), "{what}: a sample is clear");
+                    continue;
+                }
                 assert_eq!(found.samples.len(), wanted.samples.len(), "{what}: {name}");
                 for (at, (found, wanted)) in found.samples.iter().zip(&wanted.samples).enumerate() {
                     assert_eq!(found.size, wanted.size, "{what}: sample {at} of {name}");
@@ -210,16 +238,37 @@ impl Protected<'_> {
 
     fn is_read_by_ffmpeg(&self) {
         let what = self.read_by("ffmpeg");
-        let found = samples(&self.peers.ffmpeg, &self.file, Keys::ByKid(&self.all_keys()));
-        assert_same_samples(&found, self.wanted, &what);
-        assert_same_times(&found, self.wanted, self.fixture.times, &what);
-        assert_eq!(found.complaints, "", "{what}");
+        let mut found = samples(&self.peers.ffmpeg, &self.file, Keys::ByKid(&self.all_keys()));
+        let mut wanted = self.wanted.clone();
+        assert_same_times(&found, &wanted, self.fixture.times, &what);
+        if wanted
+            .tracks
+            .iter()
+            .all(|track| !self.is_beyond_ffmpeg(track.kind))
+        {
+            assert_eq!(found.complaints, "", "{what}");
+        }
+        for samples in [&mut found, &mut wanted] {
+            samples.tracks.retain(|track| !self.is_beyond_ffmpeg(track.kind));
+        }
+        if !wanted.tracks.is_empty() {
+            assert_same_samples(&found, &wanted, &what);
+        }
+    }
+
+    /// Of a sample without subsamples in `cens` it also takes the bytes behind the last whole block for encrypted.
+    /// Shaka Packager leaves them clear, as clause 10.3 of the standard has it.
+    fn is_beyond_ffmpeg(&self, kind: Kind) -> bool {
+        self.scheme == Scheme::Cens && (kind == Kind::Audio || self.fixture.name == "vp8")
     }
 
     /// It takes one key, so that it reads the tracks of one kind where each has its own.
     fn is_read_by_the_old_ffmpeg(&self) {
         let what = self.read_by("the old ffmpeg");
         for (kind, key) in &self.keys {
+            if self.is_beyond_ffmpeg(*kind) {
+                continue;
+            }
             let found = only(
                 &samples(&self.peers.ffmpeg_old, &self.file, Keys::One(*key)),
                 *kind,
@@ -253,7 +302,7 @@ impl Protected<'_> {
     /// both, and audio alone with either.
     fn is_beyond_shaka_packager(&self, kind: Kind) -> bool {
         let with_video = self.fixture.tracks.contains(&Kind::Video);
-        self.scheme == Scheme::Cbcs && self.keying == Keying::Shared && kind == Kind::Audio && with_video
+        self.scheme.has_pattern() && self.keying == Keying::Shared && kind == Kind::Audio && with_video
     }
 
     fn all_keys(&self) -> Vec<Key> {

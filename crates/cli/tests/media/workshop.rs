@@ -25,7 +25,12 @@ impl Keying {
             (Self::Shared, _) => 1,
             (Self::PerKind, Kind::Video) => 2,
             (Self::PerKind, _) => 3,
-        } + if scheme == Scheme::Cenc { 0 } else { 16 };
+        } + match scheme {
+            Scheme::Cenc => 0,
+            Scheme::Cens => 8,
+            Scheme::Cbcs => 16,
+            Scheme::Cbc1 => 24,
+        };
         [Kind::Video, Kind::Audio]
             .into_iter()
             .filter(|kind| fixture.tracks.contains(kind))

@@ -161,6 +161,13 @@ pub(crate) fn entry_of_video(format: &[u8; 4]) -> Vec<u8> {
     )
 }
 
+/// Of VP8, whose samples are protected as a whole.
+pub(crate) fn entry_of_vp8() -> Vec<u8> {
+    const RECORD: [u8; 8] = [0, 10, 0x82, 2, 2, 2, 0, 0];
+    let fields = [&[0; 7][..], &[1], &[0; 70]].concat();
+    boxed(b"vp08", &[fields, full(b"vpcC", 1, 0, &RECORD)].concat())
+}
+
 pub(crate) fn entry_of_audio(format: &[u8; 4]) -> Vec<u8> {
     let fields = [&[0; 7][..], &[1], &[0; 20]].concat();
     boxed(format, &[fields, full(b"esds", 0, 0, &[3; 20])].concat())

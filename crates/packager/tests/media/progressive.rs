@@ -1,7 +1,7 @@
 //! Progressive files become fragmented ones with the same samples.
 
 use keyward_content::{
-    cenc::Scheme,
+    cenc::{Pattern, Scheme},
     header::{Algorithm, ContentHeader},
     isobmff::{FourCc, kind},
     pssh::{Pssh, SystemId},
@@ -118,6 +118,54 @@ fn what_was_protected_is_told() {
         track(2, TrackKind::Audio, *b"mp4a", AUDIO_KID, 380),
     ];
     assert_eq!(made.tracks, expected);
+}
+
+#[test]
+fn video_without_subsamples_has_no_pattern() {
+    let lane = Lane {
+        entries: vec![entry_of_vp8()],
+        ..Lane::video(1, 50, 25)
+    };
+    let form = Progressive::new(vec![lane]);
+    for scheme in Scheme::ALL {
+        let file = protect(&form.to_bytes(), &one_key(scheme)).unwrap().output;
+        assert_eq!(pattern(&file), Pattern::NONE, "{scheme}");
+        for moof in of_kind(&file, kind::MOOF) {
+            let senc = moof.need(kind::TRAF).unwrap().need(kind::SENC).unwrap();
+            assert_eq!(senc.body()[..4], [0; 4], "{scheme}: subsamples");
+        }
+        assert_samples(&clear_view(&file), &form.lanes);
+    }
+}
+
+/// What has no subsamples becomes one where others have some: a count of zero may mean either.
+#[test]
+fn whole_samples_beside_others_are_one_subsample() {
+    let mut lane = Lane::video(1, 50, 25);
+    lane.entries.push(entry_of_vp8());
+    for piece in lane.pieces.iter_mut().skip(25) {
+        piece.description = 2;
+    }
+    let whole = u32::try_from(lane.pieces[25].bytes.len()).unwrap();
+    let form = Progressive::new(vec![lane]);
+    for scheme in Scheme::ALL {
+        let file = protect(&form.to_bytes(), &one_key(scheme)).unwrap().output;
+        let moof = of_kind(&file, kind::MOOF).pop().unwrap();
+        let senc = moof.need(kind::TRAF).unwrap().need(kind::SENC).unwrap();
+        let iv = match scheme {
+            Scheme::Cbcs => 0,
+            Scheme::Cbc1 => 16,
+            _ => 8,
+        };
+        let expected = [&[0, 1, 0, 0], &whole.to_be_bytes()[..]].concat();
+        assert_eq!(senc.body()[8 + iv..][..8], expected, "{scheme}");
+        assert_samples(&clear_view(&file), &form.lanes);
+    }
+}
+
+fn pattern(file: &[u8]) -> Pattern {
+    let protection = movie(file).tracks[0].entries[0].protection.unwrap();
+    protection.default.unwrap().pattern
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
 
 use keyward_content::{
     cenc::{Scheme, Subsample, total_len},
-    codec::SampleMapper,
+    codec::{CodecError, SampleMapper},
     isobmff::{
         AuxiliaryData, BoxError, BoxSpan, Fragment, Movie, Node, ProtectionCursor, Sample, SampleProtection,
         TopBox, TopBoxes, TrackProtection, kind,
@@ -108,6 +108,18 @@ pub fn hevc_samples(bytes: &[u8]) -> bool {
     let record = input.part();
     let length_size = record.get(21).map_or(0, |byte| usize::from(byte & 3) + 1);
     SampleMapper::hevc(record).is_ok_and(|mapper| samples(mapper, input, length_size, 2))
+}
+
+/// Two bytes of length and a decoder configuration record of AV1, then samples in the same form.
+#[must_use]
+pub fn av1_samples(bytes: &[u8]) -> bool {
+    frames(bytes, SampleMapper::av1)
+}
+
+/// The same of VP9.
+#[must_use]
+pub fn vp9_samples(bytes: &[u8]) -> bool {
+    frames(bytes, SampleMapper::vp9)
 }
 
 /// `pssh` boxes, one after the other: they are written as they were read, unless they were longer than need be.
@@ -276,16 +288,46 @@ fn samples(mut mapper: SampleMapper, mut input: Input<'_>, length_size: usize, h
     all_mapped
 }
 
+/// Maps samples in both schemes that are usual. What is protected says nothing about the map: with other bytes in
+/// its place, a sample has the same one.
+fn frames(bytes: &[u8], mapper: impl Fn(&[u8]) -> Result<SampleMapper, CodecError>) -> bool {
+    let mut all_mapped = true;
+    for scheme in [Scheme::Cenc, Scheme::Cbcs] {
+        let mut input = Input(bytes);
+        let record = input.part();
+        let (Ok(mut mapper), Ok(mut twin)) = (mapper(record), mapper(record)) else {
+            return false;
+        };
+        while all_mapped && !input.is_empty() {
+            let sample = input.part();
+            let (mut subsamples, mut same) = (Vec::new(), Vec::new());
+            all_mapped &= mapper.map(&mut &*sample, scheme, &mut subsamples).is_ok();
+            assert!(all_mapped || subsamples.is_empty());
+            if all_mapped {
+                assert_eq!(total_len(&subsamples), sample.len() as u64);
+                let mut other = sample.to_vec();
+                for (protected, byte) in protected_bytes(&subsamples).zip(&mut other) {
+                    *byte = if protected { 0 } else { *byte };
+                }
+                twin.map(&mut other.as_slice(), scheme, &mut same).unwrap();
+                assert_eq!(subsamples, same);
+            }
+        }
+    }
+    all_mapped
+}
+
+/// Of each byte of a sample, whether it is protected.
+fn protected_bytes(subsamples: &[Subsample]) -> impl Iterator<Item = bool> {
+    subsamples.iter().flat_map(|subsample| {
+        let clear = std::iter::repeat_n(false, subsample.clear.into());
+        clear.chain(std::iter::repeat_n(true, subsample.protected as usize))
+    })
+}
+
 /// No protected byte is one of a NAL unit's length or header.
 fn framing_is_clear(sample: &[u8], subsamples: &[Subsample], length_size: usize, header: usize) {
-    let mut protected = vec![false; sample.len()];
-    let mut at = 0;
-    for subsample in subsamples {
-        at += usize::from(subsample.clear);
-        let end = at + subsample.protected as usize;
-        protected.get_mut(at..end).unwrap().fill(true);
-        at = end;
-    }
+    let protected: Vec<bool> = protected_bytes(subsamples).collect();
     let mut at = 0;
     while at < sample.len() {
         let fields = protected.get(at..at + length_size + header).unwrap();

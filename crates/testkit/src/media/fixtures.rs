@@ -9,7 +9,7 @@ use std::{
 
 use keyward_crypto::kdf::sha256;
 
-use super::{Keys, Kind, Times, samples};
+use super::{Keys, Kind, Times, samples, shaka::shaka_package};
 use crate::peers::MediaPeers;
 
 /// A clear file that ffmpeg makes: five seconds of 320 by 180.
@@ -28,6 +28,8 @@ pub struct Fixture {
 enum Recipe {
     /// Encoded out of generated pictures and tones.
     Encoded(&'static [Input], &'static str),
+    /// Encoded as WebM, and packaged by Shaka Packager: ffmpeg does not write these samples to MP4.
+    Packaged(&'static [Input], &'static str),
     /// The same samples in another container.
     Remuxed(&'static str, &'static str),
     /// Another fixture with a box appended to its `moov`, which is its last box, and to the file.
@@ -194,6 +196,40 @@ pub const FIXTURES: &[Fixture] = &[
         "h264-aac",
         "-movflags +hybrid_fragmented+frag_keyframe",
     ),
+    // Tiles, and several frames in a sample of which one is shown.
+    encoded(
+        "av1-opus",
+        AV,
+        &[PICTURES, TONE],
+        "-c:v libsvtav1 -preset 9 -g 50 -svtav1-params tile-columns=1 -c:a libopus -b:a 48k",
+    ),
+    remuxed(
+        "av1-opus-fragmented",
+        AV,
+        "av1-opus",
+        "-movflags +frag_keyframe+empty_moov+default_base_moof",
+    ),
+    encoded(
+        "vp9-opus",
+        AV,
+        &[PICTURES, TONE],
+        "-c:v libvpx-vp9 -deadline good -cpu-used 5 -b:v 400k -g 50 -c:a libopus -b:a 48k",
+    ),
+    remuxed(
+        "vp9-opus-fragmented",
+        AV,
+        "vp9-opus",
+        "-movflags +frag_keyframe+empty_moov+default_base_moof",
+    ),
+    Fixture {
+        name: "vp8",
+        tracks: &[Kind::Video],
+        times: Times::All,
+        recipe: Recipe::Packaged(
+            &[PICTURES],
+            "-c:v libvpx -deadline good -cpu-used 5 -auto-alt-ref 0 -b:v 400k -g 50",
+        ),
+    },
     encoded("opus", &[Kind::Audio], &[TONE], "-c:a libopus -b:a 48k"),
     encoded("flac", &[Kind::Audio], &[TONE], "-c:a flac"),
     // `hev1`: parameter sets in the samples as well.
@@ -239,7 +275,7 @@ impl Fixture {
     /// If ffmpeg does not make it.
     #[must_use]
     pub fn file(&self, peers: &MediaPeers) -> PathBuf {
-        let folder = cache().join(self.digest(&version(&peers.ffmpeg)));
+        let folder = cache().join(self.digest(peers));
         let file = folder.join(format!("{}.mp4", self.name));
         if file.is_file() {
             return file;
@@ -258,10 +294,12 @@ impl Fixture {
     }
 
     /// Names everything that the bytes depend on.
-    fn digest(&self, version: &str) -> String {
+    fn digest(&self, peers: &MediaPeers) -> String {
+        let version = version(&peers.ffmpeg, "-version");
         let source = match self.recipe {
             Recipe::Encoded(..) => String::new(),
-            Recipe::Remuxed(from, _) | Recipe::UnknownBoxes(from) => fixture(from).digest(version),
+            Recipe::Packaged(..) => self::version(&peers.packager, "--version"),
+            Recipe::Remuxed(from, _) | Recipe::UnknownBoxes(from) => fixture(from).digest(peers),
         };
         let inputs = format!("{version} {COMMON:?} {:?} {source}", self.recipe);
         let mut name = String::new();
@@ -275,7 +313,7 @@ impl Fixture {
         let mut command = Command::new(&peers.ffmpeg);
         command.args(COMMON);
         match self.recipe {
-            Recipe::Encoded(inputs, args) => {
+            Recipe::Encoded(inputs, args) | Recipe::Packaged(inputs, args) => {
                 for input in inputs {
                     input.add(&mut command, output.parent().unwrap());
                 }
@@ -295,8 +333,18 @@ impl Fixture {
         }
         // The encoders' threads, and every note of when and by what the file was made.
         command.args(["-threads", "1", "-fflags", "+bitexact"]);
-        command.args(["-flags:v", "+bitexact", "-flags:a", "+bitexact", "-f", "mp4"]);
-        let made = command.arg(output).stdin(Stdio::null()).output().unwrap();
+        command.args(["-flags:v", "+bitexact", "-flags:a", "+bitexact"]);
+        if let Recipe::Packaged(..) = self.recipe {
+            let webm = output.with_extension("webm");
+            self.run(command.args(["-f", "webm"]).arg(&webm));
+            shaka_package(&peers.packager, &webm, Kind::Video, output);
+        } else {
+            self.run(command.args(["-f", "mp4"]).arg(output));
+        }
+    }
+
+    fn run(&self, command: &mut Command) {
+        let made = command.stdin(Stdio::null()).output().unwrap();
         let errors = String::from_utf8_lossy(&made.stderr);
         assert!(made.status.success(), "{}: {errors}", self.name);
     }
@@ -367,9 +415,9 @@ const fn remuxed(
     }
 }
 
-fn version(ffmpeg: &Path) -> String {
-    let printed = Command::new(ffmpeg).arg("-version").output();
-    let printed = printed.unwrap_or_else(|error| unreachable!("{}: {error}", ffmpeg.display()));
+fn version(program: &Path, option: &str) -> String {
+    let printed = Command::new(program).arg(option).output();
+    let printed = printed.unwrap_or_else(|error| unreachable!("{}: {error}", program.display()));
     let text = String::from_utf8_lossy(&printed.stdout).into_owned();
     text.lines().next().unwrap_or_default().to_owned()
 }

@@ -60,6 +60,18 @@ pub fn shaka_decrypt(
     }
 }
 
+/// Writes one track of a clear file into an MP4.
+///
+/// # Panics
+/// If Shaka Packager refuses.
+pub(super) fn shaka_package(packager: &Path, file: &Path, kind: Kind, output: &Path) {
+    let mut command = Command::new(packager);
+    command.arg(descriptor(file, kind, output, None)).arg("--quiet");
+    let printed = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&printed.stderr);
+    assert!(printed.status.success(), "{command:?}: {errors}");
+}
+
 fn descriptor(input: &Path, kind: Kind, output: &Path, label: Option<&str>) -> String {
     let label = label.map_or_else(String::new, |label| format!(",drm_label={label}"));
     format!(

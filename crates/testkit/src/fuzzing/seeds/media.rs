@@ -5,7 +5,8 @@ use keyward_license::ids::Kid;
 
 use super::{Seeds, part};
 use crate::fuzzing::{
-    film::{AVC_RECORD, AVC_SAMPLES, Film, HEVC_RECORD, HEVC_SAMPLES, be, boxed, full, hex},
+    film::{
+ AV1_RECORD, AV1_SAMPLES, AVC_RECORD, AVC_SAMPLES, Film, HEVC_RECORD, HEVC_SAMPLES, VP9_RECORD, VP9_SAMPLES, be, boxed, full, hex},
     media::CBCS,
     world::KID,
 };
@@ -32,6 +33,7 @@ impl Seeds {
         self.boxes();
         self.movies();
         self.codecs();
+        self.frames();
         self.system_headers();
         self.films();
         self.packaging();
@@ -217,6 +219,45 @@ impl Seeds {
         }
     }
 
+    fn frames(&mut self) {
+        let of = |record: &str, samples: &[Vec<u8>]| {
+            let samples: Vec<u8> = samples.iter().flat_map(|sample| part(sample)).collect();
+            [part(&hex(record)), samples].concat()
+        };
+        let av1 = |samples: &[Vec<u8>]| of(AV1_RECORD, samples);
+        let vp9 = |samples: &[Vec<u8>]| of(VP9_RECORD, samples);
+
+        let target = "av1_samples";
+        let [key, inter, last] = AV1_SAMPLES.map(hex);
+        let show = vec![0x1a, 1, 0x88];
+        self.accepted(target, "film", av1(&[key.clone(), inter.clone(), last]));
+        self.accepted(target, "two-frames", av1(&[[key.clone(), inter.clone()].concat()]));
+        self.accepted(target, "shown-again", av1(&[key.clone(), show.clone()]));
+        self.invalid(target, "nothing-to-show", av1(&[show]));
+        self.invalid(target, "nothing-to-refer-to", av1(std::slice::from_ref(&inter)));
+        self.invalid(target, "record-cut-off", part(&[0x81, 0, 0]));
+        self.invalid(target, "record-of-a-frame", part(&[&[0x81, 0, 0, 0], &key[..]].concat()));
+        self.invalid(target, "size-lies", av1(&[flipped(&key, 13, 0x40)]));
+        self.invalid(target, "forbidden-bit", av1(&[flipped(&key, 12, 0x80)]));
+        self.invalid(target, "tile-list", av1(&[vec![0x42, 0]]));
+        self.invalid(target, "tile-size-lies", av1(&[key.clone(), flipped(&inter, 21, 0x80)]));
+        self.invalid(target, "header-cut-off", av1(&[key, vec![0x32, 2, 0x20, 1]]));
+
+        let target = "vp9_samples";
+        let [key, inter, superframe] = VP9_SAMPLES.map(hex);
+        let end = superframe.len() - 1;
+        let film = [key.clone(), inter.clone(), superframe.clone()];
+        self.accepted(target, "film", vp9(&film));
+        self.accepted(target, "shown-again", vp9(&[key.clone(), vec![0x88]]));
+        self.invalid(target, "nothing-to-refer-to", vp9(&[inter]));
+        self.invalid(target, "record-cut-off", part(&[1, 0, 0]));
+        self.invalid(target, "frame-marker", vp9(&[flipped(&key, 0, 0x40)]));
+        self.invalid(target, "sync-code", vp9(&[flipped(&key, 2, 1)]));
+        self.invalid(target, "header-cut-off", vp9(&[key.get(..12).unwrap().to_vec()]));
+        self.invalid(target, "superframe-size", vp9(&[key.clone(), flipped(&superframe, end - 1, 1)]));
+        self.invalid(target, "superframe-marker", vp9(&[key, flipped(&superframe, end - 3, 1)]));
+    }
+
     fn codecs(&mut self) {
         for (target, record, samples) in [
             ("avc_samples", hex(AVC_RECORD), AVC_SAMPLES.map(hex)),
@@ -250,6 +291,12 @@ impl Seeds {
             self.invalid(target, "forbidden-bit", with(&[forbidden]));
         }
     }
+}
+
+fn flipped(bytes: &[u8], at: usize, bits: u8) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    *bytes.get_mut(at).unwrap() ^= bits;
+    bytes
 }
 
 /// Puts another byte at a place behind where a sequence is found, which must be somewhere.
