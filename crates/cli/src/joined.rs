@@ -36,6 +36,11 @@ impl Joined {
             position: 0,
         })
     }
+
+    /// Bytes of all of them.
+    pub(crate) const fn len(&self) -> u64 {
+        self.len
+    }
 }
 
 fn too_long() -> io::Error {

@@ -13,6 +13,10 @@ use super::{OperatorDir, packager::ExchangeArgs};
 pub(crate) struct PackageArgs {
     /// The file to protect; `-` reads standard input
     pub(crate) file: PathBuf,
+    /// Media segments, in their order, where FILE is their initialisation segment. Together they become one
+    /// protected file
+    #[arg(value_name = "SEGMENT")]
+    pub(crate) segments: Vec<PathBuf>,
     /// The protected file; `-` is standard output, for files that are not protected as media
     /// [default: FILE with `.kw` added, and `.protected` before the extension for media]
     #[arg(long, short, value_name = "FILE")]

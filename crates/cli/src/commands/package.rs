@@ -18,8 +18,10 @@ use crate::{
 pub(crate) fn run(args: &PackageArgs, report: Report) -> Result<(), Failure> {
     if args.file == Path::new("-") {
         return match args.scheme {
-            None | Some(Protection::File) => file::run(args, file::Input::Pipe, report),
-            Some(_) => Err(Failure::new(
+            None | Some(Protection::File) if args.segments.is_empty() => {
+                file::run(args, file::Input::Pipe, report)
+            }
+            _ => Err(Failure::new(
                 "media cannot be protected from standard input: its parts are read out of order",
                 "name the file",
             )),
@@ -38,7 +40,14 @@ pub(crate) fn run(args: &PackageArgs, report: Report) -> Result<(), Failure> {
         }
     };
     match scheme {
-        Some(scheme) => media::run(args, input, scheme, report),
+        Some(scheme) => media::run(args, scheme, report),
+        None if !args.segments.is_empty() => Err(Failure::new(
+            format!(
+                "{} is no initialisation segment: segments belong to an MP4",
+                args.file.display()
+            ),
+            "name one file, or the initialisation segment first",
+        )),
         None => file::run(args, file::Input::File(input), report),
     }
 }

@@ -148,6 +148,69 @@ fn what_ffmpeg_protects_is_decrypted() {
     }
 }
 
+#[test]
+fn an_initialisation_segment_and_media_segments_become_one_file() {
+    let Some(peers) = peers::media() else { return };
+    let workshop = Workshop::new();
+    let key = Key::numbered(5);
+    let key_file = workshop.path("key");
+    std::fs::write(&key_file, key.key_hex()).unwrap();
+    let mut args = [
+        "package",
+        "--kid",
+        &key.kid_hex(),
+        "-o",
+        "joined.mp4",
+        "--key-file",
+    ]
+    .map(ToOwned::to_owned)
+    .to_vec();
+    args.push(key_file.display().to_string());
+    let clear = fixture("av1-opus-fragmented").file(&peers);
+    let pieces = segments(&std::fs::read(&clear).unwrap());
+    assert!(pieces.len() > 2);
+    for (at, piece) in pieces.iter().enumerate() {
+        let name = format!("{at}.m4s");
+        std::fs::write(workshop.path(&name), piece).unwrap();
+        args.push(name);
+    }
+    workshop.ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let protected = workshop.path("joined.mp4");
+    let wanted = samples(&peers.ffmpeg, &clear, Keys::None);
+    decrypts_to(
+        &workshop,
+        &peers,
+        &protected,
+        &[key],
+        &wanted,
+        "segments, decrypted",
+    );
+    let found = samples(&peers.ffmpeg, &protected, Keys::ByKid(&[key]));
+    assert_same_samples(&found, &wanted, "segments, by ffmpeg");
+
+    let refused = workshop.run(&["package", "--scheme", "file", "-o", "other.kw", "key", "1.m4s"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("is no initialisation segment"));
+}
+
+/// A fragmented file, cut in front of each `moof`; a `styp` is in front of every piece but the first.
+fn segments(file: &[u8]) -> Vec<Vec<u8>> {
+    const STYP: &[u8] = b"\0\0\0\x10stypmsdh\0\0\0\0";
+    let (mut pieces, mut rest) = (vec![Vec::new()], file);
+    while let Some((size, _)) = rest.split_first_chunk() {
+        let (found, behind) = rest.split_at(u32::from_be_bytes(*size) as usize);
+        if found.get(4..8) == Some(b"moof") {
+            pieces.push(STYP.to_vec());
+        }
+        // It says where fragments are in the whole.
+        if found.get(4..8) != Some(b"mfra") {
+            pieces.last_mut().unwrap().extend(found);
+        }
+        rest = behind;
+    }
+    pieces
+}
+
 /// A fixture, protected in one way.
 struct Protected<'a> {
     peers: &'a MediaPeers,

@@ -1,6 +1,6 @@
 //! An MP4, protected sample by sample.
 
-use std::{fs::File, path::PathBuf};
+use std::path::PathBuf;
 
 use getrandom::SysRng;
 use keyward_content::cenc::Scheme;
@@ -11,12 +11,13 @@ use serde_json::json;
 use super::{beside, keys::Keys, warn_of_url};
 use crate::{
     args::PackageArgs,
-    failure::{Failure, file_error},
+    failure::Failure,
+    joined::Joined,
     output::{FileSink, differs},
     report::Report,
 };
 
-pub(super) fn run(args: &PackageArgs, input: File, scheme: Scheme, report: Report) -> Result<(), Failure> {
+pub(super) fn run(args: &PackageArgs, scheme: Scheme, report: Report) -> Result<(), Failure> {
     if args.media_type.is_some() {
         return Err(Failure::new(
             "an MP4 says itself what it is; there is no place for a media type",
@@ -27,7 +28,9 @@ pub(super) fn run(args: &PackageArgs, input: File, scheme: Scheme, report: Repor
         Some(output) => output.clone(),
         None => PathBuf::from(beside(&args.file, ".protected", true)),
     };
-    differs(&args.file, &output)?;
+    let inputs = [&[args.file.clone()][..], &args.segments].concat();
+    inputs.iter().try_for_each(|input| differs(input, &output))?;
+    let input = Joined::open(&inputs)?;
     // Before keys are asked for: no key leaves the license server for an output that cannot be.
     let sink = FileSink::create(&output, args.force)?;
     let labels: Vec<_> = selectors(args).map(|(label, _)| label).collect();
@@ -39,8 +42,7 @@ pub(super) fn run(args: &PackageArgs, input: File, scheme: Scheme, report: Repor
         ..MediaOptions::new(scheme, track_keys(args, &keys, scheme)?)
     };
 
-    let total = input.metadata().map_err(file_error("read", &args.file))?.len();
-    let bar = report.progress(Some(total));
+    let bar = report.progress(Some(input.len()));
     let made = protect_media(input, sink, &options, &mut UnwrapErr(SysRng), &mut |done| {
         bar.set_position(done)
     })
