@@ -72,6 +72,9 @@ pub struct MediaOptions {
     pub playready_pssh: bool,
     /// Least length of the fragments that a progressive file is cut into; they begin at sync samples.
     pub fragment_duration: Duration,
+    /// Clear lead: fragments that begin before it has passed stay clear, so that playback begins without a
+    /// license. Zero for none.
+    pub clear_lead: Duration,
 }
 
 impl MediaOptions {
@@ -87,6 +90,7 @@ impl MediaOptions {
             custom_attributes: None,
             playready_pssh: false,
             fragment_duration: Duration::from_secs(2),
+            clear_lead: Duration::ZERO,
         }
     }
 }
@@ -157,9 +161,16 @@ pub fn protect_media<R: Read + Seek + Send, S: OutputSink>(
         movie: &movie,
         plans: &plans,
         brands: mux::brands(layout.brands.as_deref())?,
-        movie_box: mux::movie_box(&movie, &plans, headers, extent.duration)?,
+        movie_box: mux::movie_box(
+            &movie,
+            &plans,
+            headers,
+            extent.duration,
+            options.clear_lead > Duration::ZERO,
+        )?,
         index: IndexBuilder::new(&movie, probe::reference_track(&movie)?, extent.fragments)?,
         form: extent.form,
+        clear_lead: options.clear_lead,
     };
 
     // 5. The fragments: first which bytes are protected, then the bytes, while others are written.

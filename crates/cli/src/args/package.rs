@@ -58,6 +58,9 @@ pub(crate) struct PackageArgs {
     /// license server URL, which is none of theirs
     #[arg(long)]
     pub(crate) playready_pssh: bool,
+    /// Leave the beginning of media clear for this many seconds, so that it plays without a license
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub(crate) clear_lead: u32,
     /// Replace an existing protected file
     #[arg(long)]
     pub(crate) force: bool,

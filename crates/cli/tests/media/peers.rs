@@ -149,6 +149,56 @@ fn what_ffmpeg_protects_is_decrypted() {
 }
 
 #[test]
+fn a_clear_lead_is_clear_for_everybody_and_the_rest_is_not() {
+    let Some(peers) = peers::media() else { return };
+    let workshop = Workshop::new();
+    for name in [
+        "h264-aac",
+        "h264-aac-fragmented",
+        "av1-opus-fragmented",
+        "vp9-opus",
+    ] {
+        let fixture = fixture(name);
+        let clear = fixture.file(&peers);
+        let wanted = samples(&peers.ffmpeg, &clear, Keys::None);
+        for scheme in Scheme::USUAL {
+            let keying = Keying::PerKind;
+            let keys = keying.keys(fixture, scheme);
+            let protected = Protected {
+                file: workshop.package_with(&clear, scheme, keying, &keys, &["--clear-lead", "2"]),
+                peers: &peers,
+                workshop: &workshop,
+                fixture,
+                wanted: &wanted,
+                scheme,
+                keying,
+                keys,
+            };
+            protected.is_read_by_ffmpeg();
+            protected.is_read_by_the_old_ffmpeg();
+            protected.is_read_by_shaka_packager();
+            let (file, keys) = (&protected.file, protected.all_keys());
+            let what = protected.read_by("keyward danger decrypt");
+            decrypts_to(&workshop, &peers, file, &keys, &wanted, &what);
+            let found = samples(&peers.ffmpeg, file, Keys::None);
+            for kind in [Kind::Video, Kind::Audio] {
+                for (found, wanted) in found.of(kind).zip(wanted.of(kind)) {
+                    let pairs: Vec<_> = found.samples.iter().zip(&wanted.samples).collect();
+                    let is_clear = |(found, wanted): &&(&Sample, &Sample)| found.md5 == wanted.md5;
+                    let third = pairs.len() / 3;
+                    let (lead, rest) = pairs.split_at(third);
+                    assert_eq!(lead.iter().filter(is_clear).count(), third, "{what}");
+                    // The smallest ones have no whole block.
+                    let left = rest.iter().skip(third).filter(|(found, _)| found.size >= 256);
+                    assert_eq!(left.filter(is_clear).count(), 0, "{what}");
+                    assert!(rest.iter().any(|pair| !is_clear(&pair)), "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn an_initialisation_segment_and_media_segments_become_one_file() {
     let Some(peers) = peers::media() else { return };
     let workshop = Workshop::new();

@@ -78,10 +78,23 @@ impl Workshop {
         keying: Keying,
         keys: &[(Kind, Key)],
     ) -> PathBuf {
+        self.package_with(clear, scheme, keying, keys, &[])
+    }
+
+    /// The same, with more arguments.
+    pub(crate) fn package_with(
+        &self,
+        clear: &Path,
+        scheme: Scheme,
+        keying: Keying,
+        keys: &[(Kind, Key)],
+        more: &[&str],
+    ) -> PathBuf {
         let output = self.path("protected.mp4");
         let mut args: Vec<String> = ["package", "--force", "--scheme", scheme.name()]
             .map(Into::into)
             .into();
+        args.extend(more.iter().map(|argument| (*argument).to_owned()));
         args.extend([
             clear.display().to_string(),
             "-o".into(),

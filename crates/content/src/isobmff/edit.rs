@@ -65,6 +65,39 @@ pub fn protect_entries(
     Ok(())
 }
 
+/// Appends sample entries to those of a track. No sample names them yet ([`set_description_index`]).
+///
+/// # Errors
+/// Those of reading boxes; [`BoxError::OutOfRange`] for more entries than 32 bits count.
+pub fn append_entries<'a>(trak: &mut Node<'a>, entries: Vec<Node<'a>>) -> Result<(), BoxError> {
+    let stsd = trak.descend_mut(&[kind::MDIA, kind::MINF, kind::STBL, kind::STSD])?;
+    let children = stsd.children_mut()?;
+    children.extend(entries);
+    let count = u32::try_from(children.len()).map_err(|_| BoxError::OutOfRange {
+        path: stsd.path(),
+        what: "the number of sample entries",
+    })?;
+    stsd.replace_u32(4, count)
+}
+
+/// Makes the samples of the `index`-th `traf` box in a `moof` box those of another sample entry, from 1. For a
+/// fragment whose positions are all relative to the `moof` box, as [`make_moof_relative`] leaves it.
+///
+/// # Errors
+/// Those of reading boxes; [`BoxError::Edit`] if there is no such `traf` box.
+pub fn set_description_index(moof: &mut Node<'_>, index: usize, entry: u32) -> Result<(), BoxError> {
+    const PLACE: usize = 8;
+    let tfhd = traf_mut(moof, index)?.need_mut(kind::TFHD)?;
+    let (version, flags) = tfhd.fields().version_and_flags()?;
+    if flags & header_flag::DESCRIPTION == 0 {
+        tfhd.set_version_and_flags(version, flags | header_flag::DESCRIPTION)?;
+        let body = tfhd.body_mut();
+        let at = body.len().min(PLACE);
+        body.splice(at..at, [0; 4]);
+    }
+    tfhd.replace_u32(PLACE, entry)
+}
+
 /// Makes the movie box of a progressive file that of a fragmented one (8.8.1): sample tables are emptied,
 /// durations become 0, and `mvex` says the duration (in the movie's timescale) and the defaults of each track.
 ///
@@ -316,18 +349,22 @@ fn is_ours(saio: &Node<'_>) -> Result<bool, BoxError> {
 /// # Errors
 /// Those of reading boxes; [`BoxError::Edit`] if there are fewer track fragments.
 pub fn append_auxiliary(moof: &mut Node<'_>, index: usize, boxes: &AuxiliaryBoxes) -> Result<(), BoxError> {
-    let path = moof.path();
-    let traf = moof
-        .children_mut()?
-        .iter_mut()
-        .filter(|child| child.kind() == kind::TRAF)
-        .nth(index)
-        .ok_or(BoxError::Edit {
-            path,
-            why: "it has fewer track fragments",
-        })?;
+    let traf = traf_mut(moof, index)?;
     traf.children_mut()?.extend(boxes.to_nodes()?);
     Ok(())
+}
+
+/// The `index`-th `traf` box.
+fn traf_mut<'n, 'a>(moof: &'n mut Node<'a>, index: usize) -> Result<&'n mut Node<'a>, BoxError> {
+    let path = moof.path();
+    let mut trafs = moof
+        .children_mut()?
+        .iter_mut()
+        .filter(|child| child.kind() == kind::TRAF);
+    trafs.nth(index).ok_or(BoxError::Edit {
+        path,
+        why: "it has fewer track fragments",
+    })
 }
 
 /// Sets the offset of each `saio` box of common encryption to the first byte of information in the `senc` box

@@ -39,6 +39,9 @@ pub enum MediaError {
     /// Neither a video nor an audio track.
     #[error("there is neither video nor audio to protect")]
     NothingToProtect,
+    /// A clear lead as long as the media.
+    #[error("the clear lead covers all of track {0}: nothing of it would be protected")]
+    NothingBehindLead(u32),
     /// The file describes media but holds none.
     #[error("the file has no samples")]
     NoSamples,
@@ -126,6 +129,7 @@ impl MediaError {
             Self::PartlyFragmented => {
                 "write it anew in one form: progressive, or in fragments alone (ffmpeg: `-movflags +empty_moov`)"
             }
+            Self::NothingBehindLead(_) => "make the clear lead shorter, or the fragments",
             Self::NoSamples => "package the whole file, not its initialisation segment alone",
             Self::AlreadyProtected(_) => "package the clear original",
             Self::OtherFile(_) => "make one file of it first, for example with ffmpeg `-c copy`",

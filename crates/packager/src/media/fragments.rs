@@ -26,6 +26,7 @@ pub(super) struct Job<'m> {
     pub(super) movie_box: Vec<u8>,
     pub(super) index: IndexBuilder,
     pub(super) form: Form,
+    pub(super) clear_lead: Duration,
 }
 
 /// How the input holds its samples.
@@ -65,6 +66,7 @@ pub(super) fn run<R: Read + Seek>(
         index: job.index,
         index_at: 0,
         index_is_whole: false,
+        lead: Lead::new(job.clear_lead),
     };
     match job.form {
         Form::Progressive(target) => {
@@ -93,6 +95,38 @@ struct Worker<'m> {
     index_at: u64,
     /// Whether what comes is behind the last fragment and all that belongs to it.
     index_is_whole: bool,
+    lead: Lead,
+}
+
+/// The clear lead.
+#[derive(Debug, Clone, Copy)]
+struct Lead {
+    length: Duration,
+    /// When the reference track begins, in its timescale.
+    start: Option<u64>,
+    /// Whether the fragment at hand stays clear.
+    is_on: bool,
+}
+
+impl Lead {
+    const fn new(length: Duration) -> Self {
+        Self {
+            length,
+            start: None,
+            is_on: !length.is_zero(),
+        }
+    }
+
+    /// Goes on to a fragment in which the reference track begins at `time`. One without it is as the one before.
+    fn reach(&mut self, time: Option<u64>, timescale: u32) {
+        let Some(time) = time.filter(|_| self.is_on) else {
+            return;
+        };
+        let start = *self.start.get_or_insert(time);
+        let passed = u128::from(time.saturating_sub(start)).saturating_mul(1_000_000_000);
+        let lead = self.length.as_nanos().saturating_mul(timescale.into());
+        self.is_on = passed < lead;
+    }
 }
 
 /// A track on its way through the fragments.
@@ -101,6 +135,8 @@ struct TrackState<'m> {
     protector: Option<TrackProtector<'m>>,
     /// Where the fragment that comes next begins, if it does not say so.
     decode_time: u64,
+    /// Whether it has samples that are protected.
+    is_protected: bool,
 }
 
 impl<'m> TrackState<'m> {
@@ -108,6 +144,7 @@ impl<'m> TrackState<'m> {
         Ok(Self {
             protector: TrackProtector::new(plan)?,
             decode_time: 0,
+            is_protected: false,
         })
     }
 }
@@ -125,6 +162,15 @@ impl<'m> Worker<'m> {
             check_entry(track, traf.description_index)?;
         }
         Ok(state)
+    }
+
+    /// The timescale of the reference track.
+    fn timescale(&self) -> u32 {
+        let reference = self.index.track_id();
+        let mut tracks = self.movie.tracks.iter();
+        tracks
+            .find(|track| track.id == reference)
+            .map_or(1, |track| track.timescale)
     }
 
     /// Writes the movie box and leaves room for the segment index.
@@ -157,6 +203,12 @@ impl<'m> Worker<'m> {
     }
 
     fn finish(mut self) -> Result<Made, PackagerError> {
+        for (track, state) in self.movie.tracks.iter().zip(&self.tracks) {
+            let samples = state.protector.as_ref().map_or(0, TrackProtector::samples);
+            if samples > 0 && !state.is_protected {
+                return Err(MediaError::NothingBehindLead(track.id).into());
+            }
+        }
         let anchor = self.index_at.saturating_add(self.index.encoded_len());
         if !self.index_is_whole {
             // Whatever is behind the last fragment belongs to it: players take an index that ends before
@@ -173,6 +225,11 @@ impl<'m> Worker<'m> {
             len: self.outlet.finish()?,
         })
     }
+}
+
+/// The clear form of a sample entry: those of the input stand behind the protected ones.
+fn clear_entry(track: &Track<'_>, entry: u32) -> u32 {
+    entry.saturating_add(u32::try_from(track.entries.len()).unwrap_or(u32::MAX))
 }
 
 /// Whether a track has a sample entry that samples name. A reader refuses samples without one, even where

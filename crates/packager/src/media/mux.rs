@@ -74,12 +74,14 @@ fn content_header(options: &MediaOptions, plans: &[TrackPlan<'_>]) -> ContentHea
 }
 
 /// The `moov` box of the output. With a duration, in the movie's timescale, it is that of a progressive
-/// file, and is made fragmented.
+/// file, and is made fragmented. With clear entries, those of
+/// the input stand behind the protected ones, for the samples of a clear lead.
 pub(super) fn movie_box(
     movie: &Movie<'_>,
     plans: &[TrackPlan<'_>],
     system_headers: Vec<Node<'static>>,
     duration: Option<u64>,
+    with_clear_entries: bool,
 ) -> Result<Vec<u8>, BoxError> {
     let mut moov = Node::from_span(&movie.span);
     if let Some(duration) = duration {
@@ -88,6 +90,10 @@ pub(super) fn movie_box(
     for plan in plans {
         if let Some(protection) = &plan.protection {
             let trak = edit::track_mut(&mut moov, plan.track.id)?;
+            if with_clear_entries {
+                let clear = plan.track.entries.iter();
+                edit::append_entries(trak, clear.map(|entry| Node::from_span(&entry.span)).collect())?;
+            }
             edit::protect_entries(trak, plan.track, |entry| Some(protection.of_entry(entry)))?;
         }
     }

@@ -1,12 +1,14 @@
 //! Progressive files become fragmented ones with the same samples.
 
+use core::time::Duration;
+
 use keyward_content::{
     cenc::{Pattern, Scheme},
     header::{Algorithm, ContentHeader},
     isobmff::{FourCc, kind},
     pssh::{Pssh, SystemId},
 };
-use keyward_packager::{ProtectedTrack, TrackKind, TrackSelector};
+use keyward_packager::{MediaOptions, ProtectedTrack, TrackKind, TrackSelector};
 use proptest::prelude::*;
 
 use crate::{build::*, read::*};
@@ -160,6 +162,70 @@ fn whole_samples_beside_others_are_one_subsample() {
         let expected = [&[0, 1, 0, 0], &whole.to_be_bytes()[..]].concat();
         assert_eq!(senc.body()[8 + iv..][..8], expected, "{scheme}");
         assert_samples(&clear_view(&file), &form.lanes);
+    }
+}
+
+/// 8 s in fragments of 2 s: with a clear lead of 3 s, two of them are clear.
+#[test]
+fn a_clear_lead_is_of_the_clear_sample_entries() {
+    let fragmented = Fragmented {
+        each: 50,
+        ..Fragmented::new(vec![Lane::video(1, 200, 25)])
+    };
+    let progressive = Progressive::new(vec![
+        Lane::video(1, 200, 50),
+        Lane::audio(2, 380),
+        Lane::text(7, 8),
+    ]);
+    for scheme in Scheme::ALL {
+        let options = MediaOptions {
+            clear_lead: Duration::from_secs(3),
+            ..two_keys(scheme)
+        };
+        for (file, lanes) in [
+            (progressive.to_bytes(), &progressive.lanes),
+            (fragmented.to_bytes(), &fragmented.lanes),
+        ] {
+            let made = protect(&file, &options).unwrap().output;
+            let movie = movie(&made);
+            let formats = movie.tracks[0].entries.iter().map(|entry| entry.format.0);
+            assert_eq!(formats.collect::<Vec<_>>(), [*b"encv", *b"avc1"]);
+            let entries: Vec<Vec<u32>> = fragments(&made)
+                .iter()
+                .map(|fragment| {
+                    let protected = fragment.tracks.iter().filter(|traf| traf.track_id < 7);
+                    protected.map(|traf| traf.description_index).collect()
+                })
+                .collect();
+            let of = |entry: u32| vec![entry; lanes.len().min(2)];
+            assert_eq!(entries, [of(2), of(2), of(1), of(1)], "{scheme}");
+            let clear = lanes[0].pieces[0].bytes.as_slice();
+            assert!(made.windows(clear.len()).any(|bytes| bytes == clear));
+            assert_index(&made);
+            let found = samples(&clear_view(&made));
+            for lane in lanes {
+                let found = found[&lane.id].iter().map(|(piece, ..)| &piece.bytes);
+                assert!(found.eq(lane.pieces.iter().map(|piece| &piece.bytes)), "{scheme}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_clear_lead_shall_leave_something() {
+    let file = Progressive::new(vec![Lane::video(1, 200, 50), Lane::audio(2, 380)]).to_bytes();
+    for (seconds, is_protected) in [(5, true), (6, true), (7, false), (u64::MAX, false)] {
+        let options = MediaOptions {
+            clear_lead: Duration::from_secs(seconds),
+            ..one_key(Scheme::Cenc)
+        };
+        let made = protect(&file, &options);
+        assert_eq!(made.is_ok(), is_protected, "{seconds}");
+        if let Err(refused) = made {
+            let words = "the clear lead covers all of track 1: nothing of it would be protected";
+            assert_eq!(refused.to_string(), words);
+            assert!(!refused.hint().is_empty());
+        }
     }
 }
 
@@ -550,7 +616,7 @@ proptest! {
         let lanes = vec![Lane::text(9, text), video, Lane::audio(2, audio)];
         let form = Progressive { chunk, movie_first, split, ..Progressive::new(lanes) };
         let mut options = one_key(Scheme::ALL[scheme]);
-        options.fragment_duration = core::time::Duration::from_millis(target);
+        options.fragment_duration = Duration::from_millis(target);
         let file = protect(&form.to_bytes(), &options).unwrap().output;
         assert_index(&file);
         let clear = clear_view(&file);

@@ -28,6 +28,12 @@ pub(super) enum Input {
 }
 
 pub(super) fn run(args: &PackageArgs, input: Input, report: Report) -> Result<(), Failure> {
+    if args.clear_lead > 0 {
+        return Err(Failure::new(
+            "a file of any kind has no clear lead",
+            "leave `--clear-lead` out, or protect an MP4 sample by sample",
+        ));
+    }
     if args.key_per_kind || !args.track_key.is_empty() {
         return Err(Failure::new(
             "a file of any kind has one key, and no tracks",

@@ -1,6 +1,6 @@
 //! An MP4, protected sample by sample.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use getrandom::SysRng;
 use keyward_content::cenc::Scheme;
@@ -39,6 +39,7 @@ pub(super) fn run(args: &PackageArgs, scheme: Scheme, report: Report) -> Result<
     let options = MediaOptions {
         license_url: args.license_url.clone().or_else(|| keys.license_url()),
         playready_pssh: args.playready_pssh,
+        clear_lead: Duration::from_secs(args.clear_lead.into()),
         ..MediaOptions::new(scheme, track_keys(args, &keys, scheme)?)
     };
 

@@ -10,7 +10,7 @@ use keyward_content::{
     media::MAX_FRAGMENT_LEN,
 };
 
-use super::Worker;
+use super::{Worker, clear_entry};
 use crate::{
     MediaError, PackagerError,
     media::{
@@ -92,18 +92,40 @@ fn fragment<'m, R: Read + Seek>(
     let bytes = found.read(boxes.reader(), MAX_FRAGMENT_LEN)?;
     let span = BoxSpan::parse(&bytes, found.offset)?;
     let fragment = Fragment::parse(&span, &worker.movie.defaults)?;
+    worker.lead.reach(begin(worker, &fragment), worker.timescale());
     let mapped = Mapped::of(worker, boxes.reader(), &fragment, found)?;
     worker.index.push(mapped.times);
-    let moof = edited(&fragment, &mapped.maps)?;
+    let moof = edited(worker, &fragment, &mapped.maps)?;
     worker.outlet.write(&moof)?;
     write_data(worker, boxes, found, mapped)
 }
 
-/// The `moof` box with auxiliary information and data offsets that fit.
-fn edited(fragment: &Fragment<'_>, maps: &[Option<FragmentMap<'_>>]) -> Result<Vec<u8>, MediaError> {
+/// When the reference track begins in a fragment.
+fn begin(worker: &Worker<'_>, fragment: &Fragment<'_>) -> Option<u64> {
+    let reference = worker.index.track_id();
+    let mut trafs = fragment.tracks.iter();
+    let traf = trafs.find(|traf| traf.track_id == reference && traf.sample_count() > 0)?;
+    let mut tracks = worker.movie.tracks.iter().zip(&worker.tracks);
+    let (_, state) = tracks.find(|(track, _)| track.id == reference)?;
+    Some(traf.decode_time.unwrap_or(state.decode_time))
+}
+
+/// The `moof` box with sample entries, auxiliary information and data offsets that fit.
+fn edited(
+    worker: &Worker<'_>,
+    fragment: &Fragment<'_>,
+    maps: &[Option<FragmentMap<'_>>],
+) -> Result<Vec<u8>, MediaError> {
     let mut moof = Node::from_span(&fragment.span);
     let old_len = moof.encoded_len();
     edit::make_moof_relative(&mut moof, fragment)?;
+    for (index, traf) in fragment.tracks.iter().enumerate().filter(|_| worker.lead.is_on) {
+        let mut tracks = worker.movie.tracks.iter().zip(&worker.tracks);
+        let found = tracks.find(|(track, state)| track.id == traf.track_id && state.protector.is_some());
+        if let Some((track, _)) = found {
+            edit::set_description_index(&mut moof, index, clear_entry(track, traf.description_index))?;
+        }
+    }
     for (index, map) in maps.iter().enumerate() {
         if let Some(map) = map {
             edit::append_auxiliary(&mut moof, index, &map.auxiliary)?;
@@ -176,6 +198,7 @@ impl<'m> Mapped<'m> {
         data: u64,
     ) -> Result<Option<FragmentMap<'m>>, PackagerError> {
         let index_track = worker.index.track_id();
+        let is_protected = !worker.lead.is_on;
         let track = worker.track_mut(traf)?;
         let Some(protector) = track.protector.as_mut() else {
             return Ok(None);
@@ -199,13 +222,15 @@ impl<'m> Mapped<'m> {
                 .by_ref()
                 .take(usize::try_from(run.count).unwrap_or(usize::MAX));
             let mapped = protector.map(part, run.start.saturating_sub(data), source, &mut map)?;
-            if run.end > run.start {
+            if run.end > run.start && is_protected {
                 self.runs.push((self.maps.len(), mapped));
             }
         }
         drop(samples);
         track.decode_time = time;
-        Ok(Some(map))
+        track.is_protected |= is_protected;
+        // Clear samples are mapped as well: later ones depend on their headers.
+        Ok(Some(map).filter(|_| is_protected))
     }
 }
 

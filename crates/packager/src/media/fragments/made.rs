@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek};
 
 use keyward_content::isobmff::{BoxError, NewTrackFragment, Node, Sample, edit, kind, new_fragment};
 
-use super::{Worker, check_entry};
+use super::{Worker, check_entry, clear_entry};
 use crate::{
     MediaError, PackagerError,
     media::{
@@ -36,6 +36,7 @@ pub(super) fn fragments<R: Read + Seek>(
             carried.amend(samples);
         }
         hold(source, &taken).map_err(PackagerError::Read)?;
+        worker.lead.reach(begin(worker, &taken), worker.timescale());
         let fragment = Fragment::map(worker, source, &taken)?;
         let moof = fragment.to_box(worker, &taken, &mut carried, sequence)?;
         worker.index.push(times(worker, &taken));
@@ -57,6 +58,13 @@ fn hold<R: Read + Seek>(source: &mut Source<R>, taken: &[Vec<Sample>]) -> io::Re
         return Ok(());
     }
     source.hold(start, extent)
+}
+
+/// When the reference track begins in a fragment.
+fn begin(worker: &Worker<'_>, taken: &[Vec<Sample>]) -> Option<u64> {
+    let mut tracks = worker.movie.tracks.iter().zip(taken);
+    let (_, samples) = tracks.find(|(track, _)| track.id == worker.index.track_id())?;
+    samples.first().map(|sample| sample.decode_time)
 }
 
 fn times(worker: &Worker<'_>, taken: &[Vec<Sample>]) -> Option<Times> {
@@ -104,10 +112,14 @@ impl<'m> Fragment<'m> {
                 Some(protector) => {
                     let mut map = protector.begin();
                     let samples = samples.iter().map(|sample| Ok(*sample));
-                    fragment
-                        .runs
-                        .push((track, protector.map(samples, start, source, &mut map)?));
-                    Some(map)
+                    // Clear samples are mapped as well: later ones depend on their headers.
+                    let run = protector.map(samples, start, source, &mut map)?;
+                    let is_protected = !worker.lead.is_on;
+                    state.is_protected |= is_protected;
+                    is_protected.then(|| {
+                        fragment.runs.push((track, run));
+                        map
+                    })
                 }
                 None => None,
             };
@@ -126,12 +138,15 @@ impl<'m> Fragment<'m> {
         carried: &mut [Carried<'_>],
         sequence: u32,
     ) -> Result<Vec<u8>, PackagerError> {
-        let tracks = worker.movie.tracks.iter().zip(taken).zip(&self.starts);
-        let new = tracks.filter_map(|((track, samples), start)| {
+        let tracks = worker.movie.tracks.iter().zip(&worker.tracks);
+        let tracks = tracks.zip(taken).zip(&self.starts);
+        let new = tracks.filter_map(|(((track, state), samples), start)| {
             let first = samples.first()?;
+            let entry = first.description_index;
+            let in_lead = worker.lead.is_on && state.protector.is_some();
             Some(NewTrackFragment {
                 track_id: track.id,
-                description_index: first.description_index,
+                description_index: if in_lead { clear_entry(track, entry) } else { entry },
                 decode_time: first.decode_time,
                 data_start: *start,
                 samples,
