@@ -41,8 +41,8 @@ pub use clients::{client_content_header, client_enrol, client_install, client_st
 pub use contents::{file_header, file_reader, playready_header, playready_object};
 pub use exchange::exchange_result;
 pub use media::{
-    av1_samples, avc_samples, box_tree, clear_view, hevc_samples, let_panics_be_caught, media_packager, movie,
-    movie_fragment, pssh, vp9_samples,
+    av1_samples, avc_samples, box_tree, clear_view, hevc_samples, let_panics_be_caught, media_packager,
+    movie, movie_fragment, pssh, vp9_samples,
 };
 pub use messages::{
     certificate, claims, codec, cose_sign1, discovery, enrolment_request, enrolment_response, kid, license,

@@ -63,7 +63,7 @@ fn the_peers_read_what_shaka_packager_protects() {
     let clear = fixture("h264-aac").file(&peers);
     let wanted = samples(&peers.ffmpeg, &clear, Keys::None);
     let keys = [(Kind::Video, Key::numbered(1)), (Kind::Audio, Key::numbered(2))];
-    for scheme in Scheme::ALL {
+    for scheme in Scheme::USUAL {
         let files = shaka_encrypt(&peers.packager, &clear, scheme, &keys, folder.path());
         for ((kind, key), file) in keys.iter().zip(files) {
             let mut wanted = wanted.clone();

@@ -159,6 +159,46 @@ fn a_progressive_movie_becomes_a_fragmented_one() {
     );
 }
 
+#[test]
+fn sample_entries_are_appended() {
+    let file = progressive();
+    let movie = Movie::parse(&span(&file)).unwrap();
+    let mut moov = Node::from_span(&span(&file));
+    let trak = edit::track_mut(&mut moov, 1).unwrap();
+    let entries = &movie.tracks[0].entries;
+    let more = entries.iter().map(|entry| Node::from_span(&entry.span));
+    edit::append_entries(trak, more.collect()).unwrap();
+    let edited = moov.to_vec();
+    let edited = Movie::parse(&span(&edited)).unwrap();
+    let bytes = |entries: &[SampleEntry<'_>]| {
+        let bytes = entries.iter().map(|entry| entry.span.bytes().to_vec());
+        bytes.collect::<Vec<_>>()
+    };
+    let expected = [bytes(entries), bytes(entries)].concat();
+    assert_eq!(bytes(&edited.tracks[0].entries), expected);
+}
+
+#[test]
+fn samples_of_a_fragment_become_those_of_another_entry() {
+    for (flags, fields, expected) in [
+        (0, &[5][..], &[5, 3][..]),
+        (0x2, &[5, 1], &[5, 3]),
+        (0x38, &[5, 512, 9, 7], &[5, 3, 512, 9, 7]),
+        (0x3a, &[5, 2, 512, 9, 7], &[5, 3, 512, 9, 7]),
+    ] {
+        let of = |flags, fields| {
+            let tfhd = full(b"tfhd", 0, flags, &[&words(fields)]);
+            moof(&[bx(b"traf", &[&tfhd])])
+        };
+        let file = of(flags, fields);
+        let mut moof = Node::from_span(&span(&file));
+        edit::set_description_index(&mut moof, 0, 3).unwrap();
+        assert_eq!(moof.to_vec(), of(flags | 0x2, expected), "{flags:x}");
+        let missing = edit::set_description_index(&mut moof, 1, 3);
+        assert!(matches!(missing, Err(BoxError::Edit { .. })));
+    }
+}
+
 /// Two track fragments, the first with an explicit base, the second behind it; the data of the `moof` box at 1000
 /// begins at 1600.
 fn old_fragment() -> Vec<u8> {

@@ -6,7 +6,9 @@ use keyward_license::ids::Kid;
 use super::{Seeds, part};
 use crate::fuzzing::{
     film::{
- AV1_RECORD, AV1_SAMPLES, AVC_RECORD, AVC_SAMPLES, Film, HEVC_RECORD, HEVC_SAMPLES, VP9_RECORD, VP9_SAMPLES, be, boxed, full, hex},
+        AV1_RECORD, AV1_SAMPLES, AVC_RECORD, AVC_SAMPLES, Film, HEVC_RECORD, HEVC_SAMPLES, VP9_RECORD,
+        VP9_SAMPLES, be, boxed, full, hex,
+    },
     media::CBCS,
     world::KID,
 };
@@ -231,16 +233,28 @@ impl Seeds {
         let [key, inter, last] = AV1_SAMPLES.map(hex);
         let show = vec![0x1a, 1, 0x88];
         self.accepted(target, "film", av1(&[key.clone(), inter.clone(), last]));
-        self.accepted(target, "two-frames", av1(&[[key.clone(), inter.clone()].concat()]));
+        self.accepted(
+            target,
+            "two-frames",
+            av1(&[[key.clone(), inter.clone()].concat()]),
+        );
         self.accepted(target, "shown-again", av1(&[key.clone(), show.clone()]));
         self.invalid(target, "nothing-to-show", av1(&[show]));
         self.invalid(target, "nothing-to-refer-to", av1(std::slice::from_ref(&inter)));
         self.invalid(target, "record-cut-off", part(&[0x81, 0, 0]));
-        self.invalid(target, "record-of-a-frame", part(&[&[0x81, 0, 0, 0], &key[..]].concat()));
+        self.invalid(
+            target,
+            "record-of-a-frame",
+            part(&[&[0x81, 0, 0, 0], &key[..]].concat()),
+        );
         self.invalid(target, "size-lies", av1(&[flipped(&key, 13, 0x40)]));
         self.invalid(target, "forbidden-bit", av1(&[flipped(&key, 12, 0x80)]));
         self.invalid(target, "tile-list", av1(&[vec![0x42, 0]]));
-        self.invalid(target, "tile-size-lies", av1(&[key.clone(), flipped(&inter, 21, 0x80)]));
+        self.invalid(
+            target,
+            "tile-size-lies",
+            av1(&[key.clone(), flipped(&inter, 21, 0x80)]),
+        );
         self.invalid(target, "header-cut-off", av1(&[key, vec![0x32, 2, 0x20, 1]]));
 
         let target = "vp9_samples";
@@ -254,8 +268,16 @@ impl Seeds {
         self.invalid(target, "frame-marker", vp9(&[flipped(&key, 0, 0x40)]));
         self.invalid(target, "sync-code", vp9(&[flipped(&key, 2, 1)]));
         self.invalid(target, "header-cut-off", vp9(&[key.get(..12).unwrap().to_vec()]));
-        self.invalid(target, "superframe-size", vp9(&[key.clone(), flipped(&superframe, end - 1, 1)]));
-        self.invalid(target, "superframe-marker", vp9(&[key, flipped(&superframe, end - 3, 1)]));
+        self.invalid(
+            target,
+            "superframe-size",
+            vp9(&[key.clone(), flipped(&superframe, end - 1, 1)]),
+        );
+        self.invalid(
+            target,
+            "superframe-marker",
+            vp9(&[key, flipped(&superframe, end - 3, 1)]),
+        );
     }
 
     fn codecs(&mut self) {
