@@ -11,7 +11,12 @@ use core::time::Duration;
 use std::io::{Read, Write};
 
 use common::{ACCOUNT, Device, KID, World, ids, pending, read};
-use keyward_crypto::{Secret, hpke::Suite, x509::Role};
+use keyward_crypto::{
+    Secret,
+    exchange::{Algorithm, Operation},
+    hpke::Suite,
+    x509::Role,
+};
 use keyward_license::{
     codec::Wire,
     discovery::{Discovery, WELL_KNOWN_PATH, media_type},
@@ -22,7 +27,7 @@ use keyward_license::{
     packaging::{PackagingRequest, WantedTrack},
     signed::{self, Unverified},
 };
-use keyward_server::{Server, sealing::KekSource};
+use keyward_server::{Server, key_exchange::NewKey, sealing::KekSource};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 /// A world whose server listens.
@@ -377,9 +382,17 @@ async fn slow_clients_are_cut_off() {
     assert!(!cut.await.unwrap().contains("200 OK"));
     // A body that never comes: a problem document.
     let token = format!("authorization: Bearer {}\r\n", served.world.admin_token);
+    let tags = NewKey::new("tags", Algorithm::HmacSha256, Operation::Verify);
+    let tags = served.world.server.create_exchange_key(tags).await.unwrap();
+    let (perform, stream) = (
+        format!("/exchange-keys/{tags}/perform"),
+        format!("/exchange-keys/{tags}/stream/sign"),
+    );
     for (address, path, kind, token) in [
         (public, "/license", media_type::LICENSE_REQUEST, ""),
-        (admin, "/policies", "application/json", &token),
+        (admin.clone(), "/policies", "application/json", &token),
+        (admin.clone(), &perform, "application/json", &token),
+        (admin, &stream, "application/octet-stream", &token),
     ] {
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: a\r\n{token}content-type: {kind}\r\n\

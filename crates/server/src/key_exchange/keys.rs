@@ -178,7 +178,8 @@ impl Server {
             .await
     }
 
-    /// Takes an exchange key out of use: no license is issued for it, and the server performs nothing with it.
+    /// Takes an exchange key out of use: no license is issued for it, and the server performs nothing with it. A stream
+    /// that runs does not come to its end.
     /// Licenses that were issued stay valid until they end. Again, it changes nothing.
     ///
     /// # Errors

@@ -196,3 +196,84 @@ pub(crate) fn about_playing(terms: &PolicyTerms) -> Option<&'static str> {
 pub(crate) fn algorithm_name(algorithm: CoseAlgorithm) -> Option<&'static str> {
     Algorithm::from_number(algorithm.0).map(Algorithm::name)
 }
+
+#[cfg(test)]
+mod tests {
+    use keyward_license::license::{
+        ExplicitRestriction, ExtendedRestriction, ExtendedRight, OutputProtectionLevels, PlayEnabler,
+    };
+
+    use super::*;
+
+    /// V-031: each of them, since a license that says one anyway fails the whole request.
+    #[test]
+    fn every_term_about_playing_is_found_by_its_name() {
+        let none = PolicyTerms::DEFAULT;
+        let held = [
+            PolicyTerms {
+                play: false,
+                ..none.clone()
+            },
+            PolicyTerms {
+                expiration_after_first_play_seconds: Some(1),
+                ..none.clone()
+            },
+            PolicyTerms {
+                real_time_expiration: true,
+                ..none.clone()
+            },
+            PolicyTerms {
+                output_protection_levels: Some(OutputProtectionLevels::default()),
+                ..none.clone()
+            },
+            PolicyTerms {
+                explicit_restrictions: vec![ExplicitRestriction::DigitalVideoOnly],
+                ..none.clone()
+            },
+            PolicyTerms {
+                play_enablers: vec![PlayEnabler::AIRPLAY],
+                ..none.clone()
+            },
+            PolicyTerms {
+                source_id: Some(1),
+                ..none.clone()
+            },
+            PolicyTerms {
+                extended_rights: vec![ExtendedRight {
+                    kind: 1,
+                    restrictions: None,
+                }],
+                ..none.clone()
+            },
+        ];
+        let found: Vec<_> = held.iter().map(about_playing).collect();
+        assert_eq!(
+            found,
+            [
+                Some("play"),
+                Some("expiration_after_first_play_seconds"),
+                Some("real_time_expiration"),
+                Some("output_protection_levels"),
+                Some("explicit_restrictions"),
+                Some("play_enablers"),
+                Some("source_id"),
+                Some("extended_rights"),
+            ]
+        );
+        let of_the_application = PolicyTerms {
+            end: Some(keyward_license::time::Timestamp(1)),
+            grace_period_seconds: Some(1),
+            removal_after_end_seconds: Some(1),
+            extended_restrictions: vec![ExtendedRestriction {
+                kind: 1,
+                must_understand: true,
+                best_effort: false,
+                data: Bytes(Vec::new()),
+            }],
+            ..none.clone()
+        };
+        for terms in [none, of_the_application] {
+            assert_eq!(about_playing(&terms), None);
+        }
+    }
+}

@@ -76,25 +76,54 @@ impl Server {
     /// The key of a call, if the caller may use it and it is in use; otherwise the call is recorded as refused.
     pub(super) async fn usable_key(&self, call: &Call<'_>) -> Result<ExchangeKeyRow, Error> {
         let kid = call.kid;
-        let found = self.store().exchange_key(&kid).await?;
-        let refusal = match &found {
-            _ if !call.caller.may_use(&kid) => Error::ExchangeNotPermitted {
-                caller: call.caller.name().to_owned(),
-                kid,
-            },
-            None => return Err(Error::ExchangeKeyUnknown(kid)),
-            Some(key) if key.state == KeyState::Disabled => Error::ExchangeKeyDisabled(kid),
-            Some(key) if key.state == KeyState::Destroyed => Error::ExchangeKeyDestroyed(kid),
-            Some(_) => return found.ok_or(Error::ExchangeKeyUnknown(kid)),
-        };
-        if let Some(key) = &found {
-            let used = call.refused(key)?;
-            self.store().record_use(used, self.inner().clock.now()).await?;
-            let mirror = value::operation(key.operation)?.mirror();
-            self.inner().metrics.exchanged(mirror, "refused", call.items);
+        if !call.caller.may_use(&kid) {
+            return Err(self.refuse_stranger(call));
         }
+        let key = self.exchange_row(kid).await?;
+        let refusal = match key.state {
+            KeyState::Enabled => return Ok(key),
+            KeyState::Disabled => Error::ExchangeKeyDisabled(kid),
+            KeyState::Destroyed => Error::ExchangeKeyDestroyed(kid),
+        };
+        self.record_refused(call, &key).await?;
         tracing::warn!(%kid, caller = call.caller.name(), reason = %refusal, "use of an exchange key refused");
         Err(refusal)
+    }
+
+    /// Refuses a caller who may not use the key. They do not wait for what is done about it: its time would tell
+    /// whether there is such a key.
+    fn refuse_stranger(&self, call: &Call<'_>) -> Error {
+        let (server, caller) = (self.clone(), call.caller.clone());
+        let Call {
+            kid, items, bytes, ..
+        } = *call;
+        let name = caller.name().to_owned();
+        tracing::warn!(%kid, caller = name, "an exchange key was asked for by somebody who may not use it");
+        tokio::spawn(async move {
+            let call = Call {
+                caller: &caller,
+                kid,
+                items,
+                bytes,
+            };
+            let recorded = match server.exchange_row(kid).await {
+                Ok(key) => server.record_refused(&call, &key).await,
+                Err(Error::ExchangeKeyUnknown(_)) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = recorded {
+                tracing::warn!(%kid, error = %error, "a refused use of an exchange key could not be recorded");
+            }
+        });
+        Error::ExchangeNotPermitted { caller: name, kid }
+    }
+
+    async fn record_refused(&self, call: &Call<'_>, key: &ExchangeKeyRow) -> Result<(), Error> {
+        let used = call.refused(key)?;
+        self.store().record_use(used, self.inner().clock.now()).await?;
+        let mirror = value::operation(key.operation)?.mirror();
+        self.inner().metrics.exchanged(mirror, "refused", call.items);
+        Ok(())
     }
 
     fn count_items(&self, key: &ExchangeKeyRow, results: &[ItemResult]) {

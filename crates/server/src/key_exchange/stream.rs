@@ -7,14 +7,14 @@ use keyward_crypto::exchange::Operation;
 use keyward_license::ids::Kid;
 
 use super::{
-    Caller, PerformFault, UseOutcome, Verification,
+    Caller, KeyState, PerformFault, UseOutcome, Verification,
     engine::{Engine, Streaming},
     perform::Call,
     value,
 };
 use crate::{
     Error, Server,
-    store::exchange::{ExchangeKeyRow, StreamEnd, UseBasis, UseVerdict},
+    store::exchange::{ExchangeKeyRow, StreamEnd, StreamVerdict, UseBasis, UseVerdict},
 };
 
 /// What is done with a stream of data. Only the mirror operation of the key is done.
@@ -69,7 +69,6 @@ pub enum StreamOutput {
 #[derive(Debug)]
 pub struct ExchangeStream {
     streaming: Option<Streaming>,
-    kid: Kid,
     ending: Ending,
 }
 
@@ -116,15 +115,16 @@ impl Server {
             let used = call.record(&key, streaming.version(), 0, (UseOutcome::Begun, rests))?;
             match self.store().record_use(used, self.inner().clock.now()).await? {
                 UseVerdict::Recorded(id) => {
+                    let version = streaming.version();
                     return Ok(ExchangeStream {
                         streaming: Some(streaming),
-                        kid,
                         ending: Ending {
                             server: self.clone(),
+                            kid,
                             operation: request.operation(),
                             end: StreamEnd {
                                 id,
-                                version: None,
+                                version,
                                 bytes: 0,
                                 outcome: UseOutcome::Aborted,
                             },
@@ -168,10 +168,11 @@ impl ExchangeStream {
             return Err(self.failed(PerformFault::NotVerified));
         };
         self.ending.add(piece.len());
-        match streaming.update(piece, output) {
+        let updated = streaming.update(piece, output);
+        self.ending.end.version = streaming.version();
+        match updated {
             Ok(()) => Ok(()),
             Err(fault) => {
-                self.note_version();
                 self.streaming = None;
                 self.ending.note(UseOutcome::Failed).await?;
                 Err(self.failed(fault))
@@ -182,15 +183,20 @@ impl ExchangeStream {
     /// Ends the data: appends the rest of what is put out to `output`, and says what the stream came to.
     ///
     /// # Errors
-    /// [`Error::NotPerformed`]: what was put out of a decryption is not the whole. A failure of the database.
+    /// [`Error::NotPerformed`]: what was put out of a decryption is not the whole. [`Error::ExchangeKeyDisabled`] and
+    /// [`Error::ExchangeKeyDestroyed`] if the key went out of use meanwhile, or a failure of the database: then
+    /// nothing is appended.
     pub async fn finish(mut self, output: &mut Vec<u8>) -> Result<StreamOutput, Error> {
-        self.note_version();
         let Some(streaming) = self.streaming.take() else {
             return Err(self.failed(PerformFault::NotVerified));
         };
+        let before = output.len();
         match streaming.finish(output) {
             Ok(done) => {
-                self.ending.note(UseOutcome::Done).await?;
+                if let Err(error) = self.ending.note(UseOutcome::Done).await {
+                    output.truncate(before);
+                    return Err(error);
+                }
                 let label = match done {
                     StreamOutput::Verified(Verification::Invalid) => "invalid",
                     _ => "ok",
@@ -205,18 +211,16 @@ impl ExchangeStream {
         }
     }
 
-    fn note_version(&mut self) {
-        self.ending.end.version = self.streaming.as_ref().and_then(Streaming::version);
-    }
-
     const fn failed(&self, fault: PerformFault) -> Error {
-        Error::NotPerformed { kid: self.kid, fault }
+        let kid = self.ending.kid;
+        Error::NotPerformed { kid, fault }
     }
 }
 
 /// The end of a stream, which is noted once.
 struct Ending {
     server: Server,
+    kid: Kid,
     operation: Operation,
     end: StreamEnd,
     is_noted: bool,
@@ -236,13 +240,20 @@ impl Ending {
         self.end.bytes = self.end.bytes.saturating_add(bytes);
     }
 
+    /// Notes an end. A good one there is with a key in use alone.
     async fn note(&mut self, outcome: UseOutcome) -> Result<(), Error> {
         self.is_noted = true;
         if outcome == UseOutcome::Failed {
             self.count("failed");
         }
         let end = StreamEnd { outcome, ..self.end };
-        self.server.store().end_stream(end).await
+        let refusal = match self.server.store().end_stream(end).await? {
+            StreamVerdict::Noted => return Ok(()),
+            StreamVerdict::OutOfUse(KeyState::Destroyed) => Error::ExchangeKeyDestroyed(self.kid),
+            StreamVerdict::OutOfUse(_) => Error::ExchangeKeyDisabled(self.kid),
+        };
+        self.count("aborted");
+        Err(refusal)
     }
 
     fn count(&self, outcome: &'static str) {

@@ -146,6 +146,15 @@ pub(crate) struct StreamEnd {
     pub(crate) outcome: UseOutcome,
 }
 
+/// What noting the end of a stream came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StreamVerdict {
+    /// It is noted as it was.
+    Noted,
+    /// It would have been a good one, and is noted as aborted: the key is in this state.
+    OutOfUse(KeyState),
+}
+
 /// An exchange token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ExchangeTokenRow {

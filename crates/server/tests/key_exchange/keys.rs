@@ -268,6 +268,37 @@ async fn keys_beside_one_have_other_algorithms_and_are_few() {
         .create_exchange_key(beside(Algorithm::A128Gcm))
         .await
         .unwrap();
+    server.destroy_exchange_key(METERS, Destroy::All).await.unwrap();
+    let late = server.create_exchange_key(beside(Algorithm::HmacSha512)).await;
+    assert!(matches!(late, Err(Error::ExchangeKeyDestroyed(METERS))));
+}
+
+/// What was destroyed is overwritten where it stood, whichever way SQLite frees room otherwise.
+#[tokio::test]
+async fn a_value_that_was_destroyed_is_nowhere_in_the_file() {
+    let mut world = world_with(Algorithm::HmacSha512, Operation::Sign).await;
+    world.server.rotate_exchange_key(METERS).await.unwrap();
+    let pool = world.pool().await;
+    let sealed: Vec<Vec<u8>> = sqlx::query_scalar("SELECT sealed FROM exchange_key_versions")
+        .fetch_all(&pool)
+        .await
+        .unwrap();
+    pool.close().await;
+    world.reopen().await;
+    let path = world.dir().join("keyward.db");
+    let stand = || {
+        let file = std::fs::read(&path).unwrap();
+        let stands = |value: &Vec<u8>| file.windows(value.len()).any(|bytes| bytes == value);
+        sealed.iter().filter(|value| stands(value)).count()
+    };
+    assert_eq!(stand(), 2);
+    world
+        .server
+        .destroy_exchange_key(METERS, Destroy::All)
+        .await
+        .unwrap();
+    world.reopen().await;
+    assert_eq!(stand(), 0);
 }
 
 /// What the code refuses, the schema refuses as well, whoever writes.

@@ -97,6 +97,13 @@ async fn keys_are_administered_over_http() {
             101,
         ),
         ("/exchange-keys/xyz/rotate", json!({}), 400, 101),
+        // What takes a demand away says so.
+        (
+            &format!("/exchange-keys/{METERS}/minimum-security-level"),
+            json!({}),
+            400,
+            101,
+        ),
         (&format!("{path}/rotate"), json!({}), 403, 307),
         (
             &format!("{path}/destroy"),

@@ -4,7 +4,7 @@ use keyward_crypto::exchange::{Algorithm, ExchangeKey, Operation};
 use keyward_license::key_exchange::{Decryptor, Encryptor, Ring, Signer, Verifier};
 use keyward_server::{
     Error, Server,
-    key_exchange::{Caller, PerformFault, StreamOutput, StreamRequest, UseOutcome, Verification},
+    key_exchange::{Caller, Destroy, PerformFault, StreamOutput, StreamRequest, UseOutcome, Verification},
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
@@ -218,6 +218,7 @@ async fn a_stream_stands_in_the_database_before_its_first_byte_and_its_end_is_no
     }
     let uses = server.exchange_uses(METERS, None, 1).await.unwrap();
     assert_eq!((uses[0].outcome, uses[0].bytes), (UseOutcome::Aborted, 100));
+    assert_eq!(uses[0].version, Some(1), "whose bytes may have left");
     // A stream is one message, whatever became of it.
     assert_eq!(server.exchange_key(METERS).await.unwrap().versions[0].messages, 1);
 
@@ -234,6 +235,41 @@ async fn a_stream_stands_in_the_database_before_its_first_byte_and_its_end_is_no
         .await;
     assert!(matches!(disabled, Err(Error::ExchangeKeyDisabled(_))));
     assert_eq!(last_outcome(server).await, UseOutcome::Refused);
+}
+
+/// Of a key that went out of use meanwhile, no stream comes to its end.
+#[tokio::test]
+async fn a_stream_does_not_end_well_that_outlives_its_key() {
+    for destroys in [false, true] {
+        let (world, _) = world_of(Algorithm::A256Gcm, Operation::Decrypt).await;
+        let server = &world.server;
+        let request = StreamRequest::Encrypt { aad: none() };
+        let mut stream = server
+            .exchange_stream(&Caller::operator(), METERS, request)
+            .await
+            .unwrap();
+        let mut output = Vec::new();
+        stream.update(&[1; 100_000], &mut output).await.unwrap();
+        let left = output.len();
+        if destroys {
+            server.destroy_exchange_key(METERS, Destroy::All).await.unwrap();
+        } else {
+            server.disable_exchange_key(METERS).await.unwrap();
+        }
+        let ended = stream.finish(&mut output).await;
+        match destroys {
+            true => assert!(
+                matches!(ended, Err(Error::ExchangeKeyDestroyed(METERS))),
+                "{ended:?}"
+            ),
+            false => assert!(
+                matches!(ended, Err(Error::ExchangeKeyDisabled(METERS))),
+                "{ended:?}"
+            ),
+        }
+        assert_eq!(output.len(), left, "the last chunk did not leave");
+        assert_eq!(last_outcome(server).await, UseOutcome::Aborted);
+    }
 }
 
 /// 64 MiB each way, with no more in memory than a chunk and a piece.

@@ -5,7 +5,7 @@ use keyward_license::ids::Kid;
 use keyward_server::{
     Error,
     admin::{Administrator, Scope},
-    key_exchange::{Caller, Item, UseOutcome},
+    key_exchange::{Caller, Item, StreamRequest, UseOutcome},
 };
 
 use crate::{METERS, new_key, told, world_with};
@@ -43,7 +43,14 @@ async fn a_token_is_for_its_keys_until_it_is_revoked() {
         matches!(unknown, Err(Error::ExchangeNotPermitted { .. })),
         "which keys there are is not told"
     );
-    let uses = server.exchange_uses(OTHER, None, 9).await.unwrap();
+    let uses = loop {
+        // Nobody waits for the record of what was not permitted.
+        let uses = server.exchange_uses(OTHER, None, 9).await.unwrap();
+        if uses.len() == 2 {
+            break uses;
+        }
+        tokio::task::yield_now().await;
+    };
     let told_uses: Vec<_> = uses.iter().map(|used| (used.outcome, &used.caller[..])).collect();
     assert_eq!(
         told_uses,
@@ -72,6 +79,34 @@ async fn a_token_is_for_its_keys_until_it_is_revoked() {
     assert_eq!(listed, [("all", None, false), ("one", Some(vec![METERS]), true)]);
     let hashes = "SELECT count(*) FROM exchange_tokens WHERE length(hash) = 32";
     assert_eq!(world.count(hashes).await, 2);
+}
+
+/// A record costs a commit, which there is for a key that is there alone: its time, or its failure, would tell.
+#[tokio::test]
+async fn a_refusal_does_not_wait_for_its_record() {
+    let world = world_with(Algorithm::HmacSha256, Operation::Verify).await;
+    let server = &world.server;
+    let other = new_key(OTHER, Algorithm::HmacSha256, Operation::Verify);
+    server.create_exchange_key(other).await.unwrap();
+    let one = server
+        .create_exchange_token("one", Some(vec![METERS]))
+        .await
+        .unwrap();
+    let caller = server.authenticate_exchange(one.expose()).await.unwrap().unwrap();
+    let locked = world.locked().await;
+    for kid in [OTHER, Kid::new([1; 16])] {
+        let refused = server.exchange_perform(&caller, kid, items()).await;
+        assert!(
+            matches!(refused, Err(Error::ExchangeNotPermitted { .. })),
+            "{refused:?}"
+        );
+        let refused = server.exchange_stream(&caller, kid, StreamRequest::Sign).await;
+        assert!(
+            matches!(refused, Err(Error::ExchangeNotPermitted { .. })),
+            "{refused:?}"
+        );
+    }
+    drop(locked);
 }
 
 #[tokio::test]

@@ -83,7 +83,8 @@ pub(super) struct MinimumVersion {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MinimumLevel {
-    /// Null: the policy alone decides.
+    /// Null: the policy alone decides. It must be said: what is left out takes no demand away.
+    #[serde(deserialize_with = "Option::deserialize")]
     minimum_security_level: Option<u64>,
 }
 

@@ -12,6 +12,7 @@
 //!  wrap     key                -> result         unwrap   result             -> key
 //! ```
 
+use core::fmt;
 use std::sync::Arc;
 
 use axum::{
@@ -23,7 +24,10 @@ use axum::{
 };
 use keyward_crypto::{SecretBytes, exchange::Operation};
 use keyward_license::error_code::ErrorCode;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{IgnoredAny, SeqAccess, Visitor},
+};
 use tokio::sync::Semaphore;
 
 use super::{
@@ -33,7 +37,7 @@ use super::{
 };
 use crate::{
     Server,
-    key_exchange::{Caller, Item, ItemResult, MAX_CALL_BYTES, Output, PerformFault},
+    key_exchange::{Caller, Item, ItemResult, MAX_CALL_BYTES, MAX_ITEMS, Output, PerformFault},
 };
 
 /// Largest body: all the bytes of a call in base64url, and what stands around them.
@@ -75,6 +79,7 @@ fn share(stated: Option<usize>) -> u32 {
 #[serde(deny_unknown_fields)]
 pub(super) struct Call {
     operation: String,
+    #[serde(deserialize_with = "bounded")]
     items: Vec<Asked>,
 }
 
@@ -86,6 +91,33 @@ struct Asked {
     key: Option<Base64Url>,
     aad: Option<Base64Url>,
     signature: Option<Base64Url>,
+}
+
+/// Items, of which one more than there may be is kept at most: as text they are small, and large in memory.
+fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Asked>, D::Error> {
+    struct Items;
+
+    impl<'de> Visitor<'de> for Items {
+        type Value = Vec<Asked>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("items")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<Asked>, A::Error> {
+            let mut kept = Vec::new();
+            while kept.len() <= MAX_ITEMS {
+                let Some(item) = items.next_element()? else {
+                    return Ok(kept);
+                };
+                kept.push(item);
+            }
+            while items.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(kept)
+        }
+    }
+
+    deserializer.deserialize_seq(Items)
 }
 
 #[derive(Serialize)]
@@ -237,6 +269,22 @@ impl Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The smallest item is three bytes long as text, and many times that in memory.
+    #[test]
+    fn items_that_are_too_many_are_not_kept() {
+        let call = |items: usize| {
+            let items = vec!["{}"; items].join(",");
+            let text = format!(r#"{{"operation": "sign", "items": [{items}]}}"#);
+            serde_json::from_str::<Call>(&text).unwrap().items.len()
+        };
+        assert_eq!(call(0), 0);
+        assert_eq!(call(MAX_ITEMS), MAX_ITEMS);
+        assert_eq!(call(MAX_ITEMS + 1), MAX_ITEMS + 1, "one more, which is refused");
+        assert_eq!(call(20 * MAX_ITEMS), MAX_ITEMS + 1);
+        let malformed = r#"{"operation": "sign", "items": [{}, {"what": 1}]}"#;
+        assert!(serde_json::from_str::<Call>(malformed).is_err());
+    }
 
     #[test]
     fn a_call_takes_the_room_of_its_body_and_there_is_room_for_the_largest() {

@@ -10,8 +10,8 @@ use super::{
 use crate::{
     Error,
     fail_points::Write,
-    key_exchange::UseOutcome,
-    store::exchange::{NewUse, StreamEnd, UseBasis, UseRow, UseVerdict},
+    key_exchange::{KeyState, UseOutcome},
+    store::exchange::{NewUse, StreamEnd, StreamVerdict, UseBasis, UseRow, UseVerdict},
 };
 
 impl Store {
@@ -24,25 +24,11 @@ impl Store {
             .await
     }
 
-    /// Notes how a stream ended that was recorded when it began.
-    pub(crate) async fn end_stream(&self, end: StreamEnd) -> Result<(), Error> {
+    /// Notes how a stream ended that was recorded when it began. None ends well whose key went out of use meanwhile.
+    pub(crate) async fn end_stream(&self, end: StreamEnd) -> Result<StreamVerdict, Error> {
         self.writer
             .run(Write::ExchangeUse, move |db| {
-                Box::pin(async move {
-                    let (failed, bytes) = (end.outcome != UseOutcome::Done, signed("bytes", end.bytes)?);
-                    sqlx::query(
-                        "UPDATE exchange_uses SET outcome = ?2, bytes = ?3, failed = ?4, version = ?5
-                         WHERE id = ?1 AND outcome = 'begun'",
-                    )
-                    .bind(end.id)
-                    .bind(end.outcome.name())
-                    .bind(bytes)
-                    .bind(i64::from(failed))
-                    .bind(end.version)
-                    .execute(&mut *db)
-                    .await?;
-                    Ok::<_, Error>(())
-                })
+                Box::pin(async move { note_end(db, end).await })
             })
             .await
     }
@@ -67,6 +53,34 @@ impl Store {
         )?;
         rows.into_iter().map(Columns::row).collect()
     }
+}
+
+async fn note_end(db: &mut SqliteConnection, end: StreamEnd) -> Result<StreamVerdict, Error> {
+    let state: String = sqlx::query_scalar(
+        "SELECT k.state FROM exchange_uses u JOIN exchange_keys k ON k.kid = u.kid WHERE u.id = ?1",
+    )
+    .bind(end.id)
+    .fetch_one(&mut *db)
+    .await?;
+    let state = KeyState::from_name(&state).ok_or(Error::Damaged("an exchange key has no state"))?;
+    let (outcome, verdict) = match end.outcome {
+        UseOutcome::Done if state != KeyState::Enabled => {
+            (UseOutcome::Aborted, StreamVerdict::OutOfUse(state))
+        }
+        outcome => (outcome, StreamVerdict::Noted),
+    };
+    sqlx::query(
+        "UPDATE exchange_uses SET outcome = ?2, bytes = ?3, failed = ?4, version = ?5
+         WHERE id = ?1 AND outcome = 'begun'",
+    )
+    .bind(end.id)
+    .bind(outcome.name())
+    .bind(signed("bytes", end.bytes)?)
+    .bind(i64::from(outcome != UseOutcome::Done))
+    .bind(end.version)
+    .execute(db)
+    .await?;
+    Ok(verdict)
 }
 
 async fn record(db: &mut SqliteConnection, made: &NewUse, now: Timestamp) -> Result<UseVerdict, Error> {
