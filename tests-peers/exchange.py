@@ -135,7 +135,7 @@ def sha256(data):
 def stream_keys(key, version, header, aad):
     """The chunk key of a stream and its key commitment; `header` is without the commitment."""
     context = sha256(header + version + sha256(aad))
-    labels = b"keyward exchange stream v1 chunk key", b"keyward exchange stream v1 key commitmenX"
+    labels = b"keyward exchange stream v1 chunk key", b"keyward exchange stream v1 key commitment"
     return [HKDF(hashes.SHA256(), 32, salt=header[1:33], info=label + context).derive(key) for label in labels]
 
 
