@@ -226,12 +226,15 @@ pub(crate) fn best(candidates: Vec<Candidate>) -> Result<Chosen, Unusable> {
         .ok_or(unusable)
 }
 
-/// the order of those that the rules permit, the best first.
+/// the order of those that the rules permit, the best first. For key exchange with the newest version: an
+/// operator that renews a key may not accept what the version before it makes.
 pub(crate) fn order(candidate: &Candidate, allowed: &Allowed) -> impl Ord + use<> {
     let body = candidate.body();
     let last = |time: Option<Timestamp>| Reverse(time.unwrap_or(Timestamp(u64::MAX)));
+    let version = body.keys.first().and_then(|key| key.version);
     let begins_first_play = allowed.first_play.is_some() && candidate.recorded.first_play.is_none();
     (
+        Reverse(version),
         begins_first_play,
         blocked(allowed),
         allowed.in_grace,

@@ -99,6 +99,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         for license in accepted.iter().filter(|license| license.persistent) {
             self.add_license(io, &pending, license, &mut writes).await?;
         }
+        let deleted: Vec<_> = writes.iter().filter_map(Write::deleted).collect();
         let server_time = response.server_time;
         self.store
             .commit(io, &mut self.rng, writes, |head| {
@@ -118,6 +119,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             };
             self.hold(held, now);
         }
+        self.end_displaced(&deleted);
         Ok(summary(response, &accepted))
     }
 

@@ -289,6 +289,8 @@ struct State {
     key: Result<Locked<KeyBytes>, Ended>,
     permit: Permit,
     allowance: Allowance,
+    /// Streams that have begun and not ended. Each has its use, and goes on when no other is left.
+    streams: usize,
 }
 
 impl Inner {
@@ -297,7 +299,7 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wipes the key. The first reason stays.
+    /// Wipes the key.
     fn end(&self, why: Ended) {
         self.state().end(why);
         zeroize_stack::<STACK>();
@@ -305,7 +307,7 @@ impl Inner {
 
     /// whether a stream may take another piece.
     fn permit_piece(&self, moment: Moment) -> Result<(), PerformError> {
-        self.state().judge(self.about.kid, moment)
+        self.state().judge_piece(self.about.kid, moment)
     }
 
     /// One use of the key: judged, counted, made.
@@ -340,7 +342,7 @@ impl Inner {
         zeroize_stack::<STACK_OF_CALL>();
         let used = tool.and_then(|tool| use_key(&tool));
         // what was refused before the key was touched is no use.
-        if used.as_ref().is_err_and(|error| !is_use(error)) {
+        if used.as_ref().is_err_and(|error| !error.is_use()) {
             state.allowance.put_back();
         }
         Ok(used?)
@@ -348,19 +350,31 @@ impl Inner {
 }
 
 impl State {
+    /// The first reason stays, but for one that ends calls and not the streams that have begun.
     fn end(&mut self, why: Ended) {
-        if self.key.is_ok() {
+        if matches!(self.key, Ok(_) | Err(Ended::UsedUp)) {
             self.key = Err(why);
         }
     }
 
-    ///
+    /// may a call be made now?
     fn judge(&mut self, kid: Kid, moment: Moment) -> Result<(), PerformError> {
         self.check(kid)?;
+        self.judge_license(moment);
+        self.check(kid)
+    }
+
+    /// may a stream that has begun go on now?
+    fn judge_piece(&mut self, kid: Kid, moment: Moment) -> Result<(), PerformError> {
+        self.check_stream(kid)?;
+        self.judge_license(moment);
+        self.check_stream(kid)
+    }
+
+    fn judge_license(&mut self, moment: Moment) {
         if let Err(stop) = self.permit.judge(moment) {
             self.end(Ended::Refused(stop));
         }
-        self.check(kid)
     }
 
     ///
@@ -381,16 +395,24 @@ impl State {
             Err(why) => Err(PerformError::Ended { kid, why: *why }),
         }
     }
-}
 
-/// Whether the key was touched before this came out.
-const fn is_use(error: &ExchangeError) -> bool {
-    matches!(error, ExchangeError::Failed(_) | ExchangeError::Crypto(_))
+    fn check_stream(&self, kid: Kid) -> Result<(), PerformError> {
+        match &self.key {
+            Err(Ended::UsedUp) => Ok(()),
+            _ => self.check(kid),
+        }
+    }
 }
 
 /// A handle as its client knows it.
 pub(crate) trait Handle {
     fn license(&self) -> LicenseId;
+
+    /// The key id that the license is kept under.
+    fn asked(&self) -> Kid;
+
+    /// Whether the license is in the store.
+    fn is_persistent(&self) -> bool;
 
     /// Wipes the key.
     fn end(&self, why: Ended);
@@ -399,6 +421,14 @@ pub(crate) trait Handle {
 impl Handle for Inner {
     fn license(&self) -> LicenseId {
         self.terms.id
+    }
+
+    fn asked(&self) -> Kid {
+        self.about.asked
+    }
+
+    fn is_persistent(&self) -> bool {
+        self.terms.persistent
     }
 
     fn end(&self, why: Ended) {

@@ -164,6 +164,14 @@ pub(crate) enum Write {
 }
 
 impl Write {
+    /// The record that is deleted, if it is that.
+    pub(crate) const fn deleted(&self) -> Option<RecordKey> {
+        match self {
+            Self::Delete(key) => Some(*key),
+            Self::Put(..) | Self::PutUntil(..) => None,
+        }
+    }
+
     const fn key(&self) -> &RecordKey {
         match self {
             Self::Put(key, _) | Self::PutUntil(key, ..) | Self::Delete(key) => key,

@@ -5,7 +5,7 @@ use keyward_license::{
     key_exchange::{ExchangeError, Ring},
     license::{LicenseBody, LicenseKeys, MAX_EXCHANGE_KEYS},
 };
-use zeroize::Zeroize;
+use zeroize::Zeroizing;
 
 use super::{About, flows::Tool};
 
@@ -15,15 +15,15 @@ const LONGEST: usize = 65;
 /// The material of every version of a key. Between calls it is all that there is of the key: what an operation makes of
 /// it (the schedule of a cipher, the state of a hash) lives for the call.
 pub(super) struct KeyBytes {
-    bytes: [u8; MAX_EXCHANGE_KEYS * LONGEST],
+    bytes: Zeroizing<[u8; MAX_EXCHANGE_KEYS * LONGEST]>,
     /// Bytes of each version, one behind the other.
     lengths: Vec<usize>,
 }
 
 impl KeyBytes {
-    pub(super) const fn empty() -> Self {
+    pub(super) fn empty() -> Self {
         Self {
-            bytes: [0; MAX_EXCHANGE_KEYS * LONGEST],
+            bytes: Zeroizing::new([0; MAX_EXCHANGE_KEYS * LONGEST]),
             lengths: Vec::new(),
         }
     }
@@ -66,11 +66,5 @@ impl KeyBytes {
             rest = behind;
         }
         T::of(Ring::new(about.kid, about.context.clone(), versions)?)
-    }
-}
-
-impl Drop for KeyBytes {
-    fn drop(&mut self) {
-        self.bytes.zeroize();
     }
 }

@@ -58,10 +58,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         {
             return Err(mismatch);
         }
-        let is_used_up = |candidate: &Candidate| {
-            About::of(candidate.body(), asked).is_ok_and(|about| about.is_used_up(candidate))
-        };
-        let best = best_of(candidates, is_used_up);
+        let best = best_of(candidates, |license| About::of(license, asked).ok());
         Ok(match best {
             Ok(chosen) => {
                 let about = About::of(chosen.candidate.body(), asked)?;
@@ -79,22 +76,22 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         question: &Question<'_>,
     ) -> Result<Result<Chosen, Unusable>, ClientError> {
         let candidates = self.candidates(io, kid, question).await?;
-        let is_used_up = |candidate: &Candidate| {
-            let first = About::all(candidate.body()).next();
-            first.is_some_and(|about| about.is_used_up(candidate))
-        };
-        Ok(best_of(candidates, is_used_up))
+        Ok(best_of(candidates, |license| About::all(license).next()))
     }
 }
 
-/// R-040 of those that permit another use.
+/// R-040 of those that permit another use, and of these of those with the newest version of the key that is asked for.
 fn best_of(
     mut candidates: Vec<Candidate>,
-    is_used_up: impl Fn(&Candidate) -> bool,
+    about: impl Fn(&LicenseBody) -> Option<About>,
 ) -> Result<Chosen, Unusable> {
     let before = candidates.len();
-    candidates.retain(|candidate| !is_used_up(candidate));
+    candidates.retain(|candidate| !about(candidate.body()).is_some_and(|about| about.is_used_up(candidate)));
     let used_up = candidates.len() < before;
+    let version = |candidate: &Candidate| about(candidate.body())?.versions.first().copied();
+    let permitted = candidates.iter().filter(|candidate| candidate.verdict.is_ok());
+    let newest = permitted.filter_map(version).max();
+    candidates.retain(|candidate| candidate.verdict.is_err() || version(candidate) == newest);
     choose::best(candidates).map_err(|unusable| Unusable { used_up, ..unusable })
 }
 

@@ -15,7 +15,7 @@ use rand_core::CryptoRng;
 use zeroize::zeroize_stack;
 
 use super::{
-    About, Allowance, Asked, Ended, Inner, Locked, Prepared, State,
+    About, Allowance, Asked, Ended, Handle, Inner, Locked, Prepared, State,
     bytes::KeyBytes,
     count::{Block, counts_messages},
     permit::Permit,
@@ -30,7 +30,7 @@ use crate::{
     flow::Io,
     install::AcquiredKey,
     session::Acquisition,
-    store::{KeyUses, LicenseRecord, MessageCount, Write},
+    store::{KeyUses, LicenseRecord, MessageCount, RecordKey, Write},
 };
 
 /// What can be made of the versions of a key, for its one operation.
@@ -155,6 +155,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                     key: Ok(key),
                     permit,
                     allowance,
+                    streams: 0,
                 }),
             }),
             operation: PhantomData,
@@ -203,11 +204,12 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     ) -> Result<(), ClientError> {
         let inner = &prepared.inner;
         let kid = inner.about.kid;
-        let (outcome, seen, is_there) = {
+        let (outcome, seen, is_there, is_streaming) = {
             let mut state = inner.state();
             self.inform(io, &mut state.permit);
-            let outcome = state.judge(kid, io.moment());
-            (outcome, state.permit.seen, state.allowance.is_there())
+            let outcome = state.judge_piece(kid, io.moment());
+            let (allowance, streams) = (state.allowance, state.streams);
+            (outcome, state.permit.seen, allowance.is_there(), streams > 0)
         };
         if outcome.is_err() {
             zeroize_stack::<STACK>();
@@ -220,15 +222,20 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         if missing {
             inner.end(Ended::Removed);
         }
-        if let Some(why) = prepared.ended() {
-            return Err(why.of(kid));
-        }
-        if is_there {
-            return Ok(());
+        match prepared.ended() {
+            // A stream has its use: there need not be another one.
+            Some(Ended::UsedUp) if is_streaming => return Ok(()),
+            Some(why) => return Err(why.of(kid)),
+            None if is_there => return Ok(()),
+            None => {}
         }
         match self.record_uses(io, &counted, seen).await {
             Ok(block) => {
                 inner.state().allowance.grant(block);
+                Ok(())
+            }
+            Err(ClientError::UsedUp { .. }) if is_streaming => {
+                inner.end(Ended::UsedUp);
                 Ok(())
             }
             Err(error) => {
@@ -371,6 +378,23 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let mut held = self.memory.iter();
         let held = held.find(|held| held.id == counted.license);
         Ok(held.map(|held| held.recorded.clone()))
+    }
+
+    /// Wipes the keys of every handle whose license has made room for others: in the store these were deleted.
+    pub(crate) fn end_displaced(&mut self, deleted: &[RecordKey]) {
+        let is_gone = |handle: &dyn Handle| {
+            let id = handle.license();
+            if handle.is_persistent() {
+                let key = self.store.license_key(&handle.asked(), &id);
+                !key.is_ok_and(|key| !deleted.contains(&key))
+            } else {
+                self.memory.iter().all(|held| held.id != id)
+            }
+        };
+        let handles = self.prepared.iter().filter_map(Weak::upgrade);
+        let gone = handles.filter(|handle| is_gone(&**handle));
+        let gone: Vec<LicenseId> = gone.map(|handle| handle.license()).collect();
+        self.end_handles(|license| gone.contains(&license));
     }
 
     /// Wipes the keys of every handle that was prepared under one of these licenses.

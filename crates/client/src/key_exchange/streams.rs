@@ -41,6 +41,7 @@ impl<'k, T, S> Stream<'k, T, S> {
             state.put(begin(tool)?);
             Ok(())
         })?;
+        key.state().streams += 1;
         Ok(Self {
             key,
             state,
@@ -82,6 +83,7 @@ impl<T, S> Drop for Stream<'_, T, S> {
     fn drop(&mut self) {
         self.state.take();
         zeroize_stack::<STACK>();
+        self.key.state().streams -= 1;
     }
 }
 

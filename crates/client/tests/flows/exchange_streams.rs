@@ -1,6 +1,9 @@
 //! Operations in place and in pieces.
 
-use keyward_client::key_exchange::{Ended, PerformError};
+use keyward_client::{
+    ClientError,
+    key_exchange::{Ended, PerformError},
+};
 use keyward_crypto::exchange::{self, Algorithm, Operation};
 use keyward_license::{key_exchange::ExchangeError, license::KeyDescription};
 use keyward_testkit::pki::NOW;
@@ -8,8 +11,8 @@ use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
 use crate::{
     exchanging::{
-        decryptor, encrypting, encryptor_of_1, encrypts, exchange_world, server_decrypts, server_encrypts,
-        server_signs, server_verifies, signer_of_1, verifier, versioned, whole_key,
+        decryptor, encrypting, encryptor_of_1, encrypts, exchange_world, gone, server_decrypts,
+        server_encrypts, server_signs, server_verifies, signer_of_1, verifier, versioned, whole_key,
     },
     licensed::pass,
     world::kid,
@@ -216,4 +219,57 @@ fn a_stream_that_failed_gives_out_nothing_more() {
     assert!(stream.update(world.moment, &message, &mut opened).is_err());
     assert!(stream.finish(world.moment, &mut opened).is_err());
     assert!(opened.is_empty());
+}
+
+#[test]
+fn r_052_a_stream_that_began_with_the_last_use_is_finished() {
+    let limit = |key: &mut KeyDescription| key.uses = Some(1);
+    let (mut world, mut client) = exchange_world(Algorithm::HmacSha256, Operation::Sign, limit, |body| {
+        body.end = Some(NOW.plus(1_000));
+    });
+    let key = signer_of_1(&mut world, &mut client).unwrap();
+    let mut stream = key.stream(world.moment).unwrap();
+    // As a host does before every piece.
+    assert!(!key.holds(world.moment, client.host()));
+    world.run(client.keep_up(&key)).unwrap();
+    stream.update(world.moment, b"a read").unwrap();
+    // Another call finds no use, and ends the key for calls alone.
+    assert_eq!(gone(key.sign(world.moment, b"").map(drop)), Ended::UsedUp);
+    pass(&mut world, 500);
+    world.run(client.keep_up(&key)).unwrap();
+    assert_eq!(client.clock_floor(), NOW.plus(500));
+    stream.update(world.moment, b"ing").unwrap();
+    let result = stream.finish(world.moment).unwrap();
+    assert!(server_verifies(
+        &whole_key(Algorithm::HmacSha256, 1),
+        b"a reading",
+        &result[4..]
+    ));
+    assert_eq!(gone(key.sign(world.moment, b"").map(drop)), Ended::UsedUp);
+    let over = world.run(client.keep_up(&key)).unwrap_err();
+    assert!(matches!(over, ClientError::UsedUp { .. }), "{over}");
+}
+
+#[test]
+fn r_053_a_stream_whose_key_is_used_up_ends_with_its_license() {
+    let limit = |key: &mut KeyDescription| key.uses = Some(1);
+    for is_removed in [false, true] {
+        let (mut world, mut client) = exchange_world(Algorithm::HmacSha256, Operation::Sign, limit, |body| {
+            body.end = Some(NOW.plus(1_000));
+        });
+        let key = signer_of_1(&mut world, &mut client).unwrap();
+        let mut streams = [(); 2].map(|()| key.stream(world.moment));
+        let [Ok(stream), Err(_)] = &mut streams else {
+            panic!("{streams:?}")
+        };
+        if is_removed {
+            world.run(client.remove_licenses(kid(1))).unwrap();
+        } else {
+            pass(&mut world, 1_000);
+        }
+        world.run(client.keep_up(&key)).unwrap_err();
+        let why = gone(stream.update(world.moment, b"piece"));
+        assert_eq!(why == Ended::Removed, is_removed, "{why}");
+        assert_eq!(matches!(why, Ended::Refused(_)), !is_removed, "{why}");
+    }
 }

@@ -409,6 +409,48 @@ fn of_several_licenses_one_that_holds_what_is_needed_is_taken() {
 }
 
 #[test]
+fn r_040_of_several_licenses_the_one_with_the_newest_version_is_taken() {
+    let versions_of = |numbers: &[u8], operation| {
+        let keys: Vec<_> = numbers
+            .iter()
+            .map(|number| (u32::from(*number), whole_key(Algorithm::A256Gcm, *number)))
+            .collect();
+        let keys: Vec<_> = keys.iter().map(|(version, key)| (*version, key)).collect();
+        ExchangeKeys::new(kid(1), operation, &keys)
+    };
+    for operation in [Operation::Encrypt, Operation::Decrypt] {
+        let (mut world, client) = World::enrolled();
+        let mut client = client.on_host(asking());
+        // The older version is in a license that could be used for longer.
+        for (numbers, seconds) in [(&[2, 1][..], 100), (&[1], 900)] {
+            world
+                .server
+                .exchange
+                .insert(kid(1), versions_of(numbers, operation));
+            let end = Some(NOW.plus(seconds));
+            world.server.bent.license = Some(Box::new(move |body| body.end = end));
+            get_license(&mut world, &mut client, wanted(&[1])).unwrap();
+        }
+        let versions = |world: &mut World, client: &mut TestClient| match operation {
+            Operation::Encrypt => encryptor_of_1(world, client).unwrap().versions().to_vec(),
+            _ => decryptor(world, client, kid(1), None)
+                .unwrap()
+                .versions()
+                .to_vec(),
+        };
+        assert_eq!(versions(&mut world, &mut client), [2, 1]);
+        let found = world.run(client.find_for(Action::Perform, kid(1))).unwrap();
+        assert!(
+            matches!(found, Availability::Ready { until: Some(until), .. } if until == NOW.plus(100)),
+            "{found:?}"
+        );
+        // Once that license has ended, what the other holds is better than nothing.
+        pass(&mut world, 100);
+        assert_eq!(versions(&mut world, &mut client), [1]);
+    }
+}
+
+#[test]
 fn results_of_every_version_that_the_license_holds_are_consumed() {
     let (mut world, client) = World::enrolled();
     let mut client = client.on_host(asking());
@@ -502,7 +544,13 @@ fn r_053_r_013_within_the_grace_period_a_key_performs_and_says_so() {
     let key = encryptor_of_1(&mut world, &mut client).unwrap();
     encrypts(&world, &key).unwrap();
     assert!(!key.is_in_grace());
-    pass(&mut world, 149);
+    // Soon after the client kept up, and yet what it knew does not hold any more.
+    pass(&mut world, 99);
+    world.run(client.keep_up(&key)).unwrap();
+    assert!(key.holds(world.moment, client.host()));
+    pass(&mut world, 1);
+    assert!(!key.holds(world.moment, client.host()));
+    pass(&mut world, 49);
     encrypts(&world, &key).unwrap();
     assert!(key.is_in_grace());
     pass(&mut world, 1);
@@ -718,6 +766,34 @@ fn removal_wipes_the_keys_that_were_prepared_and_of_no_other_license() {
         "{kept_up:?}"
     );
     world.run(client.close(second)).unwrap();
+}
+
+#[test]
+fn a_license_that_made_room_for_others_leaves_no_key_behind() {
+    for in_memory in [false, true] {
+        // Without limits nothing makes the host let the client keep up.
+        let (mut world, mut client) = exchange_world(Algorithm::HmacSha256, Operation::Sign, ANY, NO_TERMS);
+        world.run(client.remove_licenses(kid(1))).unwrap();
+        let wanted = || Wanted {
+            in_memory,
+            ..wanted(&[1])
+        };
+        let get_later = |world: &mut World, client: &mut TestClient| {
+            pass(world, 1);
+            world.server.now = world.moment.utc.unwrap();
+            get_license(world, client, wanted()).unwrap();
+        };
+        get_later(&mut world, &mut client);
+        let first = signer_of_1(&mut world, &mut client).unwrap();
+        for _ in 1..8 {
+            get_later(&mut world, &mut client);
+        }
+        let last = signer_of_1(&mut world, &mut client).unwrap();
+        signs(&world, &first).unwrap();
+        get_later(&mut world, &mut client);
+        assert_eq!(gone(signs(&world, &first)), Ended::Removed);
+        signs(&world, &last).unwrap();
+    }
 }
 
 #[test]

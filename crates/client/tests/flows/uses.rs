@@ -7,13 +7,15 @@ use keyward_client::{
     session::Acquisition,
     store::{StoreBound, StoreLimits},
 };
-use keyward_crypto::exchange::{Algorithm, Operation};
+use keyward_crypto::exchange::{Algorithm, ExchangeKey, Operation};
 use keyward_license::ids::LicenseId;
+use keyward_testkit::fake_server::ExchangeKeys;
+use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
 use crate::{
     exchanging::{
         encryptor, encryptor_of_1, encrypts, exchange_keys, exchange_world, get_license, gone, signer_of_1,
-        signing, signs,
+        signing, signs, whole_key,
     },
     licensed::{asking, commits, restarted},
     world::{Stop as Crash, TestClient, Trace, World, kid, wanted},
@@ -305,4 +307,31 @@ fn messages_under_a_gcm_key_are_counted_for_the_key_whatever_its_licenses() {
         "{full:?}"
     );
     encrypts(&world, &key).unwrap();
+}
+
+#[test]
+fn messages_are_counted_for_the_version_that_encrypts() {
+    let (mut world, client) = World::enrolled();
+    let mut client = client.on_host(asking());
+    let [new, old] = [2, 1].map(|number| whole_key(Algorithm::A256Gcm, number));
+    let mut left = |versions: &[(u32, &ExchangeKey)]| {
+        let keys = ExchangeKeys::new(kid(1), Operation::Encrypt, versions);
+        world.server.exchange.insert(kid(1), keys);
+        get_license(&mut world, &mut client, wanted(&[1])).unwrap();
+        let key = encryptor_of_1(&mut world, &mut client).unwrap();
+        let left = key.uses_left().unwrap();
+        key.encrypt(
+            world.moment,
+            b"",
+            b"a reading",
+            &mut ChaCha20Rng::from_seed([4; 32]),
+        )
+        .unwrap();
+        world.run(client.close(key)).unwrap();
+        world.run(client.remove_licenses(kid(1))).unwrap();
+        left
+    };
+    assert_eq!(left(&[(2, &new), (1, &old)]), 1 << 32);
+    assert_eq!(left(&[(2, &new)]), (1 << 32) - 1);
+    assert_eq!(left(&[(1, &old)]), 1 << 32);
 }

@@ -195,6 +195,10 @@ fn r_051_additional_data_equals_the_context() {
         );
         assert_eq!(decryptor.stream(other).map(drop), wrong.clone().map(|_| ()));
         assert_eq!(
+            decryptor.decrypt_in_place(other, &mut result.clone()).map(drop),
+            wrong.clone().map(|_| ())
+        );
+        assert_eq!(
             encryptor.encrypt_in_place(other, &mut [1], &mut rng()).map(drop),
             wrong.map(|_| ())
         );
