@@ -135,13 +135,11 @@ impl SigningKey {
     /// # Errors
     /// [`CryptoError::MalformedKey`] if it is zero or not below the group order.
     pub fn from_scalar(scalar: Secret<32>) -> Result<Self, CryptoError> {
-        let secret = p256::SecretKey::from_slice(scalar.expose())
-            .map_err(|_| CryptoError::MalformedKey("private scalar out of range"))?;
-        let public = PublicKey::from_library(&secret.public_key())?;
-        let signer = backend::Key::new(scalar.expose(), public.as_point())?;
+        let point = backend::public_point(scalar.expose())?;
+        let signer = backend::Key::new(scalar.expose(), &point)?;
         Ok(Self {
             scalar,
-            public,
+            public: PublicKey(point),
             signer,
         })
     }
@@ -202,6 +200,7 @@ const NOT_A_POINT: CryptoError = CryptoError::MalformedKey("not a P-256 public k
 #[cfg(not(target_family = "wasm"))]
 mod native {
     use aws_lc_rs::{
+        agreement::{ECDH_P256, PrivateKey},
         digest,
         rand::SystemRandom,
         signature::{
@@ -210,6 +209,17 @@ mod native {
     };
 
     use super::{CryptoError, SIGNATURE_LEN};
+
+    /// The point of a scalar that is in range, uncompressed. It takes a tenth of what `p256` takes, and a key that
+    /// signs once, as an exchange key does, pays it for each signature.
+    pub(super) fn public_point(scalar: &[u8; 32]) -> Result<[u8; 65], CryptoError> {
+        let key = PrivateKey::from_private_key(&ECDH_P256, scalar)
+            .map_err(|_| CryptoError::MalformedKey("private scalar out of range"))?;
+        let point = key.compute_public_key().ok();
+        point
+            .and_then(|point| point.as_ref().try_into().ok())
+            .ok_or(CryptoError::Internal("ECDSA"))
+    }
 
     pub(super) struct Key(EcdsaKeyPair);
 
@@ -278,9 +288,21 @@ mod portable {
             hazmat::{PrehashSigner, PrehashVerifier},
         },
     };
+    use p256::elliptic_curve::sec1::ToSec1Point;
     use sha2::{Digest, Sha256};
 
     use super::{CryptoError, SIGNATURE_LEN};
+
+    /// The point of a scalar that is in range, uncompressed.
+    pub(super) fn public_point(scalar: &[u8; 32]) -> Result<[u8; 65], CryptoError> {
+        let secret = p256::SecretKey::from_slice(scalar)
+            .map_err(|_| CryptoError::MalformedKey("private scalar out of range"))?;
+        let point = secret.public_key().to_sec1_point(false);
+        point
+            .as_bytes()
+            .try_into()
+            .map_err(|_| CryptoError::Internal("ECDSA"))
+    }
 
     pub(super) struct Key(p256::ecdsa::SigningKey);
 
@@ -351,6 +373,7 @@ mod tests {
         for _ in 0..16 {
             let key = SigningKey::generate(&mut rng);
             let point = key.public_key().as_point();
+            assert_eq!(portable::public_point(key.scalar().expose()).unwrap(), *point);
             let portable = portable::Key::new(key.scalar().expose(), point).unwrap();
             let by_portable = portable.sign(b"message").unwrap();
             let by_native = key.sign(b"message").unwrap();
@@ -421,8 +444,19 @@ mod tests {
         let mut longer = der;
         longer.push(0);
         assert!(PublicKey::from_spki_der(&longer).is_err());
-        assert!(SigningKey::from_scalar(Secret::new([0; 32])).is_err());
-        assert!(SigningKey::from_scalar(Secret::new([0xff; 32])).is_err());
+        // The order of the group (FIPS 186-5, SP 800-186 §3.2.1.3) is the first scalar that is none.
+        let order = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
+        let mut order: [u8; 32] = hex::decode(order).unwrap().try_into().unwrap();
+        for scalar in [[0; 32], [0xff; 32], order] {
+            assert!(SigningKey::from_scalar(Secret::new(scalar)).is_err());
+            assert!(portable::public_point(&scalar).is_err());
+        }
+        order[31] -= 1;
+        let last = SigningKey::from_scalar(Secret::new(order)).unwrap();
+        assert_eq!(
+            portable::public_point(&order).unwrap(),
+            *last.public_key().as_point()
+        );
         assert!(!format!("{key:?}").contains("scalar"));
     }
 
