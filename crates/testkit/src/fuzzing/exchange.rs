@@ -14,7 +14,7 @@ use keyward_license::{
 use super::world::draws;
 use crate::vectors::{Vector, Verdict, exchange_results};
 
-/// A result: which of [`KNOWN`] the key is that of, how long the pieces of a stream are, and the bytes. Of what is
+/// A result: which of the known keys made it, how long the pieces of a stream are, and the bytes. Of what is
 /// authenticated the known result alone is accepted, and of a stream nothing comes out that was not sealed in its
 /// place. In memory and in pieces are the same.
 #[must_use]
