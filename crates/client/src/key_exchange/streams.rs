@@ -11,7 +11,7 @@ use crate::{device::STACK, flow::Moment};
 /// A message that is being encrypted.
 pub type EncryptStream<'k> = Stream<'k, key_exchange::Encryptor, key_exchange::StreamEncryptor>;
 /// The result of a stream that is being decrypted. With GCM every byte that comes out was verified in its place, and
-/// [`finish`](Stream::finish) says that it was the whole; with CBC and CTR nothing is verified.
+/// `finish` says that it was the whole; with CBC and CTR nothing is verified.
 pub type DecryptStream<'k> = Stream<'k, key_exchange::Decryptor, key_exchange::StreamDecryptor>;
 /// A message that is being signed.
 pub type SignStream<'k> = Stream<'k, key_exchange::Signer, key_exchange::StreamSigner>;
