@@ -11,9 +11,10 @@
 //! ```
 //! There is one type for each operation: [`Encryptor`], [`Decryptor`], [`Signer`], [`Verifier`], [`Wrapper`] and
 //! [`Unwrapper`]. Each is a [`Prepared`] key that does this one thing; nothing gives the key out, and an encryptor has
-//! no way to decrypt. The key lies in one box, of which nothing but the call that is being made has a copy, and which is locked in memory where the host can do so
-//! ([`MemoryLock`]) and wiped when the handle is closed or dropped, when the license is
-//! removed, and at the first call that the license does not permit; calls after that fail for the same reason.
+//! no way to decrypt. The key lies in one box, of which nothing but the call that is being made has a copy, and which
+//! is locked in memory where the host can do so ([`MemoryLock`]). It is wiped when the handle is closed or dropped, when
+//! the license is removed, and at the first call that the license does not permit; calls after that fail for the same
+//! reason.
 //!
 //! A key that travels *beside* another one is found under that one's key id and by its algorithm.
 //!
