@@ -7,11 +7,10 @@ use keyward_client::{
 use keyward_crypto::exchange::{self, Algorithm, Operation};
 use keyward_license::{key_exchange::ExchangeError, license::KeyDescription};
 use keyward_testkit::pki::NOW;
-use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
 use crate::{
     exchanging::{
-        decryptor, encrypting, encryptor_of_1, encrypts, exchange_world, gone, server_decrypts,
+        decryptor, encrypting, encryptor_of_1, encrypts, exchange_world, gone, rng, server_decrypts,
         server_encrypts, server_signs, server_verifies, signer_of_1, verifier, versioned, whole_key,
     },
     licensed::pass,
@@ -19,10 +18,6 @@ use crate::{
 };
 
 static MESSAGE: [u8; 200_000] = [0x6b; 200_000];
-
-fn rng() -> ChaCha20Rng {
-    ChaCha20Rng::from_seed([6; 32])
-}
 
 #[test]
 fn messages_are_encrypted_and_decrypted_in_place() {

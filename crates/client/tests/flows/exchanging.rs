@@ -164,3 +164,18 @@ pub(crate) fn server_verifies(key: &ExchangeKey, message: &[u8], signature: &[u8
 pub(crate) fn versioned(version: u32, output: &[u8]) -> Vec<u8> {
     [&version.to_be_bytes()[..], output].concat()
 }
+
+/// A key without further entries.
+pub(crate) const ANY: fn(&mut KeyDescription) = |_| ();
+/// A license without terms.
+pub(crate) const NO_TERMS: fn(&mut LicenseBody) = |_| ();
+
+/// What the application draws nonces with.
+pub(crate) fn rng() -> ChaCha20Rng {
+    ChaCha20Rng::from_seed([6; 32])
+}
+
+/// One version of a key that encrypts with GCM.
+pub(crate) fn of_gcm() -> ExchangeKeys {
+    exchange_keys(1, Algorithm::A256Gcm, Operation::Encrypt)
+}

@@ -20,6 +20,7 @@ mod decrypt;
 mod discovery;
 mod enforce;
 mod enrol;
+mod exchange_rules;
 mod exchange_sequences;
 mod exchange_streams;
 mod exchanging;
