@@ -61,7 +61,10 @@ impl NewKey {
             return out_of_range("the exchange key's name", "1 to 255 bytes");
         }
         if !self.algorithm.permits(self.operation) {
-            return out_of_range("the operation", "one of the algorithm's");
+            return out_of_range(
+                "the operation",
+                "encrypt or decrypt for AES, wrap or unwrap for key wrap, sign or verify for the others",
+            );
         }
         if let Some(context) = &self.context {
             if !self.algorithm.takes_aad() {
