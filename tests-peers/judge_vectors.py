@@ -3,9 +3,10 @@
     python judge_vectors.py FOLDER
 
 Prints a JSON object: for every vector of the types license, license response, packaging response,
-discovery document and exchange result, either what the receiver learns or the step that refuses.
+discovery document, exchange result and embedded store, either what the receiver learns or the step that refuses.
 """
 
+import hashlib
 import json
 import pathlib
 import sys
@@ -20,11 +21,13 @@ def license(inputs, message, now):
     keys = {suite: bytes.fromhex(inputs[f"device-sealing-key-{suite}"]) for suite in (1, 2)}
     arriving_at = now if inputs["arrives"] == "in-response" else None
     root, device_id = bytes.fromhex(inputs["root"]), bytes.fromhex(inputs["device-id"])
-    opened = peer.open_license(message, root, keys, device_id, arriving_at)
+    held = bytes.fromhex(inputs.get("root-license", ""))
+    roots = [peer.read_license(held, root, keys, device_id)[:2]] if held else []
+    opened = peer.open_license(message, root, keys, device_id, arriving_at, roots)
     nonce = peer.loads(peer.loads(peer.loads(message).value[2])[0]).get(8)
     if nonce is not None and nonce.hex() != inputs.get("request-nonce"):
         raise peer.Refused("V-024", "the nonce of another request")
-    names = ("license-id", "kid", "content-key", "exchange-keys", "proof-key")
+    names = ("license-id", "kid", "content-key", "root-key", "exchange-keys", "proof-key")
     return {name: opened[name] for name in names if name in opened}
 
 
@@ -36,6 +39,7 @@ def license_response(inputs, message, now):
         "nonce": inputs["request-nonce"],
         "response-key": inputs["response-key"],
         "kids": inputs["request-kids"].split(" "),
+        "takes-more": "takes-more" in inputs,
         "device-id": inputs["device-id"],
         "sealing-keys": {suite: inputs[f"device-sealing-key-{suite}"] for suite in ("1", "2")},
         "response": message.hex(),
@@ -46,7 +50,7 @@ def license_response(inputs, message, now):
         "granted": " ".join(kid for kid, result in results if "denied" not in result),
         "denied": " ".join(f"{kid}:{result['denied']}" for kid, result in results if "denied" in result),
         "server-time": str(opened["server-time"]),
-    }
+    } | ({"renew-at": str(opened["renew-at"])} if "renew-at" in opened else {})
 
 
 def discovery(inputs, message, now):
@@ -65,7 +69,25 @@ def packaging_response(inputs, message, now):
         "sealing-keys": {suite: inputs[f"packager-sealing-key-{suite}"] for suite in ("1", "2")},
         "response": message.hex(),
     }
+    if "request-periods" in inputs:
+        given["periods"] = inputs["request-periods"]
     return make_packaging.response(given)
+
+
+def embedded_store(inputs, store, now):
+    """V-038: a length, an array of byte strings, zeros."""
+    if not any(store):
+        return {"licenses": ""}
+    length, rest = int.from_bytes(store[:4], "big"), store[4:]
+    if len(store) < 4 or length > len(rest) or any(rest[length:]):
+        raise peer.Refused("V-038", "not a length, licenses and zeros")
+    try:
+        licenses = peer.loads(rest[:length])
+    except peer.Refused as refused:
+        raise peer.Refused("V-038", refused.args[1]) from refused
+    if not isinstance(licenses, list) or len(licenses) > 64 or not all(isinstance(one, bytes) for one in licenses):
+        raise peer.Refused("V-038", "not at most 64 licenses")
+    return {"licenses": " ".join(hashlib.sha256(one).hexdigest() for one in licenses)}
 
 
 def exchange_result(inputs, message, now):
@@ -85,6 +107,7 @@ JUDGES = {
     "packaging-response": packaging_response,
     "discovery": discovery,
     "exchange-result": exchange_result,
+    "embedded-store": embedded_store,
 }
 
 

@@ -312,7 +312,7 @@ def check_terms(body):
     """V-030: every term is known and bounded. V-031: the terms fit together."""
     for duration in (13, 16):
         known(body.get(duration, 1) > 0, "a duration of no seconds")
-    known(body.get(14, True) is True, "a flag that is not set")
+    known(body.get(14, True) is True and body.get(23, True) is True, "a flag that is not set")
     if 17 in body:
         levels = {key: level for key, level in critical("levels", body[17], LEVELS).items() if key < 128}
         known(levels and all(level in LEVELS[key] for key, level in levels.items()), "a level that is not published")
@@ -344,7 +344,10 @@ def check_terms(body):
 # --- License -------------------------------------------------------------------------------------
 
 LICENSE_TYPE, LICENSE_CONTEXT = "application/vnd.keyward.license+cose", "keyward/1 license"
-LICENSE_KEYS = {*range(1, 20), 24, 25, 26, 28}
+LICENSE_KEYS = {*range(1, 20), 23, 24, 25, 26, 28}
+TIMES = {10, 11, 13, 14, 15, 16}
+ROOT_SUITE = 16
+KEY_LENGTHS = {1: 16, 2: 16, 3: 16, 4: 32}
 
 
 def fits_kind(body):
@@ -379,10 +382,40 @@ def check_exchange_keys(keys):
     holds(len({algorithm for _, algorithm in algorithms}) == len(algorithms), "two keys of one algorithm")
 
 
-def read_license(message, root, sealing_keys, device_id, arriving_at=None):
-    """What a license says when it is verified: body, keys and proof key, suite, and the signer's certificate.
+def check_chain_form(body, sealed):
+    """V-036: what a leaf is not, how it is sealed, and what is not embedded."""
 
-    `sealing_keys` maps suites to private keys.
+    def holds(condition, why):
+        if not condition:
+            raise Refused("V-036", why)
+
+    is_leaf = body[3] == 3
+    holds(not is_leaf or not TIMES & {*body}, "a leaf with a term of time")
+    holds(not is_leaf or body[5][2] != body[4][0][1], "a leaf that is its own root")
+    holds(23 not in body or (body[7] and body[3] in (1, 3)), "not one to embed")
+    holds((sealed[1] == ROOT_SUITE) == is_leaf, "sealed as its kind may not be")
+    holds(not is_leaf or not sealed[2], "an encapsulated key in suite 16")
+
+
+def check_under(root, leaf):
+    """V-037: whether a root license is the leaf's."""
+    fitting = root[3] == 2 and root[4][0][1] == leaf[5][2]
+    if not fitting or root.get(12, 0) < leaf.get(12, 0):
+        raise Refused("V-037", "not a root for this leaf")
+
+
+def root_open(root_key, bound_to, ciphertext):
+    """V-023: what is sealed under a root key."""
+    key = HKDF(hashes.SHA256(), 32, salt=None, info=bound_to).derive(root_key)
+    try:
+        return AESGCM(key).decrypt(ciphertext[:12], ciphertext[12:], bound_to)
+    except Exception as error:
+        raise Refused("V-023", "the sealed part does not open") from error
+
+
+def verify_license(message, root, arriving_at=None):
+    """V-001 to V-005, V-020 to V-036 but for whom the license is bound to: its body, its sealed part with what that
+    is bound to, and the signer's certificate.
     """
 
     def times(body):
@@ -396,38 +429,64 @@ def read_license(message, root, sealing_keys, device_id, arriving_at=None):
         critical("key description", key, {1, 2, 3, 4, 5, 6, 7})
     if len(body[2]) != 16 or body[3] not in range(1, 5) or not set(body[9]) <= {1, 2}:
         raise Refused("V-001", "a value that is not assigned")
-    if not fits_kind(body) or body[7] == (8 in body) or len(body.get(26, "").encode()) > 255:
+    bound = body[5] == {1: 3, 2: body[5][2]} and len(body[5][2]) == 16
+    if bound != (body[3] == 3) or not fits_kind(body) or body[7] == (8 in body) or len(body.get(26, "").encode()) > 255:
         raise Refused("V-021", "the license's parts do not fit together")
     if body.get(10, 0) >= body.get(11, 2**64 - 1):
         raise Refused("V-026", "the license ends before it begins")
     check_terms(body)
     if body[3] == 4:
         check_exchange_keys(body[4])
-    if body[5] != {1: 1, 2: device_id}:
-        raise Refused("V-022", "bound to another device")
     sealed = critical("sealed key", loads(items[1]), {1, 2, 3})
     number = sealed[1]
-    if number not in sealing_keys:
+    if number not in (1, 2, ROOT_SUITE):
         raise Refused("V-001", f"suite {number}")
-    info = binding("keyward/1 license-key", number, hashlib.sha256(items[0]).digest())
-    keys = critical("license keys", loads(hpke_open(number, sealing_keys[number], info, sealed[2], sealed[3])), {1, 2})
+    check_chain_form(body, sealed)
+    bound_to = binding("keyward/1 license-key", number, hashlib.sha256(items[0]).digest())
+    return body, (number, bound_to, sealed), leaf
+
+
+def read_license(message, root, sealing_keys, device_id, arriving_at=None, held=()):
+    """What a license says when it is verified: body, keys and proof key, suite, and the signer's certificate.
+
+    `sealing_keys` maps suites to private keys; `held` are root licenses, read before.
+    """
+
+    body, (number, bound_to, sealed), leaf = verify_license(message, root, arriving_at)
+    if body[3] != 3 and body[5] != {1: 1, 2: device_id}:
+        raise Refused("V-022", "bound to another device")
+    if body[3] == 3:
+        fitting = [(above, opened) for above, opened in held if above[4][0][1] == body[5][2]]
+        above, opened = [*fitting, *held][0]
+        check_under(above, body)
+        clear = root_open(opened[1][0], bound_to, sealed[3])
+    else:
+        clear = hpke_open(number, sealing_keys[number], bound_to, sealed[2], sealed[3])
+    keys = critical("license keys", loads(clear), {1, 2})
     if len(keys[1]) != len(body[4]):
         raise Refused("V-023", "not the keys that the license describes")
+    if any(len(key) != KEY_LENGTHS.get(one[2], len(key)) for one, key in zip(body[4], keys[1])):
+        raise Refused("V-023", "a key that is not as long as its type says")
     if body[3] == 4:
         for described, key in zip(body[4], keys[1]):
             exchange.check_key(described[3], described[4], key)
     return body, keys, number, leaf
 
 
-def open_license(message, root, sealing_keys, device_id, arriving_at=None):
+def kind(message):
+    """The kind that a license states, unverified."""
+    return loads(loads(loads(message).value[2])[0])[3]
+
+
+def open_license(message, root, sealing_keys, device_id, arriving_at=None, held=()):
     """What a license says and the keys that it opens to, as text."""
-    body, keys, number, leaf = read_license(message, root, sealing_keys, device_id, arriving_at)
+    body, keys, number, leaf = read_license(message, root, sealing_keys, device_id, arriving_at, held)
     if body[3] == 4:
         described = zip(body[4], keys[1])
         texts = [f"{one[1].hex()}:{one[3]}:{one[4]}:{one[5]}:{key.hex()}" for one, key in described]
         opened = {"exchange-keys": " ".join(texts)}
     else:
-        opened = {"content-key": keys[1][0].hex()}
+        opened = {"root-key" if body[3] == 2 else "content-key": keys[1][0].hex()}
     return opened | {
         "license-id": body[2].hex(),
         "kid": body[4][0][1].hex(),

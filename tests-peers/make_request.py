@@ -84,22 +84,32 @@ def response(given):
     envelope, secret = bytes.fromhex(given["response"]), bytes.fromhex(given["response-key"])
     signed = peer.open_response(envelope, secret, digest, RESPONSE[1])
     _, body, _ = peer.verify_sign1(signed, *RESPONSE, root, peer.LICENSE_SERVER, lambda _: [at])
-    peer.critical("license response", body, set(range(1, 9)))
+    peer.critical("license response", body, set(range(1, 10)))
     if body[2] != digest or body[3] != bytes.fromhex(given["nonce"]):
         raise peer.Refused("V-012", "the answer to another request")
     keys = {int(suite): bytes.fromhex(key) for suite, key in given["sealing-keys"].items()}
-    asked, results = set(given["kids"]), {}
+    device_id, takes_more = bytes.fromhex(given["device-id"]), given.get("takes-more", False)
+    seen = set()
     for result in body[4]:
         kid = result[1].hex()
-        if kid not in asked or (2 in result) == (3 in result):
+        unasked = kid not in given["kids"] and not (takes_more and 2 in result)
+        if unasked or kid in seen or (2 in result) == (3 in result):
             raise peer.Refused("V-014", "a result that does not fit the request")
-        asked.remove(kid)
-        results[kid] = {"denied": result[3][1]} if 3 in result else granted(result, given, root, keys, at)
-    return {"results": results, "server-time": body[6]}
+        seen.add(kid)
+    licenses = [result[2] for result in body[4] if 2 in result]
+    roots = [license for license in licenses if peer.kind(license) == 2]
+    held = [peer.read_license(license, root, keys, device_id, at)[:2] for license in roots]
+    results = {}
+    for result in body[4]:
+        denied = 3 in result
+        results[result[1].hex()] = (
+            {"denied": result[3][1]} if denied else granted(result, (root, keys, device_id, at, held))
+        )
+    return {"results": results, "server-time": body[6]} | ({"renew-at": body[9]} if 9 in body else {})
 
 
-def granted(result, given, root, keys, at):
-    opened = peer.open_license(result[2], root, keys, bytes.fromhex(given["device-id"]), at)
+def granted(result, reading):
+    opened = peer.open_license(result[2], *reading)
     if opened["kid"] != result[1].hex():
         raise peer.Refused("V-025", "a license for another key id")
     return opened

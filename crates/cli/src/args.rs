@@ -11,6 +11,7 @@ mod package;
 mod packager;
 mod policy;
 mod proxy;
+mod root;
 
 use std::path::PathBuf;
 
@@ -29,7 +30,7 @@ pub(crate) use key_exchange::{
     RevokeExchangeTokenArgs, RotateArgs, UsesArgs, VerifyArgs,
 };
 pub(crate) use operation::{
-    BackupArgs, CompletionsArgs, DoctorArgs, LicenseArgs, LicensesCommand, ManArgs, RestoreArgs,
+    BackupArgs, CompletionsArgs, DoctorArgs, EmbedArgs, LicenseArgs, LicensesCommand, ManArgs, RestoreArgs,
 };
 pub(crate) use package::{PackageArgs, Protection};
 pub(crate) use packager::{EnrolPackagerArgs, PackagerCommand, Role};
@@ -38,6 +39,10 @@ pub(crate) use policy::{
     WritePolicyArgs,
 };
 pub(crate) use proxy::{ProxyArgs, ServiceTokenArgs, ServiceTokenCommand};
+pub(crate) use root::{
+    BlackoutArgs, ChannelCommand, CreateChannelArgs, CreateRootArgs, LiftBlackoutArgs, PutArgs, RootArgs,
+    RootCommand, TakeArgs,
+};
 
 /// Open, self-hosted content protection: protect files, serve licenses, play under a license.
 #[derive(Parser)]
@@ -88,7 +93,8 @@ pub(crate) enum Command {
     /// Where they go from there is not known. So a license that demands anything of outputs permits it only with the
     /// play enabler for unknown outputs; `keyward explain FILE` says what decides. Under a license with
     /// a real-time expiration the rules are asked again before each piece is handed out, and a new license is
-    /// acquired when one is over, unless `--offline`.
+    /// acquired when one is over, unless `--offline`. Where keys change on the way, each is opened when
+    /// the content comes to it: under the license of a root, by the leaf license that rides there.
     Play(PlayArgs),
     /// Use a key that a license gives for one operation on data of your own: encrypt or decrypt, sign or verify, wrap
     /// or unwrap
@@ -208,7 +214,7 @@ pub(crate) struct ServeArgs {
 pub(crate) enum AdminCommand {
     /// Make a single-use enrolment token for an account's device, or for a packager
     EnrolmentToken(TokenArgs),
-    /// Entitle an account to a key, or to all keys of content
+    /// Entitle an account to a key, to what is under a root, or to all keys of content
     Grant(GrantArgs),
     /// List the entitlements of an account
     Grants(GrantsArgs),
@@ -219,6 +225,12 @@ pub(crate) enum AdminCommand {
     Policy(PolicyCommand),
     /// Register a key id whose key derives from the license key seed
     RegisterKey(RegisterKeyArgs),
+    /// Roots: one license that opens many, such as for a bundle of channels, a subscription, a season
+    #[command(subcommand)]
+    Root(RootCommand),
+    /// Channels: content whose keys change while it plays
+    #[command(subcommand)]
+    Channel(ChannelCommand),
     /// Exchange keys: make them, rotate them, and do with them the counterpart of what devices do
     #[command(subcommand)]
     KeyExchange(AdminExchangeCommand),

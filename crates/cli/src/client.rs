@@ -1,23 +1,23 @@
 //! Opening the client, and what a person names to it.
 
-use std::{io, path::PathBuf, rc::Rc, time::Duration};
+use std::{path::PathBuf, rc::Rc, time::Duration};
 
 use keyward_client::{
     acquire::Wanted,
-    enforce::Bound,
     error::one_line,
     host::{HostProfile, Unlisted},
     install::{Acquired, AcquiredKey},
-    session::Opened,
     store::StoreLimits,
 };
-use keyward_client_native::{Clock, NativeClient, NativeError, Options, SystemClock};
+use keyward_client_native::{NativeClient, NativeError, Options, SystemClock};
+use keyward_license::ids::{Kid, LicenseId};
 
 use crate::{
     args::{ClientDir, WantedArgs},
+    embedding,
     failure::{Exit, Failure, denial_hint},
     protected::{Content, Protected},
-    report::Report,
+    report::{self, Report},
     transport::{Http, request_id},
 };
 
@@ -67,35 +67,16 @@ impl Watcher {
         };
         NativeClient::open_with(&self.folder, Box::new(Http::new()), options)
     }
-
-    /// says before every piece of content whether it may be handed out. The store is opened only where the
-    /// answer may have changed, so that other programs can use it meanwhile.
-    pub(crate) fn watch(self, mut opened: Opened) -> impl FnMut() -> io::Result<()> {
-        move || {
-            if opened.holds(self.clock.moment(), &Unlisted) {
-                return Ok(());
-            }
-            let mut client = self.open().map_err(io::Error::other)?;
-            let standing = client
-                .go_on(&mut opened)
-                .map_err(|error| io::Error::other(Failure::from(error)))?;
-            // A license in memory would go with this client: that one is acquired when the old one is over.
-            if standing.in_grace && opened.bound.iter().all(Bound::is_persistent) {
-                client.renew(&mut opened).ok();
-            }
-            standing
-                .check()
-                .map_err(|error| io::Error::other(Failure::from(NativeError::Client(error))))
-        }
-    }
 }
 
 /// What this program is as a host. Clear bytes go to a pipe or a file, and it cannot tell where from there: so it
-/// lists no outputs. It asks for every piece that it hands out, decodes nothing, and embeds nothing.
+/// lists no outputs. It asks for every piece that it hands out, decodes nothing, and writes licenses that say so
+/// into content.
 pub(crate) fn profile() -> HostProfile {
     HostProfile {
         outputs: Box::new(Unlisted),
         asks_while_playing: true,
+        embeds: true,
         ..HostProfile::default()
     }
 }
@@ -119,62 +100,88 @@ pub(crate) fn open_existing(dir: ClientDir) -> Result<NativeClient, Failure> {
 /// How often to try before a store that is in use is reported: for five seconds.
 const PATIENCE: usize = 100;
 
-/// Reads what was typed: a key id if it is one and no such file exists, else protected content.
-pub(crate) fn content(typed: &str) -> Result<Content, Failure> {
+/// Something that was named to a command: protected content, or a key id.
+pub(crate) struct Named {
+    /// The content's file.
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) content: Content,
+}
+
+/// Reads what was typed: a key id if it is one and no such file exists, else protected content, as `read` reads it.
+pub(crate) fn named(typed: &str, read: fn(&mut Protected) -> Content) -> Result<Named, Failure> {
     let path = PathBuf::from(typed);
     match typed.parse() {
-        Ok(kid) if !path.exists() => Ok(Content {
-            kids: vec![kid],
-            header: None,
+        Ok(kid) if !path.exists() => Ok(Named {
+            file: None,
+            content: Content {
+                kids: vec![kid],
+                ..Content::default()
+            },
         }),
-        _ => Ok(Protected::open(&path)?.content()),
+        _ => Ok(Named {
+            content: read(&mut Protected::open(&path)?),
+            file: Some(path),
+        }),
     }
 }
 
 /// What to ask the license server for.
-pub(crate) fn wanted(args: WantedArgs) -> Result<Wanted, Failure> {
+pub(crate) fn wanted(args: WantedArgs) -> Result<(Wanted, Vec<Asked>), Failure> {
     let mut wanted = Wanted {
         license_url: args.server,
         authorization: args.authorization.token()?,
         ..Wanted::default()
     };
+    let mut asked = Vec::new();
     for typed in &args.content {
-        content(typed)?.ask_for(&mut wanted);
+        let Named { file, content } = named(typed, Protected::content)?;
+        asked.push(Asked {
+            file,
+            kids: content.kids.clone(),
+            one_suffices: content.names_roots(),
+        });
+        content.ask_for(&mut wanted);
     }
-    Ok(wanted)
+    Ok((wanted, asked))
 }
 
-/// Prints what became of each key; a denial of any is a failure after all were printed.
-pub(crate) fn report(report: Report, acquired: &Acquired) -> Result<(), Failure> {
+/// Content that licenses were asked for.
+pub(crate) struct Asked {
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) kids: Vec<Kid>,
+    /// They are those of roots: one opens it as well as another.
+    pub(crate) one_suffices: bool,
+}
+
+/// Prints what became of each key; a denial of any is a failure after all were printed, unless another key is as good.
+pub(crate) fn report(report: Report, acquired: &Acquired, asked: &[Asked]) -> Result<(), Failure> {
     let (mut lines, mut keys, mut denied) = (Vec::new(), Vec::new(), None);
     for (kid, outcome) in &acquired.outcomes {
-        let kid = kid.to_string();
-        match outcome {
-            AcquiredKey::Stored(license) => {
-                lines.push(format!("key {kid}: license {license} stored"));
-                keys.push(
-                    serde_json::json!({ "kid": kid, "license": license.to_string(), "persistent": true }),
-                );
-            }
-            AcquiredKey::InMemory(license) => {
-                lines.push(format!(
-                    "key {kid}: license {license} may not be stored and was not kept; what uses it acquires one then"
-                ));
-                keys.push(
-                    serde_json::json!({ "kid": kid, "license": license.to_string(), "persistent": false }),
-                );
-            }
-            AcquiredKey::Denied(denial) => {
-                lines.push(format!("key {kid}: denied: {}", one_line(&denial.sentence)));
-                keys.push(serde_json::json!({
-                    "kid": kid,
-                    "denied": { "code": denial.code, "sentence": denial.sentence, "url": denial.url },
-                }));
-                denied.get_or_insert((kid, denial));
-            }
+        let (line, fields) = told(*kid, outcome);
+        lines.push(line);
+        keys.push(fields);
+        if let AcquiredKey::Denied(denial) = outcome
+            && !has_another(acquired, *kid, asked)
+        {
+            denied.get_or_insert((kid, denial));
         }
     }
-    report.result(&lines.join("\n"), &serde_json::json!({ "keys": keys }))?;
+    if let Some(at) = acquired.renew_at {
+        lines.push(format!(
+            "what comes next is to be asked for from {} on (R-046)",
+            report::time(at)
+        ));
+    }
+    let embedded: Vec<_> = embedding::into_all(acquired, asked, report)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let json = serde_json::json!({
+        "keys": keys,
+        "renew_at": acquired.renew_at.map(|at| at.0),
+        "embedded": embedded,
+    });
+    report.result(&lines.join("\n"), &json)?;
     match denied {
         None => Ok(()),
         Some((kid, denial)) => Err(Failure {
@@ -188,6 +195,46 @@ pub(crate) fn report(report: Report, acquired: &Acquired) -> Result<(), Failure>
                 denial_hint(denial),
             )
         }),
+    }
+}
+
+/// Whether all that this key was asked for can be opened by another one that there is a license for.
+fn has_another(acquired: &Acquired, kid: Kid, asked: &[Asked]) -> bool {
+    let is_there = |kid: &Kid| {
+        let mut outcomes = acquired.outcomes.iter();
+        outcomes.any(|(other, outcome)| other == kid && !matches!(outcome, AcquiredKey::Denied(_)))
+    };
+    let mut for_it = asked.iter().filter(|asked| asked.kids.contains(&kid)).peekable();
+    for_it.peek().is_some() && for_it.all(|asked| asked.one_suffices && asked.kids.iter().any(is_there))
+}
+
+/// What became of a key, for people and for programs.
+fn told(kid: Kid, outcome: &AcquiredKey) -> (String, serde_json::Value) {
+    let of_license = |license: &LicenseId, persistent: bool| {
+        serde_json::json!({
+            "kid": kid.to_string(),
+            "license": license.to_string(),
+            "persistent": persistent,
+        })
+    };
+    match outcome {
+        AcquiredKey::Stored(license) => (
+            format!("key {kid}: license {license} stored"),
+            of_license(license, true),
+        ),
+        AcquiredKey::InMemory(license) => (
+            format!(
+                "key {kid}: license {license} may not be stored and was not kept; what uses it acquires one then"
+            ),
+            of_license(license, false),
+        ),
+        AcquiredKey::Denied(denial) => (
+            format!("key {kid}: denied: {}", one_line(&denial.sentence)),
+            serde_json::json!({
+                "kid": kid.to_string(),
+                "denied": { "code": denial.code, "sentence": denial.sentence, "url": denial.url },
+            }),
+        ),
     }
 }
 

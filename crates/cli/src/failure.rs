@@ -88,6 +88,8 @@ impl From<NativeError> for Failure {
                 | ClientError::Refused { .. }
                 | ClientError::Blocked { .. }
                 | ClientError::NoLicense { .. }
+                | ClientError::NoRoot { .. }
+                | ClientError::RootKey { .. }
                 | ClientError::UsedUp { .. }
                 | ClientError::NotAnExchangeKey { .. }
                 | ClientError::NotAContentKey { .. }
@@ -170,7 +172,10 @@ impl From<&MediaError> for Failure {
 
 impl From<keyward_packager::PackagerError> for Failure {
     fn from(error: keyward_packager::PackagerError) -> Self {
-        Self::new(&error, error.hint())
+        match error {
+            keyward_packager::PackagerError::Exchange(error) => (*error).into(),
+            error => Self::new(&error, error.hint()),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 mod args;
 mod client;
 mod commands;
+mod embedding;
 mod exchange;
 mod failure;
 mod input;
@@ -11,6 +12,7 @@ mod joined;
 mod operator;
 mod output;
 mod packager_dir;
+mod playback;
 mod protected;
 mod report;
 mod transport;
@@ -80,13 +82,13 @@ fn run(command: Command, report: Report) -> Result<(), Failure> {
     }
 }
 
-/// Whether content keys or exchange keys come into this process; `doctor` tells how they would fare.
+/// Whether content keys, root keys or exchange keys come into this process; `doctor` tells how they would fare.
 const fn holds_keys(command: &Command) -> bool {
     matches!(
         command,
         Command::Play(_)
             | Command::KeyExchange(_)
-            | Command::Admin(AdminCommand::KeyExchange(_))
+            | Command::Admin(AdminCommand::KeyExchange(_) | AdminCommand::Root(_))
             | Command::Doctor(_)
     )
 }

@@ -1,6 +1,7 @@
 //! The operator, as commands use it: its folder opened on this machine, its verbs called one by one.
 
 mod exchange;
+mod roots;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle};
 
@@ -32,6 +33,7 @@ use tokio::{net::TcpListener, runtime::Runtime, sync::oneshot};
 use zeroize::Zeroizing;
 
 pub(crate) use exchange::Streaming;
+pub(crate) use roots::UnderRoot;
 
 use crate::{
     args::OperatorDir,

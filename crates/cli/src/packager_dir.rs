@@ -55,20 +55,26 @@ impl PackagerDir {
         })
     }
 
-    /// Asks the license server for key ids, keys and content header of a piece of content. The same content id
-    /// and labels get the same again. The tracks have one key type.
+    /// Asks the license server for key ids, keys and content header of a piece of content, and for leaf licenses if
+    /// they are wanted. The same content id and labels get the same keys again. The tracks have one key type.
     pub(crate) fn packaging_data(
         &self,
         content_id: &str,
         tracks: &[WantedTrack],
+        leaves: bool,
     ) -> Result<PackagingData, Failure> {
         let wanted = Wanted {
-            content_id: content_id.to_owned(),
-            tracks: tracks.to_vec(),
             content_header: true,
+            leaves,
+            ..Wanted::new(content_id.to_owned(), tracks.to_vec())
         };
         let rng = &mut UnwrapErr(SysRng);
         Ok(self.identity.packaging_data(&wanted, &mut Network::new(), rng)?)
+    }
+
+    /// The packager, who asks for keys of crypto periods as media reaches them.
+    pub(crate) const fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     fn read(folder: &Path) -> Result<Option<Self>, Failure> {
@@ -133,10 +139,10 @@ fn sealed_file(folder: &Path) -> SealedFile {
 }
 
 /// The network and the clock of this machine.
-struct Network(Http);
+pub(crate) struct Network(Http);
 
 impl Network {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Http::new())
     }
 }

@@ -10,9 +10,9 @@ use keyward_client::{acquire::Wanted, session::Opened};
 use keyward_content::{
     file::{LockedFile, MAGIC},
     header::ContentHeader,
-    media::{LockedMedia, begins_like_mp4},
+    media::{LockedMedia, Needs, begins_like_mp4},
 };
-use keyward_license::ids::Kid;
+use keyward_license::{embedded::EmbeddedStore, ids::Kid};
 
 use crate::failure::{Failure, file_error};
 
@@ -52,11 +52,20 @@ pub(crate) fn pour(clear: &mut dyn BufRead, out: &mut dyn Write) -> Result<(), S
     }
 }
 
-/// What content says of itself: the keys it needs, and its content header.
+/// What content says of itself: the keys it needs, its content header, and the licenses that travel with it.
+#[derive(Default)]
 pub(crate) struct Content {
+    /// Where keys become known while it plays: those that its content header names, which may be of roots.
     pub(crate) kids: Vec<Kid>,
     pub(crate) header: Option<Vec<u8>>,
+    /// Signed licenses in its embedded license store.
+    pub(crate) licenses: Vec<Vec<u8>>,
+    /// Keys become known while it plays.
+    pub(crate) on_demand: bool,
 }
+
+/// Most parts of media that are looked at for the first one that needs a key.
+const MOST_CLEAR_PARTS: usize = 1 << 16;
 
 /// Bytes that tell an MP4 from a protected file.
 const HEAD_LEN: u64 = 16;
@@ -114,12 +123,39 @@ impl Protected {
             Self::File(locked, _) => Content {
                 kids: vec![locked.kid()],
                 header: Some(locked.unverified_header().content_header.clone()),
+                licenses: EmbeddedStore::read(locked.embedded_store())
+                    .unwrap_or_default()
+                    .into_licenses(),
+                on_demand: false,
             },
-            // A fragment that cannot be read is an error where it is played, not here.
-            Self::Media(media) => Content {
-                kids: media.all_kids().unwrap_or_else(|_| media.required_kids()),
-                header: media.content_header().map(<[u8]>::to_vec),
+            Self::Media(media) => {
+                let on_demand = media.is_on_demand();
+                // A fragment that cannot be read is an error where it is played, not here.
+                let all = (!on_demand).then(|| media.all_kids().ok()).flatten();
+                Content {
+                    kids: all.unwrap_or_else(|| media.required_kids()),
+                    header: media.content_header().map(<[u8]>::to_vec),
+                    licenses: media.needs_at(0).map(|needs| needs.licenses).unwrap_or_default(),
+                    on_demand,
+                }
+            }
+        }
+    }
+
+    /// The same, where keys become known while it plays with what it needs at its first protected place.
+    pub(crate) fn first_content(&mut self) -> Content {
+        let content = self.content();
+        match self {
+            Self::Media(media) if content.on_demand => match first_place(media) {
+                Some(needs) => Content {
+                    kids: needs.kids,
+                    header: needs.content_header.or(content.header),
+                    licenses: [needs.licenses, content.licenses].concat(),
+                    on_demand: true,
+                },
+                None => content,
             },
+            _ => content,
         }
     }
 
@@ -143,15 +179,41 @@ impl Protected {
     }
 }
 
+/// The first part of media that needs keys.
+fn first_place(media: &mut LockedMedia<File>) -> Option<Needs> {
+    let mut at = 0;
+    for _ in 0..MOST_CLEAR_PARTS {
+        let needs = media.needs_at(at).ok()?;
+        if !needs.kids.is_empty() {
+            return Some(needs);
+        }
+        if needs.range.end <= at || needs.range.end >= media.len() {
+            return None;
+        }
+        at = needs.range.end;
+    }
+    None
+}
+
 fn from(mut reader: impl BufRead + Seek + 'static, start: u64) -> io::Result<Box<dyn BufRead>> {
     reader.seek(SeekFrom::Start(start))?;
     Ok(Box::new(reader))
 }
 
 impl Content {
+    /// Whether its content header names roots: keys that become known while it plays, and protect no samples, so that
+    /// no algorithm stands beside them.
+    pub(crate) fn names_roots(&self) -> bool {
+        let header = self.header.as_deref();
+        let header = header.and_then(|object| ContentHeader::read_object(object).ok());
+        let protects_none = |header: ContentHeader| header.kids.iter().all(|key| key.algorithm.is_none());
+        self.on_demand && header.is_some_and(protects_none)
+    }
+
     /// Adds it to what is asked of the license server: its content header, and the keys that this does not
     /// name. A header that cannot be read is a hint the less.
     pub(crate) fn ask_for(self, wanted: &mut Wanted) {
+        wanted.licenses.extend(self.licenses);
         let header = self.header.and_then(|object| {
             let read = ContentHeader::read_object(&object).ok()?;
             Some((object, read))

@@ -128,6 +128,28 @@ pub(crate) fn until(end: Option<Timestamp>) -> String {
     end.map_or_else(|| "without end".to_owned(), |end| format!("until {}", time(end)))
 }
 
+/// A JSON object with some more fields.
+pub(crate) fn with<const N: usize>(
+    mut object: serde_json::Value,
+    fields: [(&str, serde_json::Value); N],
+) -> serde_json::Value {
+    if let Some(known) = object.as_object_mut() {
+        known.extend(fields.map(|(name, value)| (name.to_owned(), value)));
+    }
+    object
+}
+
+/// A length of time for people: in the largest unit that it is a whole number of.
+pub(crate) fn seconds(seconds: u64) -> String {
+    let units = [(86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
+    let fitting = units.into_iter().find(|(unit, _)| seconds.is_multiple_of(*unit));
+    let (unit, name) = fitting.unwrap_or((1, "second"));
+    match seconds / unit {
+        1 => format!("1 {name}"),
+        count => format!("{count} {name}s"),
+    }
+}
+
 /// Text of a stranger, for people: in quotes, with what controls a terminal or reorders text escaped, and
 /// cut off where it is long.
 pub(crate) fn quoted(text: &str) -> String {
@@ -143,3 +165,21 @@ pub(crate) fn quoted(text: &str) -> String {
 
 /// Longest text of a stranger that is printed whole, in characters.
 const LONGEST_TEXT: usize = 300;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_in_whole_units() {
+        for (length, words) in [
+            (172_800, "2 days"),
+            (86_400, "1 day"),
+            (90_000, "25 hours"),
+            (60, "1 minute"),
+            (61, "61 seconds"),
+        ] {
+            assert_eq!(seconds(length), words);
+        }
+    }
+}

@@ -42,7 +42,7 @@ const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 /// Sends over HTTP.
 pub(crate) struct Http {
     agent: Agent,
-    wait: Box<dyn FnMut(Duration)>,
+    wait: Box<dyn FnMut(Duration) + Send>,
 }
 
 impl Http {
@@ -51,7 +51,7 @@ impl Http {
     }
 
     /// One that lets time pass like this.
-    fn waiting(wait: Box<dyn FnMut(Duration)>) -> Self {
+    fn waiting(wait: Box<dyn FnMut(Duration) + Send>) -> Self {
         let tls = TlsConfig::builder()
             .provider(TlsProvider::Rustls)
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
@@ -146,10 +146,9 @@ fn told_to_come_again(answer: &Answer, retry_after: Option<u64>) -> Option<(Erro
 #[cfg(test)]
 mod tests {
     use std::{
-        cell::RefCell,
         io::{BufRead, BufReader, Write},
         net::{TcpListener, TcpStream},
-        rc::Rc,
+        sync::Mutex,
         thread,
     };
 
@@ -259,16 +258,17 @@ mod tests {
             }
             asked
         });
-        let waited = Rc::new(RefCell::new(Vec::new()));
-        let waits = Rc::clone(&waited);
-        let mut http = Http::waiting(Box::new(move |time| waits.borrow_mut().push(time)));
+        let waited = Arc::new(Mutex::new(Vec::new()));
+        let waits = Arc::clone(&waited);
+        let mut http = Http::waiting(Box::new(move |time| waits.lock().unwrap().push(time)));
         let status = http.send(&sent).unwrap().status;
         // Whoever still waits for a request gets another.
         if let Ok(mut stream) = TcpStream::connect(address) {
             stream.write_all(b"GET / HTTP/1.1\r\n\r\n").ok();
         }
         let asked = answering.join().unwrap();
-        (status, waited.take(), asked)
+        let waited = std::mem::take(&mut *waited.lock().unwrap());
+        (status, waited, asked)
     }
 
     #[test]

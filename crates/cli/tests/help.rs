@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, process::Command};
 
-const COMMANDS: [&[&str]; 84] = [
+const COMMANDS: [&[&str]; 96] = [
     &[],
     &["demo"],
     &["init"],
@@ -21,6 +21,17 @@ const COMMANDS: [&[&str]; 84] = [
     &["admin", "policy", "list"],
     &["admin", "policy", "show"],
     &["admin", "register-key"],
+    &["admin", "root"],
+    &["admin", "root", "create"],
+    &["admin", "root", "list"],
+    &["admin", "root", "show"],
+    &["admin", "root", "put"],
+    &["admin", "root", "take"],
+    &["admin", "root", "blackout"],
+    &["admin", "root", "lift-blackout"],
+    &["admin", "channel"],
+    &["admin", "channel", "create"],
+    &["admin", "channel", "list"],
     &["admin", "key-exchange"],
     &["admin", "key-exchange", "create"],
     &["admin", "key-exchange", "import"],
@@ -76,6 +87,7 @@ const COMMANDS: [&[&str]; 84] = [
     &["licenses", "list"],
     &["licenses", "show"],
     &["licenses", "delete"],
+    &["licenses", "embed"],
     &["licenses", "clean"],
     &["licenses", "renew-key"],
     &["request"],

@@ -61,7 +61,7 @@ use keyward_client::{
     host::HostProfile,
     install::Acquired,
     playback::Standing,
-    session::{Acquisition, Opened},
+    session::{Acquisition, Needs, Opened},
     store::{StoreLimits, StoreUsage},
 };
 use keyward_license::{
@@ -328,7 +328,7 @@ impl NativeClient {
     }
 
     /// Reads clear bytes for as long as the playback goes on: asks before every piece, acquires in a grace
-    /// period, and fails with a [`NativeError`] inside once it was stopped.
+    /// period and when the server has said, and fails with a [`NativeError`] inside once it was stopped.
     ///
     /// `reader` was made of the keys of `opened`.
     pub fn watch<'c, R: BufRead>(
@@ -362,12 +362,20 @@ impl NativeClient {
         self.host.drive(self.client.go_on(opened))
     }
 
-    /// acquires what [`Opened::renewal`] names, if anything. The playback goes on whether or not it succeeds.
+    /// As [`Client::renew`].
     ///
     /// # Errors
     /// [`NativeError`]: there is no new license yet.
     pub fn renew(&mut self, opened: &mut Opened) -> Result<Option<Acquired>, NativeError> {
-        opened.renewal().map(|wanted| self.acquire(wanted)).transpose()
+        self.host.drive(self.client.renew(opened))
+    }
+
+    /// As [`Client::reach`].
+    ///
+    /// # Errors
+    /// [`NativeError`]: the content does not go on from that place.
+    pub fn reach(&mut self, opened: &mut Opened, needs: Needs) -> Result<Standing, NativeError> {
+        self.host.drive(self.client.reach(opened, needs))
     }
 
     /// As [`Client::ask_time`].

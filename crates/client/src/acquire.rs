@@ -1,6 +1,6 @@
 //! Making license requests and sending them: proactive and reactive acquisition are the same flow.
 
-use keyward_content::header::ContentHeader;
+use keyward_content::header::{ContentHeader, HeaderError};
 use keyward_crypto::Secret;
 use keyward_license::{
     codec::{Bytes, Wire, grease},
@@ -42,6 +42,9 @@ pub struct Wanted {
     pub authorization: Option<String>,
     /// The application's own bytes for the service.
     pub custom_data: Option<Vec<u8>>,
+    /// V-039: signed licenses that ride in the content, which are looked at before a license server is asked. They are
+    /// not sent.
+    pub licenses: Vec<Vec<u8>>,
 }
 
 impl Wanted {
@@ -65,6 +68,37 @@ impl Wanted {
         kids.sort_unstable();
         kids.dedup();
         kids
+    }
+
+    fn headers(&self) -> Result<Vec<ContentHeader>, HeaderError> {
+        let objects = self.content_headers.iter();
+        objects.map(|object| ContentHeader::read_object(object)).collect()
+    }
+
+    /// Whether it asks for one of these key ids.
+    pub(crate) fn names_any(&self, kids: &[Kid]) -> Result<bool, HeaderError> {
+        let asked = self.all_kids(&self.headers()?);
+        Ok(kids.iter().any(|kid| asked.contains(kid)))
+    }
+
+    /// The same from the same server, for these key ids alone.
+    pub(crate) fn narrowed(&self, kids: Vec<Kid>) -> Result<Self, HeaderError> {
+        Ok(Self {
+            content_headers: Vec::new(),
+            kids,
+            license_url: self.named_url()?,
+            licenses: Vec::new(),
+            ..self.clone()
+        })
+    }
+
+    /// The license server that the caller or the content names.
+    pub(crate) fn named_url(&self) -> Result<Option<String>, HeaderError> {
+        let mut named = self.license_url.clone();
+        for object in &self.content_headers {
+            named = named.or(ContentHeader::read_object(object)?.license_url);
+        }
+        Ok(named)
     }
 }
 
@@ -100,7 +134,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     /// Asks a license server for the time and for nothing else: with an answer that came back soon enough, that is
     /// the time for a clock that may not be used, and a floor that the local clock has set falls to it.
     pub(crate) async fn run_ask_time(&mut self, io: &Io, wanted: &Wanted) -> Result<Timestamp, ClientError> {
-        let license_url = self.named_url(wanted)?;
+        let license_url = wanted.named_url()?;
         let time_only = Wanted {
             license_url,
             ..Wanted::default()
@@ -130,18 +164,9 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             .await
     }
 
-    /// The license server that the caller or the content names.
-    fn named_url(&self, wanted: &Wanted) -> Result<Option<String>, ClientError> {
-        let mut named = wanted.license_url.clone();
-        for object in &wanted.content_headers {
-            named = named.or(ContentHeader::read_object(object)?.license_url);
-        }
-        Ok(named)
-    }
-
     /// The operator to ask, and the origin of its license server.
     fn target(&self, wanted: &Wanted) -> Result<(Digest, String), ClientError> {
-        let Some(url) = self.named_url(wanted)? else {
+        let Some(url) = wanted.named_url()? else {
             let mut known = self.operators.iter();
             return match (known.next(), known.next()) {
                 (Some((id, operator)), None) => {
@@ -268,12 +293,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         operator: Digest,
         server: &LicenseServer,
     ) -> Result<(Vec<u8>, Nonce), ClientError> {
-        let headers = wanted
-            .content_headers
-            .iter()
-            .map(|object| ContentHeader::read_object(object))
-            .collect::<Result<Vec<_>, _>>()?;
-        let kids = wanted.all_kids(&headers);
+        let kids = wanted.all_kids(&wanted.headers()?);
         if !kids.is_empty() && !wanted.in_memory {
             // Before the server is asked: a license that is issued and cannot be stored is lost.
             self.store.check_room()?;
@@ -348,7 +368,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
 
     /// What this client announces; a license that holds more is refused (V-029).
     pub(crate) fn capabilities(&self) -> Capabilities {
-        let content = [KeyType::CencCtr, KeyType::CencCbc, KeyType::File];
+        let content = [KeyType::CencCtr, KeyType::CencCbc, KeyType::File, KeyType::Root];
         let exchange = Some(KeyType::Exchange).filter(|_| !self.host.exchange_algorithms.is_empty());
         let key_types = content.into_iter().chain(exchange).map(KeyType::number);
         let suites = self.keys.sealing_keys().iter().map(|key| key.suite).collect();

@@ -1,7 +1,7 @@
 //! A key that a license has released, for as long as the license permits.
 
 use core::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use keyward_content::{
     cenc::{Pattern, SampleCipher, Scheme},
@@ -26,6 +26,8 @@ use crate::{choose::Stop, device::STACK};
 pub struct Bound {
     pub(crate) slot: Arc<Slot>,
     pub(crate) license: LicenseBody,
+    /// The root license that a leaf was opened under.
+    pub(crate) root: Option<LicenseBody>,
     /// Security level of the device under the license's operator.
     pub(crate) level: u64,
     /// as it is recorded.
@@ -39,6 +41,8 @@ pub struct Bound {
     pub(crate) frame: Option<Resolution>,
     /// when time changes what the rules say while it plays.
     pub(crate) changes_at: Option<Timestamp>,
+    /// When the playback came to this key last, in places that it came to.
+    pub(crate) reached: u64,
 }
 
 impl Bound {
@@ -60,7 +64,34 @@ impl Bound {
         &self.license
     }
 
-    /// Until when the license can be opened, if it ends.
+    /// The terms of the root license that it was opened under, if it is a leaf: limits in time are there.
+    #[must_use]
+    pub const fn root(&self) -> Option<&LicenseBody> {
+        self.root.as_ref()
+    }
+
+    /// What is judged together, a root before its leaf.
+    pub(crate) fn chain(&self) -> Vec<&LicenseBody> {
+        self.root.iter().chain([&self.license]).collect()
+    }
+
+    /// Key id of the root that a leaf stands under.
+    pub(crate) fn root_kid(&self) -> Option<Kid> {
+        self.license.leaf_of()
+    }
+
+    /// Whether its end, of a chain that of both, has not come: it could be opened by it. Without a clock nobody knows.
+    pub(crate) fn has_not_ended(&self, now: Option<Timestamp>) -> bool {
+        let until = self.allowed.until;
+        until.is_none_or(|until| now.is_some_and(|now| now < until))
+    }
+
+    /// The license that ends, and is renewed: of a chain the root.
+    pub(crate) fn renewed(&self) -> LicenseId {
+        self.root.as_ref().unwrap_or(&self.license).id
+    }
+
+    /// Until when the license (of a chain, both) can be opened, if it ends.
     #[must_use]
     pub const fn until(&self) -> Option<Timestamp> {
         self.allowed.until
@@ -84,7 +115,7 @@ impl Bound {
         self.allowed.largest_frame
     }
 
-    /// the first play that the license's record holds.
+    /// the first play that the license's record holds, of a chain the root's.
     #[must_use]
     pub const fn first_play(&self) -> Option<Timestamp> {
         self.first_play
@@ -96,10 +127,10 @@ impl Bound {
         self.outputs.iter().zip(&self.allowed.outputs)
     }
 
-    /// Whether the license is in the store (true) or in memory (false).
+    /// Whether the license is in the store or in content (true), or in memory (false); of a chain, both.
     #[must_use]
-    pub const fn is_persistent(&self) -> bool {
-        self.license.persistent
+    pub fn is_persistent(&self) -> bool {
+        self.chain().iter().all(|license| license.persistent)
     }
 
     /// Why the key is gone, once it is.
@@ -218,23 +249,33 @@ const fn key_error(why: Stop) -> KeyError {
     match why {
         Stop::Refused(refusal) => KeyError::Refused(refusal),
         Stop::Blocked(rule) => KeyError::Blocked(rule),
+        Stop::NoRoot(_) => KeyError::Missing,
     }
 }
 
 /// The keys of a playback, for whoever reads samples. A key for CTR serves `cenc` and `cens`, one for CBC `cbc1`
 /// and `cbcs`, one for files neither. Once a license does not permit it any more, its key is gone from every
-/// copy of these.
-#[derive(Clone)]
-pub struct Keys(Vec<Arc<Slot>>);
+/// copy of these; and every copy has the keys that the playback reaches later ([`Client::reach`](crate::Client::reach)).
+#[derive(Clone, Default)]
+pub struct Keys(Arc<RwLock<Vec<Arc<Slot>>>>);
 
 impl Keys {
-    pub(crate) fn of<'a>(bound: impl IntoIterator<Item = &'a Bound>) -> Self {
-        Self(bound.into_iter().map(|bound| Arc::clone(&bound.slot)).collect())
+    /// Has these keys and no others from now on.
+    pub(crate) fn set<'a>(&self, bound: impl IntoIterator<Item = &'a Bound>) {
+        let slots = bound.into_iter().map(|bound| Arc::clone(&bound.slot)).collect();
+        // Nobody can panic while holding it: what is done under it is one assignment or one search.
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = slots;
     }
 
-    fn find(&self, kid: Kid) -> Result<&Slot, KeyError> {
-        let found = self.0.iter().find(|slot| slot.kid == kid);
-        found.map(|slot| &**slot).ok_or(KeyError::Missing)
+    fn slots(&self) -> RwLockReadGuard<'_, Vec<Arc<Slot>>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was reached last is asked for first.
+    fn find(&self, kid: Kid) -> Result<Arc<Slot>, KeyError> {
+        let slots = self.slots();
+        let found = slots.iter().rev().find(|slot| slot.kid == kid);
+        found.map(Arc::clone).ok_or(KeyError::Missing)
     }
 }
 
@@ -271,7 +312,7 @@ impl Bound {
 impl core::fmt::Debug for Keys {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_list()
-            .entries(self.0.iter().map(|slot| slot.kid))
+            .entries(self.slots().iter().map(|slot| slot.kid))
             .finish()
     }
 }

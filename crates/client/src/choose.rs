@@ -1,6 +1,7 @@
 //! which of several licenses of a key is used.
 
 use core::cmp::Reverse;
+use std::sync::Arc;
 
 use keyward_license::{
     ids::{Digest, Kid, LicenseId},
@@ -24,6 +25,9 @@ pub enum Stop {
     /// every output is blocked; the rule that blocks the first.
     #[error("no output may carry it: {}", .0.says())]
     Blocked(Rule),
+    /// V-037: a leaf license that stands under no root license of this client; the key id of its root.
+    #[error("it needs the license of its root, {0}, which is not there")]
+    NoRoot(Kid),
 }
 
 impl Stop {
@@ -33,6 +37,8 @@ impl Stop {
         match self {
             Self::Refused(refusal) => refusal.rule(),
             Self::Blocked(rule) => *rule,
+            // Without its root a leaf is no chain, and no chain is no permission.
+            Self::NoRoot(_) => Rule::Right,
         }
     }
 
@@ -41,14 +47,14 @@ impl Stop {
     pub const fn changes_at(&self) -> Option<Timestamp> {
         match self {
             Self::Refused(refusal) => refusal.changes_at(),
-            Self::Blocked(_) => None,
+            Self::Blocked(_) | Self::NoRoot(_) => None,
         }
     }
 
     /// Whether a license that was issued later may permit what this one refuses. Of outputs a license server
     /// knows nothing.
     pub(crate) const fn may_be_helped(&self) -> bool {
-        matches!(self, Self::Refused(_))
+        matches!(self, Self::Refused(_) | Self::NoRoot(_))
     }
 
     /// Whether time refused, so that the time is worth remembering.
@@ -65,6 +71,7 @@ impl Stop {
         match self {
             Self::Refused(refusal) => ClientError::Refused { kid, refusal },
             Self::Blocked(rule) => ClientError::Blocked { kid, rule },
+            Self::NoRoot(root) => ClientError::NoRoot { kid, root },
         }
     }
 }
@@ -170,25 +177,56 @@ impl Recorded {
     }
 }
 
-/// A verified license, and what the rules say of it.
-pub(crate) struct Candidate {
-    pub(crate) license: License,
-    /// Whose root it is judged by.
+/// A verified license as this client has it.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    pub(crate) license: Arc<License>,
+    /// Whose root certificate it is judged by.
     pub(crate) operator: Digest,
+    pub(crate) place: Place,
+    pub(crate) recorded: Recorded,
+}
+
+/// A license, or a leaf and the root that it stands under, and what the rules say of it.
+pub(crate) struct Candidate {
+    /// The license that holds the key.
+    pub(crate) license: Arc<License>,
+    /// V-037: the root license, if that one is a leaf.
+    pub(crate) root: Option<Arc<License>>,
+    /// Whose root certificate they are judged by.
+    pub(crate) operator: Digest,
+    /// Where the license is that records the use: of a chain the root.
     pub(crate) place: Place,
     /// Security level of the device under the license's operator.
     pub(crate) level: u64,
+    /// What that license has recorded.
     pub(crate) recorded: Recorded,
     pub(crate) verdict: Result<Allowed, Stop>,
 }
 
 impl Candidate {
-    pub(crate) const fn body(&self) -> &LicenseBody {
+    /// The license that holds the key.
+    pub(crate) fn body(&self) -> &LicenseBody {
         self.license.body()
     }
 
-    pub(crate) const fn id(&self) -> LicenseId {
+    pub(crate) fn id(&self) -> LicenseId {
         self.body().id
+    }
+
+    /// The root of a chain.
+    pub(crate) fn root_body(&self) -> Option<&LicenseBody> {
+        self.root.as_deref().map(License::body)
+    }
+
+    /// The license that holds the limits in time and records the use: of a chain the root.
+    pub(crate) fn records(&self) -> &LicenseBody {
+        self.root_body().unwrap_or_else(|| self.body())
+    }
+
+    /// What is judged together, a root before its leaf.
+    pub(crate) fn chain(&self) -> Vec<&LicenseBody> {
+        self.root_body().into_iter().chain([self.body()]).collect()
     }
 }
 
@@ -199,7 +237,7 @@ pub(crate) struct Chosen {
 }
 
 /// Why there is no license that may be used.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Unusable {
     /// Of the licenses that there are the stop that says most; nothing if there is none.
     pub(crate) stop: Option<Stop>,
@@ -207,6 +245,8 @@ pub(crate) struct Unusable {
     pub(crate) by_time: bool,
     /// whether one of them permits no further use of its key.
     pub(crate) used_up: bool,
+    /// The roots of leaves that may be of use under another license of their root.
+    pub(crate) roots: Vec<Kid>,
 }
 
 /// The best license, or why there is none.
@@ -216,6 +256,7 @@ pub(crate) fn best(candidates: Vec<Candidate>) -> Result<Chosen, Unusable> {
         stop: closest(&candidates),
         by_time: { stops }.any(Stop::is_by_time),
         used_up: false,
+        roots: roots_to_renew(&candidates),
     };
     let allowed = candidates.into_iter().filter_map(|candidate| {
         let allowed = candidate.verdict.clone().ok()?;
@@ -227,7 +268,8 @@ pub(crate) fn best(candidates: Vec<Candidate>) -> Result<Chosen, Unusable> {
 }
 
 /// the order of those that the rules permit, the best first. For key exchange with the newest version: an
-/// operator that renews a key may not accept what the version before it makes.
+/// operator that renews a key may not accept what the version before it makes. Of a chain the root is asked first when
+/// it was issued and for its id, then the leaf.
 pub(crate) fn order(candidate: &Candidate, allowed: &Allowed) -> impl Ord + use<> {
     let body = candidate.body();
     let last = |time: Option<Timestamp>| Reverse(time.unwrap_or(Timestamp(u64::MAX)));
@@ -240,10 +282,24 @@ pub(crate) fn order(candidate: &Candidate, allowed: &Allowed) -> impl Ord + use<
         allowed.in_grace,
         last(allowed.until),
         last(allowed.playback_ends),
-        !body.persistent,
-        Reverse(body.issued),
-        body.id,
+        candidate.chain().iter().any(|license| !license.persistent),
+        (Reverse(candidate.records().issued), Reverse(body.issued)),
+        (candidate.records().id, body.id),
     )
+}
+
+/// Of the leaves that a later license of their root may help, the key ids of the roots.
+fn roots_to_renew(candidates: &[Candidate]) -> Vec<Kid> {
+    let helped = candidates.iter().filter(|candidate| {
+        let stop = candidate.verdict.as_ref().err();
+        stop.is_some_and(|stop| stop.is_by_time() || matches!(stop, Stop::NoRoot(_)))
+    });
+    let mut roots: Vec<_> = helped
+        .filter_map(|candidate| candidate.body().leaf_of())
+        .collect();
+    roots.sort_unstable();
+    roots.dedup();
+    roots
 }
 
 /// The stop that tells the viewer most: what the viewer can mend, then what time alone heals, before any other.
@@ -254,6 +310,7 @@ fn closest(candidates: &[Candidate]) -> Option<Stop> {
         Stop::Refused(Refusal::NoUsableClock) => 2,
         Stop::Refused(Refusal::Ended { .. } | Refusal::FirstPlayExpired { .. }) => 3,
         Stop::Refused(_) => 4,
+        Stop::NoRoot(_) => 5,
     };
     let stops = candidates.iter().filter_map(|one| one.verdict.as_ref().err());
     stops.copied().min_by_key(rank)

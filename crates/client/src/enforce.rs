@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use keyward_crypto::{ContentKey, CryptoError};
 use keyward_license::{
     ids::{DeviceId, Digest, Kid, LicenseId},
-    license::{License, LicenseBody, LicenseKeys, Resolution},
+    license::{KeyType, LicenseBody, Resolution},
     request::Capabilities,
     time::Timestamp,
     usage_rules::{Action, Allowed, Host, Output, Refusal, Rule, Usage, evaluate},
@@ -17,9 +16,11 @@ pub use crate::{bound::Bound, choose::Stop};
 use crate::{
     Client, ClientError,
     bound::Slot,
-    choose::{self, Candidate, Chosen, Place, Purpose, Recorded, Unusable},
+    chain::{self, RootKeys},
+    choose::{self, Candidate, Chosen, Kept, Purpose, Unusable},
     device::{KeyStore, STACK},
     flow::Io,
+    host::EMBED,
 };
 
 /// Whether content can be opened now.
@@ -38,35 +39,38 @@ pub enum Availability {
     Blocked(Rule),
     /// there are licenses for key exchange, and every use that they permit has been made.
     UsedUp,
-    /// There is no license.
+    /// There is no license, or there are leaves and none of their roots.
     Missing,
 }
 
 /// What is asked of the rules.
 #[derive(Debug, Clone, Copy)]
-pub struct Question<'q> {
+pub(crate) struct Question<'q> {
     /// What the holder wants to do.
-    pub action: Action,
+    pub(crate) action: Action,
     /// The time, if the clock may be used.
-    pub now: Option<Timestamp>,
+    pub(crate) now: Option<Timestamp>,
     /// The size of the frames that are to be decoded, if it is known.
-    pub frame: Option<Resolution>,
+    pub(crate) frame: Option<Resolution>,
     /// Outputs in the place of the host's.
-    pub outputs: Option<&'q [Output]>,
+    pub(crate) outputs: Option<&'q [Output]>,
     /// A security level in the place of the device's.
-    pub security_level: Option<u64>,
+    pub(crate) security_level: Option<u64>,
+    /// V-039: leaf licenses that ride in the content.
+    pub(crate) riding: &'q [Kept],
 }
 
 impl Question<'_> {
     /// May this be done now, on this host?
     #[must_use]
-    pub const fn of(action: Action, now: Option<Timestamp>) -> Self {
+    pub(crate) const fn of(action: Action, now: Option<Timestamp>) -> Self {
         Self {
             action,
             now,
             frame: None,
             outputs: None,
             security_level: None,
+            riding: &[],
         }
     }
 }
@@ -78,10 +82,14 @@ pub(crate) struct Fit {
 }
 
 impl Fit {
-    /// Whether a license is for a key and for this device, and holds nothing that this host does not enforce.
+    pub(crate) const fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// Whether a license is for a key and for this device or a root, and holds nothing that this host does not enforce.
     pub(crate) fn covers(&self, license: &LicenseBody, kid: Kid) -> bool {
         // V-029: a license of a later version of this client, or of another host, is none for this one.
-        license.binding.is_device(&self.device)
+        (license.binding.is_device(&self.device) || license.leaf_of().is_some())
             && license.asked_kid() == Ok(kid)
             && self.capabilities.cover(license).is_ok()
     }
@@ -108,62 +116,42 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             Err(unusable) => match unusable.stop {
                 Some(Stop::Refused(refusal)) => Availability::Refused(refusal),
                 Some(Stop::Blocked(rule)) => Availability::Blocked(rule),
+                Some(Stop::NoRoot(_)) => Availability::Missing,
                 None if unusable.used_up => Availability::UsedUp,
                 None => Availability::Missing,
             },
         })
     }
 
-    /// Step 11: binds the best license of each key and releases the keys: of all, or of none. The first plays and
-    /// the clock's floor are stored before.
-    pub(crate) async fn run_bind(
-        &mut self,
-        io: &Io,
-        kids: &[Kid],
-        action: Action,
-    ) -> Result<Vec<Bound>, ClientError> {
-        let question = Question::of(action, self.now(io));
-        let mut chosen = Vec::with_capacity(kids.len());
-        for kid in kids {
-            match self.best(io, *kid, &question).await? {
-                Ok(license) => chosen.push(license),
-                Err(unusable) => {
-                    self.remember_time(io, unusable).await?;
-                    let none = ClientError::NoLicense { kid: *kid };
-                    return Err(unusable.stop.map_or(none, |stop| stop.of(*kid)));
-                }
-            }
-        }
-        self.release(io, chosen, &question).await
-    }
-
-    /// Opens the keys of licenses that permit it, records their use, and only then gives the keys out.
+    /// Step 11: opens the keys of licenses that permit it, records their use, and only then gives the keys out: of all,
+    /// or of none.
     pub(crate) async fn release(
         &mut self,
         io: &Io,
         chosen: Vec<Chosen>,
         question: &Question<'_>,
+        roots: &mut RootKeys,
     ) -> Result<Vec<Bound>, ClientError> {
         let outputs_seen = self.host.outputs.changes();
-        let bound = chosen.iter().map(|chosen| {
-            let Chosen { candidate, allowed } = chosen;
-            let body = candidate.body();
-            let slot = self.open_slot(&candidate.license);
+        let mut bound = Vec::with_capacity(chosen.len());
+        for Chosen { candidate, allowed } in &chosen {
+            let slot = self.open_slot(candidate, roots);
             zeroize::zeroize_stack::<STACK>();
-            Ok(Bound {
+            bound.push(Bound {
                 slot: slot?,
-                license: body.clone(),
+                license: candidate.body().clone(),
+                root: candidate.root_body().cloned(),
                 level: candidate.level,
                 first_play: allowed.first_play,
                 action: question.action,
                 allowed: allowed.clone(),
-                outputs: self.host.outputs_for(body),
+                outputs: self.host.outputs_for(&candidate.chain()),
                 outputs_seen,
                 frame: question.frame,
                 changes_at: None,
-            })
-        });
-        let mut bound = bound.collect::<Result<Vec<_>, ClientError>>()?;
+                reached: 0,
+            });
+        }
         for bound in &mut bound {
             // What permits to open it permits to play it.
             self.judge_again(bound, question.now)
@@ -175,32 +163,17 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
 
     /// Opens the content key of a license into its place. The caller clears the stack.
     #[inline(never)]
-    fn open_slot(&self, license: &License) -> Result<Arc<Slot>, ClientError> {
-        let key = license.body().single_key()?;
+    fn open_slot(&self, candidate: &Candidate, roots: &mut RootKeys) -> Result<Arc<Slot>, ClientError> {
+        let key = candidate.body().single_key()?;
+        if key.key_type == KeyType::Root {
+            return Err(ClientError::RootKey { kid: key.kid });
+        }
         if !key.key_type.is_for_content() {
             return Err(ClientError::NotAContentKey { kid: key.kid });
         }
-        let slot = Slot::new(key.kid, key.key_type, self.open_content_key(license)?);
-        Ok(Arc::new(slot))
-    }
-
-    /// V-023: opens the sealed part with the device's key, under the hash of the body.
-    pub(crate) fn open_keys(&self, license: &License) -> Result<LicenseKeys, ClientError> {
-        let sealed = license.sealed();
-        let opened = self.keys.open(
-            license.suite(),
-            &license.key_binding(),
-            &sealed.encapsulated.0,
-            &sealed.ciphertext.0,
-        )?;
-        Ok(license.read_keys(&opened)?)
-    }
-
-    /// V-023: the one content key that is described in the license.
-    pub(crate) fn open_content_key(&self, license: &License) -> Result<ContentKey, ClientError> {
-        let keys = self.open_keys(license)?;
-        let key = keys.keys.first().ok_or(CryptoError::NotOpened)?;
-        Ok(ContentKey::from_slice(&key.0)?)
+        let root = candidate.root.as_deref().map(|root| (&candidate.operator, root));
+        let opened = self.open_content_key(&candidate.license, root, roots)?;
+        Ok(Arc::new(Slot::new(key.kid, key.key_type, opened)))
     }
 
     /// the best license of a key, or why there is none.
@@ -231,59 +204,86 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         Ok(found)
     }
 
-    /// Every license of the key, verified again and judged. A license that no longer verifies (its
-    /// operator was removed) is none.
+    /// Every license of the key, verified again and judged: a leaf with each root license that it stands under.
     pub(crate) async fn all_candidates(
         &self,
         io: &Io,
         kid: Kid,
         question: &Question<'_>,
     ) -> Result<Vec<Candidate>, ClientError> {
-        let mut found = Vec::new();
-        for (key, record) in self.store.licenses(io, &kid).await? {
-            let license = self.verified(&record.operator, &record.license.0);
-            let (operator, recorded) = (record.operator, record.recorded());
-            found.extend(license.map(|license| (license, operator, recorded, Place::Store(key, record))));
-        }
-        for held in self.memory.iter().filter(|held| held.kid == kid) {
-            let license = self.verified(&held.operator, &held.license);
-            let (operator, recorded) = (held.operator, held.recorded.clone());
-            found.extend(license.map(|license| (license, operator, recorded, Place::Memory)));
+        let mut kept = self.kept(io, kid).await?;
+        for riding in question.riding {
+            let body = riding.license.body();
+            let is_new = kept.iter().all(|kept| kept.license.body().id != body.id);
+            // V-028: what was removed does not come back with the content.
+            if body.asked_kid() == Ok(kid) && is_new && self.store.tombstone(io, &body.id).await?.is_none() {
+                kept.push(riding.clone());
+            }
         }
         let fit = self.fit()?;
-        found.retain(|(license, ..)| fit.covers(license.body(), kid));
-        let candidates = found.into_iter().map(|(license, operator, recorded, place)| {
-            self.candidate(license, &operator, recorded, place, question)
-        });
-        Ok(candidates.collect())
+        kept.retain(|kept| fit.covers(kept.license.body(), kid));
+        let roots = kept.iter().filter_map(|kept| kept.license.body().leaf_of());
+        let roots = self.roots_of(io, roots).await?;
+        let mut candidates = Vec::new();
+        for kept in &kept {
+            let root = kept.license.body().leaf_of();
+            let above = root.and_then(|root| roots.get(&root));
+            candidates.extend(self.candidates_of(kept, above.map_or(&[], Vec::as_slice), question));
+        }
+        Ok(candidates)
+    }
+
+    /// A license, judged; a leaf once with each root license that it stands under (V-037), and if there is none, refused
+    /// for that.
+    pub(crate) fn candidates_of(
+        &self,
+        kept: &Kept,
+        roots: &[Kept],
+        question: &Question<'_>,
+    ) -> Vec<Candidate> {
+        let Some(root) = kept.license.body().leaf_of() else {
+            return vec![self.candidate(kept, None, question)];
+        };
+        let above = roots.iter().filter(|root| chain::stands_under(kept, root));
+        let chains: Vec<_> = above
+            .map(|root| self.candidate(kept, Some(root), question))
+            .collect();
+        if chains.is_empty() {
+            let verdict = Err(Stop::NoRoot(root));
+            return vec![Candidate {
+                verdict,
+                ..self.candidate(kept, None, question)
+            }];
+        }
+        chains
     }
 
     /// The outputs that a question is about.
-    pub(crate) fn outputs_asked(&self, license: &LicenseBody, question: &Question<'_>) -> Vec<Output> {
+    pub(crate) fn outputs_asked(&self, chain: &[&LicenseBody], question: &Question<'_>) -> Vec<Output> {
         match question.outputs {
             Some(outputs) => outputs.to_vec(),
-            None => self.host.outputs_for(license),
+            None => self.host.outputs_for(chain),
         }
     }
 
-    pub(crate) fn candidate(
-        &self,
-        license: License,
-        operator: &Digest,
-        recorded: Recorded,
-        place: Place,
-        question: &Question<'_>,
-    ) -> Candidate {
+    fn candidate(&self, kept: &Kept, root: Option<&Kept>, question: &Question<'_>) -> Candidate {
+        let Kept { place, recorded, .. } = root.unwrap_or(kept).clone();
         let usage = Usage {
             first_play: recorded.first_play,
             playing: false,
         };
-        let level = self.level(operator);
-        let outputs = self.outputs_asked(license.body(), question);
-        let verdict = self.judge(license.body(), usage, level, &outputs, question);
+        let level = self.level(&kept.operator);
+        let chain: Vec<_> = root
+            .into_iter()
+            .chain([kept])
+            .map(|kept| kept.license.body())
+            .collect();
+        let outputs = self.outputs_asked(&chain, question);
+        let verdict = self.judge(&chain, usage, level, &outputs, question);
         Candidate {
-            license,
-            operator: *operator,
+            license: Arc::clone(&kept.license),
+            root: root.map(|root| Arc::clone(&root.license)),
+            operator: kept.operator,
             place,
             level,
             recorded,
@@ -291,11 +291,15 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         }
     }
 
-    /// What a license must fit.
+    /// What a license must fit. What was installed to be embedded may be used whether or not it ever was.
     pub(crate) fn fit(&self) -> Result<Fit, ClientError> {
+        let mut capabilities = self.capabilities();
+        if !capabilities.terms.contains(&EMBED) {
+            capabilities.terms.push(EMBED);
+        }
         Ok(Fit {
             device: self.keys.device_id()?,
-            capabilities: self.capabilities(),
+            capabilities,
         })
     }
 
@@ -307,10 +311,10 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             .unwrap_or_default()
     }
 
-    /// What the rules say of one license on this host, with these outputs.
+    /// What the rules say of a chain of licenses on this host, with these outputs.
     pub(crate) fn judge(
         &self,
-        license: &LicenseBody,
+        chain: &[&LicenseBody],
         usage: Usage,
         level: u64,
         outputs: &[Output],
@@ -324,14 +328,18 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             sources: &self.host.sources,
             watermarks: &self.host.watermarks,
         };
-        choose::judged(evaluate(&[license], &usage, &host, question.action, question.now))
+        choose::judged(evaluate(chain, &usage, &host, question.action, question.now))
     }
 
     /// a time at which a license was refused has been seen; setting the clock back afterwards does
     /// not revive the license.
-    pub(crate) async fn remember_time(&mut self, io: &Io, unusable: Unusable) -> Result<(), ClientError> {
+    pub(crate) async fn remember_time(
+        &mut self,
+        io: &Io,
+        unusable: &Unusable,
+        now: Option<Timestamp>,
+    ) -> Result<(), ClientError> {
         if unusable.by_time {
-            let now = self.now(io);
             self.store_floor(io, now).await?;
         }
         Ok(())

@@ -57,7 +57,7 @@ pub enum ClientError {
     ContentHeader(#[from] HeaderError),
 
     // What the rules say.
-    /// The store holds no license for this key.
+    /// The store holds no license for this key, and V-039: none that rides in the content is of use.
     #[error("no license in the store covers key {kid}")]
     NoLicense {
         /// Key id.
@@ -82,6 +82,20 @@ pub enum ClientError {
     /// there are licenses for key exchange, and every use that they permit has been made.
     #[error("every use of key {kid} that its license permits has been made (R-052)")]
     UsedUp {
+        /// Key id.
+        kid: Kid,
+    },
+    /// V-037: the key is in a leaf license, and its root license is not there.
+    #[error("the license for key {kid} needs the license of its root, {root}, which is not in the store")]
+    NoRoot {
+        /// Key id.
+        kid: Kid,
+        /// Key id of the root.
+        root: Kid,
+    },
+    /// The key is a root license's: it opens leaf licenses and no content.
+    #[error("key {kid} opens licenses, not content")]
+    RootKey {
         /// Key id.
         kid: Kid,
     },
@@ -118,6 +132,12 @@ pub enum ClientError {
     /// A key could not be made ready.
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
+    /// A place of the content needs more keys than a request may name.
+    #[error("a place of the content needs more than {most} keys")]
+    TooManyKeys {
+        /// How many it may need.
+        most: usize,
+    },
     /// The license server denied a license.
     #[error("the license server denied a license for key {kid}: {}", one_line(&denial.sentence))]
     Denied {
@@ -157,7 +177,7 @@ pub enum ClientError {
     /// V-013: the server's time contradicts what is known.
     #[error("the server's time lies before a time that a server stated earlier")]
     ServerTimeWentBack,
-    /// V-020 to V-034: a license in a response was refused.
+    /// V-020 to V-037: a license in a response was refused.
     #[error("the license for key {kid} was refused: {fault}")]
     LicenseRefused {
         /// Key id.
@@ -218,12 +238,9 @@ pub enum ClientError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LicenseFault {
-    /// V-020, V-021, V-026, V-030, V-031, V-032: signature, signer or form.
+    /// V-020, V-021, V-026, V-030, V-031, V-032, V-036: signature, signer or form.
     #[error("{0}")]
     Message(MessageError),
-    /// V-021: a kind that this version does not use.
-    #[error("licenses of this kind are not supported yet")]
-    Kind,
     /// V-022: bound to something else.
     #[error("it is bound to another device")]
     OtherDevice,
@@ -297,7 +314,9 @@ impl ClientError {
                 "name a license server of the operator's profile, over https or on this machine: `--server URL`"
             }
             Self::ProfileRefused(_) => "ask the operator for its profile again",
-            Self::ContentHeader(_) => "check that the file is whole and was protected by a Keyward packager",
+            Self::ContentHeader(_) | Self::TooManyKeys { .. } => {
+                "check that the file is whole and was protected by a Keyward packager"
+            }
             Self::NoLicense { .. } => "request one: `keyward acquire FILE`",
             Self::Refused { refusal, .. } => match refusal {
                 Refusal::NoUsableClock => {
@@ -313,6 +332,8 @@ impl ClientError {
                 "play on an output that the license permits; `keyward explain FILE` says what decides"
             }
             Self::UsedUp { .. } => "request a new license: `keyward acquire KID`",
+            Self::NoRoot { .. } => "request the license of that root: `keyward acquire KID`",
+            Self::RootKey { .. } => "name the key id of content that is protected under it",
             Self::NotAnExchangeKey { .. } => {
                 "name the key id of a key for key exchange; content is opened with `keyward play`"
             }

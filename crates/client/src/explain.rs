@@ -15,7 +15,7 @@ use rand_core::CryptoRng;
 
 use crate::{
     Client, ClientError,
-    choose::{self, Candidate, Place, Recorded, Stop},
+    choose::{self, Candidate, Kept, Place, Recorded, Stop},
     device::KeyStore,
     enforce::Question,
     flow::Io,
@@ -45,14 +45,17 @@ impl Default for Circumstances {
     }
 }
 
-/// What the rules say of one license.
+/// What the rules say of one license, or of one leaf under one root license of its root.
 #[derive(Debug, Clone)]
 pub struct Explained {
     /// Its terms.
     pub body: LicenseBody,
+    /// V-037: of a leaf, the terms of the root license that it is judged with, as strictly as the stricter of both. None
+    /// if no root is held that it stands under, and of any other license.
+    pub root: Option<LicenseBody>,
     /// The operator whose license server signed it: SHA-256 of the root certificate.
     pub operator: Digest,
-    /// its first play, if there was one.
+    /// its first play, if there was one; of a leaf its root's.
     pub first_play: Option<Timestamp>,
     /// of each exchange key that has a use limit, how many uses were taken.
     pub uses: Vec<(Kid, u64)>,
@@ -97,7 +100,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let Some((operator, license)) = verified else {
             return Ok(None);
         };
-        let kid = license.body().asked_kid().ok();
+        let (id, kid) = (license.body().id, license.body().asked_kid().ok());
         let fit = self.fit()?;
         let is_for = kid.is_some_and(|kid| fit.covers(license.body(), kid));
         // One that is held has a first play; a file has none.
@@ -105,12 +108,22 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             Some(kid) => self.all_candidates(io, kid, &question).await?,
             None => Vec::new(),
         };
-        held.retain(|held| held.id() == license.body().id);
-        let candidate = match held.pop() {
-            Some(held) => held,
-            None => self.candidate(license, &operator, Recorded::default(), Place::Memory, &question),
-        };
-        Ok(Some(self.explained(candidate, &question, is_for)))
+        held.retain(|held| held.id() == id);
+        if held.is_empty() {
+            let roots = match license.body().leaf_of() {
+                Some(root) => self.roots(io, root).await?,
+                None => Vec::new(),
+            };
+            let kept = Kept {
+                license,
+                operator,
+                place: Place::Memory,
+                recorded: Recorded::default(),
+            };
+            held = self.candidates_of(&kept, &roots, &question);
+        }
+        let best = held.into_iter().min_by(best_first);
+        Ok(best.map(|best| self.explained(best, &question, is_for)))
     }
 
     fn question<'q>(&self, io: &Io, circumstances: &'q Circumstances) -> Question<'q> {
@@ -120,31 +133,33 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             frame: None,
             outputs: circumstances.outputs.as_deref(),
             security_level: circumstances.security_level,
+            riding: &[],
         }
     }
 
     fn explained(&self, candidate: Candidate, question: &Question<'_>, is_usable_here: bool) -> Explained {
         let body = candidate.body().clone();
-        let outputs = self.outputs_asked(&body, question);
+        let chain = candidate.chain();
+        let outputs = self.outputs_asked(&chain, question);
         let security_level = question.security_level.unwrap_or(candidate.level);
         let decisions = match &candidate.verdict {
             Ok(allowed) => allowed.outputs.clone(),
             Err(Stop::Blocked(_)) => {
-                let chain = [&body];
                 let rules = OutputRules::of(&chain);
                 let decide = |output| rules.decide(output, security_level);
                 outputs.iter().map(decide).collect()
             }
-            Err(Stop::Refused(_)) => Vec::new(),
+            Err(Stop::Refused(_) | Stop::NoRoot(_)) => Vec::new(),
         };
         Explained {
             outputs,
             decisions,
             body,
+            root: candidate.root_body().cloned(),
             operator: candidate.operator,
             first_play: candidate.recorded.first_play,
             uses: uses(&candidate.recorded),
-            is_usable_here,
+            is_usable_here: is_usable_here && !matches!(candidate.verdict, Err(Stop::NoRoot(_))),
             now: question.now,
             security_level,
             verdict: candidate.verdict,
@@ -158,7 +173,7 @@ pub(crate) fn uses(recorded: &Recorded) -> Vec<(Kid, u64)> {
 }
 
 /// R-040, then those that are refused.
-fn best_first(one: &Candidate, other: &Candidate) -> Ordering {
+pub(crate) fn best_first(one: &Candidate, other: &Candidate) -> Ordering {
     match (&one.verdict, &other.verdict) {
         (Ok(allowed), Ok(also)) => choose::order(one, allowed).cmp(&choose::order(other, also)),
         (Ok(_), Err(_)) => Ordering::Less,

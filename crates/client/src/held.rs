@@ -1,5 +1,7 @@
 //! What the client holds, for people: licenses to list, explain and remove, and the operators behind them.
 
+use std::collections::BTreeMap;
+
 use keyward_crypto::{
     CryptoError,
     x509::{Certificate, Role},
@@ -7,7 +9,7 @@ use keyward_crypto::{
 use keyward_license::{
     codec::Wire,
     ids::{Digest, Kid, LicenseId},
-    license::{License, LicenseBody},
+    license::{License, LicenseBody, LicenseKind},
     operator_profile::OperatorProfile,
     time::Timestamp,
     usage_rules::Allowed,
@@ -16,13 +18,13 @@ use rand_core::CryptoRng;
 
 use crate::{
     Client, ClientError, Held,
-    choose::{Place, Purpose, Stop},
+    choose::{Kept, Place, Purpose, Stop},
     device::KeyStore,
-    enforce::Question,
+    enforce::{Fit, Question},
     explain,
     flow::Io,
     operator::Operator,
-    store::{LicenseRecord, Tombstone, Write},
+    store::{Tombstone, Write},
 };
 
 /// A license that the client holds.
@@ -30,13 +32,16 @@ use crate::{
 pub struct HeldLicense {
     /// Its terms.
     pub body: LicenseBody,
+    /// V-037: of a leaf, the terms of the root license that it stands under, the best of those that are held;
+    /// its limits in time are there. None if no such root is held, and of any other license.
+    pub root: Option<LicenseBody>,
     /// The operator whose license server signed it: SHA-256 of the root certificate.
     pub operator: Digest,
     /// The signed license. Its key is sealed to the device.
     pub signed: Vec<u8>,
     /// When it was stored, if the clock could be read; none for one that lives in memory.
     pub installed: Option<Timestamp>,
-    /// when its key was first released.
+    /// when its key was first released; of a leaf what its root has recorded.
     pub first_play: Option<Timestamp>,
     /// The device's security level under the operator.
     pub security_level: u64,
@@ -47,6 +52,14 @@ pub struct HeldLicense {
     /// Whether it is for this device and holds nothing that this host does not enforce (V-029). Only then is it
     /// ever used.
     pub is_for_this_host: bool,
+}
+
+impl HeldLicense {
+    /// From when on it can be used no more, whatever happens: of a leaf when its root cannot.
+    #[must_use]
+    pub fn usable_until(&self) -> Option<Timestamp> {
+        self.root.as_ref().unwrap_or(&self.body).usable_until()
+    }
 }
 
 /// An operator that the device is enrolled with.
@@ -77,6 +90,23 @@ impl<'a> Enrolment<'a> {
     }
 }
 
+/// A license as it is held: verified, signed, and when it was stored.
+type Listed = (Kept, Vec<u8>, Option<Timestamp>);
+
+/// The root licenses that this device and this host can use, by their key ids.
+fn roots(all: &[Listed], fit: &Fit) -> BTreeMap<Kid, Vec<Kept>> {
+    let mut roots = BTreeMap::<Kid, Vec<Kept>>::new();
+    for (kept, ..) in all {
+        let body = kept.license.body();
+        if let (LicenseKind::Root, Ok(kid)) = (body.kind, body.asked_kid())
+            && fit.covers(body, kid)
+        {
+            roots.entry(kid).or_default().push(kept.clone());
+        }
+    }
+    roots
+}
+
 impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     /// removes every license whose removal date has come by this device's clock, as by request. Returns how
     /// many there were.
@@ -97,41 +127,47 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let stored = self.store.all_licenses(io).await?;
         let stored = stored.into_iter().map(|record| {
             let recorded = record.recorded();
-            let LicenseRecord {
-                license,
-                operator,
-                installed,
-                ..
-            } = record;
-            (operator, license.0, installed, recorded)
+            (record.operator, record.license.0, record.installed, recorded)
         });
         let in_memory = self
             .memory
             .iter()
             .map(|held| (held.operator, held.license.clone(), None, held.recorded.clone()));
-        let fit = self.fit()?;
         let mut all = Vec::new();
         for (operator, signed, installed, recorded) in stored.chain(in_memory) {
             let Some(license) = self.verified(&operator, &signed) else {
                 continue;
             };
-            let question = Question::of(Purpose::of_license(license.body()).action(), now);
-            let candidate = self.candidate(license, &operator, recorded, Place::Memory, &question);
-            let body = candidate.body().clone();
-            let kid = body.asked_kid().ok();
-            all.push(HeldLicense {
-                is_for_this_host: kid.is_some_and(|kid| fit.covers(&body, kid)),
-                body,
+            let kept = Kept {
+                license,
                 operator,
-                signed,
-                installed,
-                first_play: candidate.recorded.first_play,
-                uses: explain::uses(&candidate.recorded),
-                security_level: candidate.level,
-                verdict: candidate.verdict,
-            });
+                place: Place::Memory,
+                recorded,
+            };
+            all.push((kept, signed, installed));
         }
-        Ok(all)
+        let fit = self.fit()?;
+        let roots = roots(&all, &fit);
+        let held = all.iter().map(|(kept, signed, installed)| {
+            let body = kept.license.body();
+            let above = body.leaf_of().and_then(|root| roots.get(&root));
+            let question = Question::of(Purpose::of_license(body).action(), now);
+            let candidates = self.candidates_of(kept, above.map_or(&[], Vec::as_slice), &question);
+            let best = candidates.into_iter().min_by(explain::best_first)?;
+            Some(HeldLicense {
+                is_for_this_host: body.asked_kid().is_ok_and(|kid| fit.covers(body, kid)),
+                body: body.clone(),
+                root: best.root_body().cloned(),
+                operator: kept.operator,
+                signed: signed.clone(),
+                installed: *installed,
+                first_play: best.recorded.first_play,
+                uses: explain::uses(&best.recorded),
+                security_level: best.level,
+                verdict: best.verdict,
+            })
+        });
+        Ok(held.flatten().collect())
     }
 
     /// The tombstone of a license that is removed. One that has ended for certain needs none: nothing makes it of

@@ -16,6 +16,8 @@ use keyward_license::{
 
 /// Key of the term "real-time expiration".
 const REAL_TIME_EXPIRATION: u64 = 14;
+/// Key of the term "embed flag".
+pub(crate) const EMBED: u64 = 23;
 
 /// The ways by which content leaves the host.
 pub trait Outputs {
@@ -61,6 +63,12 @@ pub struct HostProfile {
     /// decodes nothing larger than the license permits. Without that, a license with a maximum decode resolution
     /// is not asked for.
     pub states_frames: bool,
+    /// whether the application writes licenses that say so into the content's embedded license store
+    /// ([`Acquired::embed`](crate::install::Acquired::embed)). Without that, none that says so is asked for.
+    pub embeds: bool,
+    /// V-014: whether a response may bring licenses that go along with those that were asked for, such as a leaf's
+    /// root and other leaves of it: yes. A device with little room says no.
+    pub takes_more: bool,
     /// Source ids whose rules it follows.
     pub sources: Vec<u64>,
     /// Extended restrictions that the application understands.
@@ -104,6 +112,8 @@ impl Default for HostProfile {
             clock: ClockKind::AntiRollback,
             asks_while_playing: false,
             states_frames: false,
+            embeds: false,
+            takes_more: true,
             sources: Vec::new(),
             extended: Vec::new(),
             watermarks: Vec::new(),
@@ -120,6 +130,7 @@ impl core::fmt::Debug for HostProfile {
             .field("clock", &self.clock)
             .field("asks_while_playing", &self.asks_while_playing)
             .field("states_frames", &self.states_frames)
+            .field("embeds", &self.embeds)
             .finish_non_exhaustive()
     }
 }
@@ -127,7 +138,11 @@ impl core::fmt::Debug for HostProfile {
 impl HostProfile {
     /// What is announced: exactly what is enforced on this host. V-029 holds licenses against it.
     pub(crate) fn capabilities(&self, key_types: Vec<u64>, suites: Vec<u64>) -> Capabilities {
-        let enforced = |term: &u64| self.asks_while_playing || *term != REAL_TIME_EXPIRATION;
+        let enforced = |term: &u64| match *term {
+            REAL_TIME_EXPIRATION => self.asks_while_playing,
+            EMBED => self.embeds,
+            _ => true,
+        };
         let terms = LicenseBody::TERMS.into_iter().filter(enforced).collect();
         let restrictions = ExplicitRestriction::ALL.into_iter().filter(|guid| match *guid {
             ExplicitRestriction::WATERMARK => !self.watermarks.is_empty(),
@@ -148,30 +163,33 @@ impl HostProfile {
             exchange_algorithms: some(algorithms.collect()),
             exchange_multiple: (self.exchange_multiple && !self.exchange_algorithms.is_empty())
                 .then_some(Flag),
+            more_licenses: self.takes_more.then_some(Flag),
             ..Capabilities::new(key_types, terms, suites, self.clock)
         }
     }
 
-    /// the outputs that a license is judged with. Where the host cannot tell, a license that demands
+    /// the outputs that a chain of licenses is judged with. Where the host cannot tell, one that demands
     /// anything of outputs is judged with one unknown output, and any other without outputs.
-    pub(crate) fn outputs_for(&self, license: &LicenseBody) -> Vec<Output> {
-        self.outputs.list().unwrap_or_else(|| unlisted(license))
+    pub(crate) fn outputs_for(&self, chain: &[&LicenseBody]) -> Vec<Output> {
+        let listed = self.outputs.list();
+        listed.unwrap_or_else(|| match chain.iter().any(|license| demands_outputs(license)) {
+            true => vec![Output::bare(Connector::Other, OutputKind::Unknown)],
+            false => Vec::new(),
+        })
     }
 }
 
-/// As [`HostProfile::outputs_for`], of a host that cannot tell.
-fn unlisted(license: &LicenseBody) -> Vec<Output> {
+/// Whether a license demands anything of outputs.
+fn demands_outputs(license: &LicenseBody) -> bool {
     let about_outputs = |one: &ExplicitRestriction| {
         !matches!(
             one,
             ExplicitRestriction::Watermark(_) | ExplicitRestriction::MaximumDecodeResolution(_)
         )
     };
-    let demands = license.output_protection_levels.is_some()
+    license.output_protection_levels.is_some()
         || license.play_enablers.is_some()
-        || license.explicit_restrictions().iter().any(about_outputs);
-    let unknown = Output::bare(Connector::Other, OutputKind::Unknown);
-    demands.then_some(unknown).into_iter().collect()
+        || license.explicit_restrictions().iter().any(about_outputs)
 }
 
 fn some<T>(list: Vec<T>) -> Option<Vec<T>> {

@@ -1,14 +1,18 @@
 //! Taking in a license response: every check of `spec/rules.md`, then one commit.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
 use keyward_crypto::x509::Role;
 use keyward_license::{
-    codec::{Bytes, Wire},
+    codec::{Bytes, DecodeError, Wire},
     envelope::SealedResponse,
     ids::{Digest, Kid, LicenseId, Nonce},
     license::{License, LicenseKind},
-    response::{Denial, LicenseResponse, MAX_RESULTS, Outcome},
+    request::Capabilities,
+    response::{Denial, LicenseResponse, Outcome},
     signed::{SignedBody, Unverified},
     time::Timestamp,
 };
@@ -16,7 +20,8 @@ use rand_core::CryptoRng;
 
 use crate::{
     Client, ClientError, Held, LicenseFault,
-    choose::Recorded,
+    chain::{self, RootKeys},
+    choose::{Kept, Place, Recorded},
     clock::{self, Told},
     device::{KeyStore, STACK},
     flow::Io,
@@ -27,12 +32,63 @@ use crate::{
 /// What a response brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acquired {
-    /// One outcome a key id asked for.
+    /// One outcome a key id: of each that was asked for, and of those whose licenses went along (V-014).
     pub outcomes: Vec<(Kid, AcquiredKey)>,
     /// The server's time.
     pub server_time: Timestamp,
     /// The service's own bytes for the application.
     pub custom_data: Option<Vec<u8>>,
+    /// from when on to ask for what comes next, if the server has drawn a time. A playback that acquired this
+    /// sees to it ([`Client::renew`]).
+    pub renew_at: Option<Timestamp>,
+    /// the licenses that the application writes into the embedded license store of the content that they are
+    /// for. If there is no room, they stay usable all the same.
+    pub embed: Vec<ToEmbed>,
+}
+
+/// A license that says that it is to be embedded in its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToEmbed {
+    /// Key id of the content.
+    pub kid: Kid,
+    /// The license.
+    pub id: LicenseId,
+    /// The signed license, as it is embedded.
+    pub license: Vec<u8>,
+}
+
+impl Acquired {
+    /// Both, of two answers one after the other.
+    pub(crate) fn and(mut self, later: Self) -> Self {
+        self.outcomes.extend(later.outcomes);
+        self.embed.extend(later.embed);
+        Self {
+            outcomes: self.outcomes,
+            embed: self.embed,
+            renew_at: later.renew_at.or(self.renew_at),
+            ..later
+        }
+    }
+
+    /// Of these those that were denied.
+    pub(crate) fn denied(&self, kids: &[Kid]) -> Vec<Kid> {
+        let denied = self.outcomes.iter().filter_map(|(kid, outcome)| match outcome {
+            AcquiredKey::Denied(_) => Some(*kid),
+            AcquiredKey::Stored(_) | AcquiredKey::InMemory(_) => None,
+        });
+        denied.filter(|kid| kids.contains(kid)).collect()
+    }
+
+    /// A denial of one of these, as the error that says why.
+    pub(crate) fn denial(&self, kids: &[Kid]) -> Option<ClientError> {
+        self.outcomes.iter().find_map(|(kid, outcome)| match outcome {
+            AcquiredKey::Denied(denial) if kids.contains(kid) => Some(ClientError::Denied {
+                kid: *kid,
+                denial: denial.clone(),
+            }),
+            _ => None,
+        })
+    }
 }
 
 /// What became of one key id.
@@ -56,12 +112,28 @@ pub(crate) struct Exchange {
 }
 
 /// A license that passed every check of installation.
-struct Accepted {
+pub(crate) struct Accepted {
     kid: Kid,
-    id: LicenseId,
-    persistent: bool,
-    removal_date: Option<Timestamp>,
+    license: Arc<License>,
     bytes: Vec<u8>,
+}
+
+impl Accepted {
+    pub(crate) fn new(kid: Kid, license: Arc<License>, bytes: &[u8]) -> Self {
+        Self {
+            kid,
+            license,
+            bytes: bytes.to_vec(),
+        }
+    }
+
+    fn id(&self) -> LicenseId {
+        self.license.body().id
+    }
+
+    fn is_persistent(&self) -> bool {
+        self.license.body().persistent
+    }
 }
 
 impl<K: KeyStore, R: CryptoRng> Client<K, R> {
@@ -96,8 +168,9 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             }
         };
         self.make_room_in_memory(io, &accepted)?;
-        for license in accepted.iter().filter(|license| license.persistent) {
-            self.add_license(io, &pending, license, &mut writes).await?;
+        for license in accepted.iter().filter(|license| license.is_persistent()) {
+            self.add_license(io, &pending.operator, license, &mut writes)
+                .await?;
         }
         let deleted: Vec<_> = writes.iter().filter_map(Write::deleted).collect();
         let server_time = response.server_time;
@@ -109,12 +182,13 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         self.told = Told::fresh(server_time, round_trip, io.moment()).or(self.told);
         // Memory only after the commit: whatever fails before leaves nothing usable.
         let now = self.now(io);
-        for license in accepted.iter().filter(|license| !license.persistent) {
+        for license in accepted.iter().filter(|license| !license.is_persistent()) {
             let held = Held {
                 kid: license.kid,
-                id: license.id,
+                id: license.id(),
                 operator: pending.operator,
                 license: license.bytes.clone(),
+                is_leaf: license.license.body().leaf_of().is_some(),
                 recorded: Recorded::default(),
             };
             self.hold(held, now);
@@ -123,9 +197,10 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         Ok(summary(response, &accepted))
     }
 
-    /// Refuses more licenses in memory than there may be; those that have ended go before that.
+    /// Refuses more licenses in memory than there may be. Before that those go that have ended, then the oldest leaves:
+    /// they record nothing, and come again.
     fn make_room_in_memory(&mut self, io: &Io, accepted: &[Accepted]) -> Result<(), ClientError> {
-        let coming = accepted.iter().filter(|license| !license.persistent).count();
+        let coming = accepted.iter().filter(|license| !license.is_persistent()).count();
         let limit = self.store.limits().licenses_in_memory;
         if coming == 0 || self.memory.len().saturating_add(coming) <= limit {
             return Ok(());
@@ -134,8 +209,18 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let mut held = core::mem::take(&mut self.memory);
         held.retain(|held| !self.is_over(&held.operator, &held.license, now));
         self.memory = held;
-        let count = self.memory.len().saturating_add(coming);
-        StoreLimits::check_count(count, limit, StoreBound::LicensesInMemory)
+        let surplus = self.memory.len().saturating_add(coming).saturating_sub(limit);
+        let leaves = self.memory.iter().filter(|held| held.is_leaf).count();
+        let others = self.memory.len().saturating_sub(leaves);
+        let count = others.saturating_add(coming);
+        StoreLimits::check_count(count, limit, StoreBound::LicensesInMemory)?;
+        let mut going = surplus;
+        self.memory.retain(|held| {
+            let goes = held.is_leaf && going > 0;
+            going = going.saturating_sub(usize::from(goes));
+            !goes
+        });
+        Ok(())
     }
 
     /// Keeps a license in memory. Of those of its key id one that has ended makes room, else the oldest.
@@ -157,7 +242,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         self.memory.push(license);
     }
 
-    /// V-012 to V-014 for the response, V-020 to V-034 for each license in it.
+    /// V-012 to V-014 for the response, V-020 to V-037 for each license in it.
     async fn check_response(
         &self,
         io: &Io,
@@ -191,8 +276,11 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                 "it repeats another request's digest or nonce",
             ));
         }
-        // V-014
-        check_results(&response, pending)?;
+        // V-014: nothing goes along with the time alone.
+        let takes_more = self.host.takes_more && !pending.kids.is_empty();
+        response
+            .check_results(|kid| pending.kids.contains(kid), takes_more)
+            .map_err(|error| ClientError::ResponseMismatch(mismatch(error)))?;
         let mut accepted = Vec::new();
         for result in &response.results {
             if let Outcome::License(bytes) = result.outcome()? {
@@ -203,7 +291,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                         fault,
                     })?;
                 // V-028
-                if self.store.tombstone(io, &license.id).await?.is_some() {
+                if self.store.tombstone(io, &license.id()).await?.is_some() {
                     return Err(ClientError::LicenseRefused {
                         kid: result.kid,
                         fault: LicenseFault::Removed,
@@ -212,7 +300,72 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                 accepted.push(license);
             }
         }
+        self.check_leaves(io, &pending.operator, &accepted).await?;
         Ok((response, accepted))
+    }
+
+    /// V-023: each leaf opens under its root, if that one is here or comes along. A leaf may come before its root.
+    async fn check_leaves(
+        &self,
+        io: &Io,
+        operator: &Digest,
+        accepted: &[Accepted],
+    ) -> Result<(), ClientError> {
+        let (mut roots, mut keys) = (BTreeMap::new(), RootKeys::default());
+        for one in accepted {
+            let Some(root) = one.license.body().leaf_of() else {
+                continue;
+            };
+            if let Entry::Vacant(new) = roots.entry(root) {
+                let mut here = self.roots(io, root).await?;
+                let along = accepted.iter().filter(|other| other.kid == root);
+                here.extend(along.map(|other| Self::fresh(operator, other)));
+                new.insert(here);
+            }
+            let leaf = Self::fresh(operator, one);
+            let mut above = roots.get(&root).into_iter().flatten();
+            let Some(root) = above.find(|root| chain::stands_under(&leaf, root)) else {
+                continue;
+            };
+            let root = Some((operator, &*root.license));
+            let opened = self.open_content_key(&one.license, root, &mut keys);
+            zeroize::zeroize_stack::<STACK>();
+            if opened.is_err() {
+                return Err(ClientError::LicenseRefused {
+                    kid: one.kid,
+                    fault: LicenseFault::KeyNotOpened,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// A license of which no use is recorded.
+    fn fresh(operator: &Digest, accepted: &Accepted) -> Kept {
+        Kept {
+            license: Arc::clone(&accepted.license),
+            operator: *operator,
+            place: Place::Memory,
+            recorded: Recorded::default(),
+        }
+    }
+
+    /// V-039: installs a license that came with content. Where there is no room for it, it is not installed.
+    pub(crate) async fn install_carried(
+        &mut self,
+        io: &Io,
+        operator: Digest,
+        accepted: &Accepted,
+    ) -> Result<(), ClientError> {
+        let mut writes = Vec::new();
+        self.add_license(io, &operator, accepted, &mut writes).await?;
+        let deleted: Vec<_> = writes.iter().filter_map(Write::deleted).collect();
+        match self.store.commit(io, &mut self.rng, writes, |_| ()).await {
+            Err(ClientError::StoreFull { .. }) => return Ok(()),
+            other => other?,
+        }
+        self.end_displaced(&deleted);
+        Ok(())
     }
 
     fn check_license(
@@ -223,19 +376,10 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         operator: &Operator,
         at: Timestamp,
     ) -> Result<Accepted, LicenseFault> {
-        // V-020, V-021, V-026, V-030, V-031, V-032
-        let license = License::verify(bytes, &operator.anchor, Some(at)).map_err(LicenseFault::Message)?;
+        // V-020, V-021, V-026, V-030, V-031, V-032, V-036
+        let signers = self.verified.signers(&pending.operator, operator);
+        let license = License::verify(bytes, &signers, Some(at)).map_err(LicenseFault::Message)?;
         let body = license.body();
-        if !matches!(body.kind, LicenseKind::Simple | LicenseKind::KeyExchange) {
-            return Err(LicenseFault::Kind);
-        }
-        // V-029, V-033
-        self.capabilities().cover(body).map_err(LicenseFault::of)?;
-        // V-022
-        let device = self.keys.device_id().map_err(|_| LicenseFault::OtherDevice)?;
-        if !body.binding.is_device(&device) {
-            return Err(LicenseFault::OtherDevice);
-        }
         // V-024
         if body.nonce.is_some_and(|nonce| nonce != pending.nonce) {
             return Err(LicenseFault::OtherNonce);
@@ -244,30 +388,54 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         if body.asked_kid() != Ok(kid) {
             return Err(LicenseFault::OtherKid);
         }
+        self.check_for_device(&license, operator, &self.capabilities())?;
+        Ok(Accepted::new(kid, Arc::new(license), bytes))
+    }
+
+    /// V-022, V-023, V-027, V-029, V-033, V-034: whether a license is for this device and can be used here. A leaf is
+    /// for whoever has its root: it is opened where that one is.
+    pub(crate) fn check_for_device(
+        &self,
+        license: &License,
+        operator: &Operator,
+        capabilities: &Capabilities,
+    ) -> Result<(), LicenseFault> {
+        let body = license.body();
+        // V-029, V-033
+        capabilities.cover(body).map_err(LicenseFault::of)?;
+        if body.leaf_of().is_some() {
+            return Ok(());
+        }
+        // V-022
+        let device = self.keys.device_id().map_err(|_| LicenseFault::OtherDevice)?;
+        if !body.binding.is_device(&device) {
+            return Err(LicenseFault::OtherDevice);
+        }
         // V-027
-        if license.suite().number() < operator.weakest_suite() {
+        if license.sealing().number() < operator.weakest_suite() {
             return Err(LicenseFault::WeakSuite);
         }
         // V-023, V-034
         let opened = match body.kind {
-            LicenseKind::KeyExchange => self.check_exchange_keys(&license),
-            _ => self.check_content_key(&license),
+            LicenseKind::KeyExchange => self.check_exchange_keys(license),
+            LicenseKind::Root => self.check_root_key(license),
+            LicenseKind::Simple | LicenseKind::Leaf => self.check_content_key(license),
         };
         zeroize::zeroize_stack::<STACK>();
-        opened?;
-        Ok(Accepted {
-            kid,
-            id: body.id,
-            persistent: body.persistent,
-            removal_date: body.removal_date,
-            bytes: bytes.to_vec(),
-        })
+        opened
     }
 
     /// V-023. The caller clears the stack.
     #[inline(never)]
     fn check_content_key(&self, license: &License) -> Result<(), LicenseFault> {
-        let opened = self.open_content_key(license);
+        let opened = self.open_content_key(license, None, &mut RootKeys::default());
+        opened.map(drop).map_err(|_| LicenseFault::KeyNotOpened)
+    }
+
+    /// V-023. The caller clears the stack.
+    #[inline(never)]
+    fn check_root_key(&self, license: &License) -> Result<(), LicenseFault> {
+        let opened = self.open_root(license);
         opened.map(drop).map_err(|_| LicenseFault::KeyNotOpened)
     }
 
@@ -275,17 +443,17 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     async fn add_license(
         &self,
         io: &Io,
-        pending: &Pending,
+        operator: &Digest,
         license: &Accepted,
         writes: &mut Vec<Write>,
     ) -> Result<(), ClientError> {
-        let key = self.store.license_key(&license.kid, &license.id)?;
+        let key = self.store.license_key(&license.kid, &license.id())?;
         let now = self.now(io);
         let mut kept = self.store.licenses(io, &license.kid).await?;
         // the same license again takes its own place, and what was used of it stays used.
         let same = kept.iter().find(|(other, _)| *other == key);
         // Ids are random: who repeats one that another operator drew wants that one's license gone.
-        if same.is_some_and(|(_, record)| record.operator != pending.operator) {
+        if same.is_some_and(|(_, record)| record.operator != *operator) {
             return Err(ClientError::ResponseMismatch(
                 "it brings a license with the id of another operator's",
             ));
@@ -310,12 +478,13 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         }
         let record = LicenseRecord {
             license: Bytes(license.bytes.clone()),
-            operator: pending.operator,
+            operator: *operator,
             installed: now,
             first_play: recorded.first_play,
             uses: Some(recorded.uses).filter(|uses| !uses.is_empty()),
         };
-        writes.push(Write::PutUntil(key, record.encode(), license.removal_date));
+        let due = license.license.body().removal_date;
+        writes.push(Write::PutUntil(key, record.encode(), due));
         Ok(())
     }
 
@@ -348,37 +517,22 @@ fn take_matching(
     Ok((table.0.remove(at), opened))
 }
 
-fn check_results(response: &LicenseResponse, pending: &Pending) -> Result<(), ClientError> {
-    let mut seen = BTreeSet::new();
-    for result in &response.results {
-        if !pending.kids.contains(&result.kid) {
-            return Err(ClientError::ResponseMismatch(
-                "it brings a result that was not asked for",
-            ));
-        }
-        if !seen.insert(result.kid) {
-            return Err(ClientError::ResponseMismatch("it brings two results for one key"));
-        }
-        result
-            .outcome()
-            .map_err(|_| ClientError::ResponseMismatch("a result is neither a license nor a denial"))?;
+/// V-014: why a response does not answer its request.
+const fn mismatch(error: DecodeError) -> &'static str {
+    match error {
+        DecodeError::Invalid(why) => why,
+        _ => "a result is neither a license nor a denial",
     }
-    if response.results.len() > MAX_RESULTS {
-        return Err(ClientError::ResponseMismatch(
-            "it brings more results than a response may",
-        ));
-    }
-    Ok(())
 }
 
 fn summary(response: LicenseResponse, accepted: &[Accepted]) -> Acquired {
     let licensed = accepted.iter().map(|license| {
-        let kept = if license.persistent {
+        let kept = if license.is_persistent() {
             AcquiredKey::Stored
         } else {
             AcquiredKey::InMemory
         };
-        (license.kid, kept(license.id))
+        (license.kid, kept(license.id()))
     });
     let denied = response.results.iter().filter_map(|result| {
         result
@@ -390,5 +544,17 @@ fn summary(response: LicenseResponse, accepted: &[Accepted]) -> Acquired {
         outcomes: licensed.chain(denied).collect(),
         server_time: response.server_time,
         custom_data: response.custom_data.map(|data| data.0),
+        renew_at: response.renew_at,
+        embed: { accepted.iter() }.filter_map(to_embed).collect(),
     }
+}
+
+///
+fn to_embed(accepted: &Accepted) -> Option<ToEmbed> {
+    accepted.license.body().embed?;
+    Some(ToEmbed {
+        kid: accepted.kid,
+        id: accepted.id(),
+        license: accepted.bytes.clone(),
+    })
 }

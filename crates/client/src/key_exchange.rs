@@ -24,7 +24,6 @@ mod bytes;
 mod choose;
 mod count;
 mod flows;
-mod locked;
 mod perform;
 mod permit;
 mod streams;
@@ -51,11 +50,11 @@ use crate::{
     device::STACK,
     flow::Moment,
     host::{HostProfile, MemoryLock},
+    locked::Locked,
 };
 use bytes::KeyBytes;
 use count::Allowance;
 use flows::Tool;
-use locked::Locked;
 use permit::Permit;
 
 /// Encrypts.

@@ -8,7 +8,9 @@
 //!   acquire   a license request, sealed to the server        ── Send ──►  host: HTTP, file
 //!   install   every check on response and license
 //!   enforce   the usage rules; the best license releases its key
-//!   playback  the rules while content plays; from one license to the next
+//!   playback  the rules while content plays; from one license to the next, from one key to the next
+//!   chain     leaf licenses under root licenses
+//!   riding    licenses that ride in the content
 //!   decrypt   clear bytes, none without having been asked for
 //!   key_exchange   a key for one operation on the application's own data, never for content
 //!   host      outputs, clock and abilities, as the host states them
@@ -24,11 +26,31 @@
 //!
 //! What a store may hold has bounds, which the host sets ([`store::StoreLimits`]).
 //!
+//! # Chains
+//!
+//! A leaf license holds a content key and no limit in time; it opens under the license of its root, which holds those for
+//! everything that stands under it (V-037). A leaf is in the store, in memory, or rides in the content, and is judged with
+//! each license of its root that this client has: what ends the root ends it, what renews the root revives it, the first
+//! play of any leaf is the root's, and of several chains the best is used (R-040).
+//!
+//! ```text
+//!   acquire    the root, by the header of the content         once
+//!   open       the content                                    no key yet
+//!   reach      the keys of a place, under leaves that ride    no request, for as long as the root lasts
+//!              there ([`session::Needs`])
+//!   go_on      what plays, piece by piece                     a root with a real-time expiration stops it
+//!   renew      when the license, or the server, says so       R-013, R-046
+//! ```
+//! A playback holds a few keys, however many it goes through. A license that says so is handed to the application to be
+//! written into its content ([`install::Acquired::embed`], R-045); what rides in content is judged by its own signature and
+//! skipped if it is of no use ([`acquire::Wanted::licenses`], V-039).
+//!
 //! What it refuses: a license server URL that the operator's profile does not name, a response to no
 //! pending request, a license that is signed by somebody else, bound to another device, sealed with a
 //! weaker suite than both sides have, or removed earlier, a store that was edited or set back, more than
 //! the store may hold, a clock that runs backwards, a license with a term that the host does not enforce, to go
-//! on playing once time or an output says no, and any operation of an exchange key but the one that its license permits.
+//! on playing once time or an output says no, a leaf under the root of another operator or bundle, of a lower level, that
+//! has ended or is not there, and any operation of an exchange key but the one that its license permits.
 //!
 //! ```
 //! use keyward_client::{Client, device::SoftwareKeys, flow::{Moment, Progress, Reply, Step}, store::memory::MemoryStore};
@@ -55,7 +77,9 @@
 //! ```
 
 pub mod acquire;
+mod asking;
 pub mod bound;
+mod chain;
 mod choose;
 mod clock;
 pub mod decrypt;
@@ -69,8 +93,10 @@ pub mod held;
 pub mod host;
 pub mod install;
 pub mod key_exchange;
+mod locked;
 mod operator;
 pub mod playback;
+mod riding;
 pub mod session;
 pub mod store;
 mod usage;
@@ -80,7 +106,7 @@ use std::{collections::BTreeMap, sync::Weak};
 use keyward_crypto::exchange::{Algorithm, Operation};
 use keyward_license::{
     ids::{DeviceId, Digest, Kid, LicenseId},
-    license::{License, LicenseBody},
+    license::LicenseBody,
     operator_profile::OperatorProfile,
     request::ClientInfo,
     time::Timestamp,
@@ -92,6 +118,7 @@ pub use clock::TOLERANCE as CLOCK_TOLERANCE;
 pub use error::{ClientError, LicenseFault};
 
 use acquire::Wanted;
+use chain::Verified;
 use choose::Recorded;
 use clock::Told;
 use device::KeyStore;
@@ -105,7 +132,7 @@ use install::Acquired;
 use key_exchange::{Asked, Decryptor, Encryptor, Handle, Prepared, Signer, Unwrapper, Verifier, Wrapper};
 use operator::Operator;
 use playback::Standing;
-use session::{Acquisition, Opened};
+use session::{Acquisition, Needs, Opened};
 use store::{Store, StoreLimits, StoreUsage};
 
 /// The client component of one device.
@@ -119,6 +146,8 @@ pub struct Client<K, R> {
     memory: Vec<Held>,
     told: Option<Told>,
     host: HostProfile,
+    /// What was verified and is asked for again.
+    verified: Verified,
     /// Exchange keys that were released.
     prepared: Vec<Weak<dyn Handle>>,
 }
@@ -130,6 +159,8 @@ struct Held {
     id: LicenseId,
     operator: Digest,
     license: Vec<u8>,
+    /// It is a leaf, which records nothing.
+    is_leaf: bool,
     recorded: Recorded,
 }
 
@@ -178,6 +209,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                 memory: Vec::new(),
                 told: None,
                 host: HostProfile::default(),
+                verified: Verified::default(),
                 prepared: Vec::new(),
             })
         })
@@ -272,6 +304,28 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     /// no step.
     pub fn go_on<'a>(&'a mut self, opened: &'a mut Opened) -> Flow<'a, Standing> {
         Flow::new(move |io| async move { self.run_go_on(&io, opened).await })
+    }
+
+    /// The content that plays has come to a place: releases the keys that it needs there and that are not released yet,
+    /// all of them or none. It looks in the store and at the licenses that ride there (V-039), and asks a license server
+    /// only if nothing is found and the content was opened with leave to.
+    ///
+    /// A key that is new is judged as one that is opened: the end of a root license stops what plays at the next key at
+    /// the latest. So is one whose licenses have ended and that the place before did not need. Where nothing is new it
+    /// asks for no step. The keys are in [`Opened::keys`] from then on, in every copy of it; of what is not needed any
+    /// more, only a few are kept.
+    ///
+    /// If the flow ends with an error, what the place before needs plays on. After a license server that denied
+    /// something, or did not answer, no place asks it for a minute, or for less where it wants to be asked more often
+    /// (R-046).
+    pub fn reach<'a>(&'a mut self, opened: &'a mut Opened, needs: Needs) -> Flow<'a, Standing> {
+        Flow::new(move |io| async move { self.run_reach(&io, opened, needs).await })
+    }
+
+    /// R-013, R-046: asks for what [`Opened::renewal`] names, if anything, and takes in when to ask next. The playback
+    /// goes on whether or not it succeeds.
+    pub fn renew<'a>(&'a mut self, opened: &'a mut Opened) -> Flow<'a, Option<Acquired>> {
+        Flow::new(move |io| async move { self.run_renew(&io, opened).await })
     }
 
     /// Proactive acquisition: asks for licenses before anything is played.
@@ -488,10 +542,5 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     #[must_use]
     pub const fn clock_floor(&self) -> Timestamp {
         self.store.head().clock.floor
-    }
-
-    /// A license that still verifies under its operator's root.
-    fn verified(&self, operator: &Digest, license: &[u8]) -> Option<License> {
-        License::verify(license, &self.operators.get(operator)?.anchor, None).ok()
     }
 }

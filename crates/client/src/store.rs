@@ -34,7 +34,7 @@
 //! | licenses in memory | 1,024 | [`ClientError::StoreFull`]; the request goes on waiting |
 //! | operators | 64 | [`ClientError::StoreFull`]; no enrolment is asked for |
 //! | key ids of a request | 256 | [`ClientError::Decode`] |
-//! | results of a response | 1,024, of key ids that were asked for | [`ClientError::ResponseMismatch`] |
+//! | results of a response | 1,024, of key ids that were asked for or whose licenses go along | [`ClientError::ResponseMismatch`] |
 //! | bytes of an answer | 8 MiB ([`MAX_ANSWER`](crate::flow::MAX_ANSWER)) | the host cuts it off |
 //!
 //! A tombstone goes when a server has stated a time at which its license could not be used any more, a license
@@ -172,7 +172,7 @@ impl Write {
         }
     }
 
-    const fn key(&self) -> &RecordKey {
+    pub(crate) const fn key(&self) -> &RecordKey {
         match self {
             Self::Put(key, _) | Self::PutUntil(key, ..) | Self::Delete(key) => key,
         }

@@ -13,8 +13,8 @@ use crate::{
 };
 
 impl<K: KeyStore, R: CryptoRng> Client<K, R> {
-    /// first plays are committed to the licenses' own records before a key is released, in one commit with
-    /// the clock's floor. Licenses in memory keep theirs there.
+    /// first plays are committed to the licenses' own records, of a chain the root's, before a key is released,
+    /// in one commit with the clock's floor. Licenses in memory keep theirs there.
     pub(crate) async fn record_use(
         &mut self,
         io: &Io,
@@ -29,11 +29,14 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                     first_play: allowed.first_play,
                     ..record.clone()
                 };
-                let due = candidate.body().removal_date;
-                writes.push(Write::PutUntil(*key, record.encode(), due));
+                let due = candidate.records().removal_date;
+                // Several keys may have been opened under one root.
+                if writes.iter().all(|write: &Write| write.key() != key) {
+                    writes.push(Write::PutUntil(*key, record.encode(), due));
+                }
             }
         }
-        let is_limited = |chosen: &Chosen| chosen.candidate.body().is_time_limited();
+        let is_limited = |chosen: &Chosen| chosen.candidate.records().is_time_limited();
         let floor = now.filter(|now| {
             let is_due = clock::floor_is_due(self.host.clock, &self.store.head().clock, *now);
             is_due && chosen.iter().any(is_limited)
@@ -42,7 +45,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             self.commit_use(io, writes, floor).await?;
         }
         for Chosen { candidate, allowed } in chosen {
-            let (id, first_play) = (candidate.id(), allowed.first_play);
+            let (id, first_play) = (candidate.records().id, allowed.first_play);
             let mut held = self.memory.iter_mut();
             if let (Place::Memory, Some(held)) = (&candidate.place, held.find(|held| held.id == id)) {
                 held.recorded.first_play = first_play.or(held.recorded.first_play);

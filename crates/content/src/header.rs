@@ -275,12 +275,29 @@ impl ContentHeader {
     /// [`HeaderError`] for a field outside its rule, [`HeaderError::NotExpressible`] if `version` has no
     /// place for a field that is set, [`HeaderError::TooLong`].
     pub fn to_object_bytes(&self) -> Result<Vec<u8>, HeaderError> {
+        self.to_object_with_store(None)
+    }
+
+    /// The same with an embedded license store as record 3: licenses, or zeros to be filled in place.
+    ///
+    /// # Errors
+    /// As [`Self::to_object_bytes`].
+    pub fn to_object_with_store(&self, embedded_store: Option<&[u8]>) -> Result<Vec<u8>, HeaderError> {
         let header = object::encode_utf16(&xml::write(self)?);
         Object {
             header: Some(&header),
-            embedded_store: None,
+            embedded_store,
         }
         .to_bytes()
+    }
+
+    /// Most bytes of an embedded license store beside this header.
+    ///
+    /// # Errors
+    /// As [`Self::to_object_bytes`].
+    pub fn store_room(&self) -> Result<usize, HeaderError> {
+        let header = object::encode_utf16(&xml::write(self)?);
+        Ok(Object::room_beside(header.len()))
     }
 
     /// The reference to `kid`, if the content needs that key.

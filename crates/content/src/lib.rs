@@ -7,6 +7,7 @@
 //!   isobmff   boxes of MP4 files: samples, protection, edits           ISO/IEC 14496-12
 //!   pssh      what a protected file says to protection systems    ISO/IEC 23001-7, 8.1
 //!   media     protected MP4 as it is read: its keys, its clear view
+//!   embed     licenses that travel with content, put in in place
 //!   file      any-file container: a file of any kind, encrypted     STREAM over AES-128-GCM
 //! ```
 //!
@@ -49,6 +50,7 @@
 
 pub mod cenc;
 pub mod codec;
+pub mod embed;
 pub mod file;
 pub mod header;
 pub mod isobmff;

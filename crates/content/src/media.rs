@@ -9,11 +9,12 @@
 //! | step | type | what it may be used for |
 //! | --- | --- | --- |
 //! | open | [`LockedMedia`] | finding licenses: key ids, content header; tracks, places of samples |
+//! | look ahead | [`Needs`] | the keys of a part, and the licenses that ride there: keys that rotate |
 //! | add a [`KeyRing`] | [`ClearView`] | the clear bytes, from any place, and sample by sample |
 //!
 //! A view decrypts in place and moves nothing, so whatever points into the file stays right (`sidx`,
 //! `tfra`, `stco`, boxes that nobody knows), seeking costs nothing, and memory holds the samples of one
-//! window and the tables of one fragment. It reads progressive and fragmented files, and initialisation and
+//! window and the tables of two fragments. It reads progressive and fragmented files, and initialisation and
 //! media segments one after the other, in all four schemes of ISO/IEC 23001-7, with sample groups: keys that
 //! rotate, several keys in a track, clear samples among protected ones. `spec/media.md` is normative.
 //!
@@ -43,6 +44,7 @@ mod index;
 mod keys;
 mod locked;
 mod map;
+mod needs;
 mod samples;
 mod view;
 
@@ -57,6 +59,7 @@ use crate::{
 
 pub use keys::{KeyError, KeyRing};
 pub use locked::{LockedMedia, MediaEntry, MediaTrack};
+pub use needs::{MAX_RIDING_LICENSES, Needs};
 pub use samples::{SampleCursor, SampleSpan};
 pub use view::ClearView;
 

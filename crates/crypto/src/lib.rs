@@ -12,6 +12,7 @@
 //!  cenc    AES-CTR, AES-CBC and their patterns for media    SP 800-38A, ISO/IEC 23001-7
 //!  kdf     HKDF-SHA256, HMAC-SHA256, SHA-256                  RFC 5869, RFC 2104, FIPS 180-4
 //!  x509    certificates, roles, paths, revocation, issuing     RFC 5280
+//!  root_key  the key of a root license, which opens leaf licenses
 //!  seed    license key seed: key id to content key            PlayReady key seed, as published
 //!  stream  chunked AEAD for files of any size                 STREAM (HRRV 2015)
 //!  exchange  keys for one operation on the application's own data: GCM, CBC, CTR, key wrap, HMAC,
@@ -48,9 +49,11 @@ pub mod hpke;
 pub mod kdf;
 pub mod keys;
 pub mod md5;
+pub mod root_key;
 pub mod seed;
 pub mod stream;
 pub mod x509;
 
 pub use error::{ChainFault, CryptoError};
 pub use keys::{ContentKey, Secret, SecretBytes};
+pub use root_key::RootKey;

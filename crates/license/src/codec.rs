@@ -56,7 +56,8 @@ pub enum DecodeError {
         /// The number.
         number: u64,
     },
-    /// A value breaks a rule of its message; in a license V-021, V-026, V-030, V-031 and V-032.
+    /// A value breaks a rule of its message; in a license V-021, V-026, V-030, V-031, V-032
+    /// and V-036, in an embedded license store V-038, in packaging data V-075, V-076 and V-078.
     #[error("{0}")]
     Invalid(&'static str),
 }

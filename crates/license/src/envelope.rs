@@ -127,10 +127,15 @@ impl SealedResponse {
 /// The HPKE `info` of everything that is sealed here: `[context, suite, digest]` in CBOR.
 #[must_use]
 pub fn binding(context: &str, suite: Suite, digest: &Digest) -> Vec<u8> {
+    numbered_binding(context, suite.number(), digest)
+}
+
+/// The same of any suite number, of which not all are HPKE's.
+pub(crate) fn numbered_binding(context: &str, suite: u64, digest: &Digest) -> Vec<u8> {
     let mut writer = Writer::default();
     writer.array(3);
     writer.text(context);
-    writer.uint(suite.number());
+    writer.uint(suite);
     digest.write(&mut writer);
     writer.into_bytes()
 }

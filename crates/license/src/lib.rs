@@ -11,6 +11,7 @@
 //!  key_exchange  one operation on the application's own data, with the keys of a license
 //!  enrolment    a device's certificate
 //!  packaging    key ids, keys and content header for a packager
+//!  embedded     licenses that travel in a content header          spec/content.md
 //!  discovery    where a server answers and whom to seal to
 //!  exchange     the asking side: seal a request, hold its answer against it
 //!  party        the keys of whoever is enrolled; carrier: what is sent and what comes back
@@ -35,6 +36,7 @@ pub mod carrier;
 pub mod certificate;
 pub mod codec;
 pub mod discovery;
+pub mod embedded;
 pub mod enrolment;
 pub mod envelope;
 pub mod error_code;

@@ -8,6 +8,7 @@
 //! The sealed key opens only under the hash of the body: a license whose terms were altered does not
 //! open, even for a client that forgot the signature.
 
+mod chain;
 mod explicit;
 mod guid;
 mod keys;
@@ -22,10 +23,11 @@ use crate::{
     time::Timestamp,
 };
 
+pub use chain::{Chain, LeafFault};
 pub use explicit::{AgcAndColourStripe, CopyControl, ExplicitRestriction, HdcpType, REDUCED_PIXELS};
 pub use guid::{Guid, GuidParseError};
 pub use keys::{CoseAlgorithm, KeyDescription, KeyType, MAX_CONTEXT, MAX_EXCHANGE_KEYS, MAX_USES};
-pub use sealed::{KEY_CONTEXT, License, LicenseKeys, PreparedLicense, SealedKey};
+pub use sealed::{KEY_CONTEXT, License, LicenseKeys, PreparedLicense, ROOT_SUITE, SealedKey, Sealing};
 pub use terms::{
     ExtendedRestriction, ExtendedRight, Flag, MAX_EXPLICIT_RESTRICTIONS, MAX_EXTENDED_DATA,
     MAX_EXTENDED_RESTRICTIONS, MAX_EXTENDED_RIGHTS, MAX_PLAY_ENABLERS, OutputProtectionLevels, PlayEnabler,
@@ -35,7 +37,7 @@ pub use terms::{
 cbor_map! {
     /// Body of a license: everything but the key.
     ///
-    /// Keys 21 to 23 and 27 are assigned by `spec/license.md` to terms that this version does not know;
+    /// Keys 21, 22 and 27 are assigned by `spec/license.md` to terms that this version does not know;
     /// being critical, they make it refuse the license.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct LicenseBody = "license" {
@@ -78,6 +80,8 @@ cbor_map! {
         [18?] explicit_restrictions: Vec<ExplicitRestriction>,
         /// Outputs that are permitted by name; at most [`MAX_PLAY_ENABLERS`].
         [19?] play_enablers: Vec<PlayEnabler>,
+        /// The client writes the license into the content's embedded license store.
+        [23?] embed: Flag,
         /// Where the content comes from.
         [24?] source_id: u64,
         /// Demands of the application; at most [`MAX_EXTENDED_RESTRICTIONS`].
@@ -98,7 +102,7 @@ impl SignedBody for LicenseBody {
 impl LicenseBody {
     /// Every term that this version knows, as its key in the license body. A client announces those of
     /// them that it enforces.
-    pub const TERMS: [u64; 13] = [10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 24, 25, 28];
+    pub const TERMS: [u64; 14] = [10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 23, 24, 25, 28];
 
     /// A license of one key for playing, or for key exchange to perform, persistent and without terms.
     #[must_use]
@@ -129,6 +133,7 @@ impl LicenseBody {
             output_protection_levels: None,
             explicit_restrictions: None,
             play_enablers: None,
+            embed: None,
             source_id: None,
             extended_restrictions: None,
             name: None,
@@ -149,6 +154,7 @@ impl LicenseBody {
             self.output_protection_levels.is_some(),
             self.explicit_restrictions.is_some(),
             self.play_enablers.is_some(),
+            self.embed.is_some(),
             self.source_id.is_some(),
             self.extended_restrictions.is_some(),
             self.extended_rights.is_some(),
@@ -159,7 +165,7 @@ impl LicenseBody {
             .filter_map(|(term, held)| held.then_some(term))
     }
 
-    /// V-021, V-026, V-030, V-031, V-032: checks that the body's fields are bounded and fit together.
+    /// V-021, V-026, V-030, V-031, V-032, V-036: checks that the body's fields are bounded and fit together.
     ///
     /// # Errors
     /// [`DecodeError::Invalid`].
@@ -207,7 +213,9 @@ impl LicenseBody {
         ];
         match checks.iter().find(|(holds, _)| !holds) {
             Some((_, fault)) => Err(DecodeError::Invalid(fault)),
-            None => terms::check(self).and_then(|()| keys::check(self)),
+            None => terms::check(self)
+                .and_then(|()| keys::check(self))
+                .and_then(|()| chain::check(self)),
         }
     }
 
@@ -218,6 +226,15 @@ impl LicenseBody {
     pub fn asked_kid(&self) -> Result<Kid, DecodeError> {
         let first = self.keys.first().map(|key| key.kid);
         first.ok_or(DecodeError::Invalid("a license holds no key"))
+    }
+
+    /// The key id of the root license that a leaf license is bound to; `None` of any other kind.
+    #[must_use]
+    pub fn leaf_of(&self) -> Option<Kid> {
+        let bound = self.kind == LicenseKind::Leaf && self.binding.kind == BindingKind::Root;
+        bound
+            .then(|| Kid::try_from(&self.binding.id.0[..]).ok())
+            .flatten()
     }
 
     /// The key of a license that holds one.
@@ -294,6 +311,16 @@ impl Binding {
         Self {
             kind: BindingKind::Device,
             id: Bytes(device.as_bytes().to_vec()),
+            revision: None,
+        }
+    }
+
+    /// A leaf license's binding: to the root license whose key has this id.
+    #[must_use]
+    pub fn root(kid: Kid) -> Self {
+        Self {
+            kind: BindingKind::Root,
+            id: Bytes(kid.as_bytes().to_vec()),
             revision: None,
         }
     }

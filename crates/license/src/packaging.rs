@@ -1,11 +1,14 @@
 //! Packaging data: how a packager gets key ids and keys from a license server, without the seed.
 //!
 //! ```text
-//!  packager ── content id, tracks {label, key type} ──────────►  license server
-//!           ◄── tracks {label, KID, key type}, content header ──
+//!  packager ── content id, tracks {label, key type}, crypto periods ──►  license server
+//!           ◄── tracks {label, KID, key type, period}, content header,
+//!               roots, leaf licenses;
 //!               the keys, sealed to the packager under the hash of the rest
 //! ```
-//! The same content id, label and key type get the same key id and key, whoever asks.
+//! The same content id, label, key type and crypto period get the same key id and key, whoever asks.
+
+mod leaves;
 
 use keyward_crypto::{
     ContentKey, Secret, SecretBytes,
@@ -21,7 +24,7 @@ use crate::{
     envelope::binding,
     exchange::Response,
     ids::{Digest, Kid, Nonce},
-    license::{KeyType, SealedKey},
+    license::{Flag, KeyType, SealedKey},
     request::ClientInfo,
     signed::{self, MessageError, SignedBody},
     time::Timestamp,
@@ -33,6 +36,17 @@ pub const MAX_CONTENT_ID: usize = 255;
 pub const MAX_LABEL: usize = 64;
 /// Most tracks of one request.
 pub const MAX_TRACKS: usize = 64;
+
+/// Most tracks of one answer: those of the request, once a crypto period. As many crypto periods at most.
+pub const MAX_PERIOD_TRACKS: usize = 256;
+/// Indices of crypto periods are below this.
+pub const END_OF_PERIODS: u64 = 1 << 48;
+/// Most root licenses that an answer names.
+pub const MAX_ROOTS: usize = 64;
+/// Most leaf licenses that come with an answer.
+pub const MAX_LEAVES: usize = 1024;
+
+pub use leaves::PackagedLeaf;
 
 /// Context of the sealed keys: first member of their HPKE `info`.
 pub const KEYS_CONTEXT: &str = "keyward/1 packaging-keys";
@@ -54,10 +68,14 @@ cbor_map! {
         [6] tracks: Vec<WantedTrack>,
         /// Whether the answer should hold a content header.
         [7] content_header: bool,
-        /// How many crypto periods the keys are for. More than one is not made in this version.
+        /// How many crypto periods the keys are for, 1 to [`MAX_PERIOD_TRACKS`]; absent: the keys do not change.
         [8?] crypto_periods: u64,
         /// The packager's program.
         [9] client: ClientInfo,
+        /// Index of the first crypto period; there where crypto periods are asked for, and only there.
+        [10?] first_period: u64,
+        /// Leaf licenses are wanted: they ride in the content.
+        [11?] leaves: Flag,
     }
 }
 
@@ -98,7 +116,38 @@ impl PackagingRequest {
         if !self.client.is_bounded() {
             return Err(DecodeError::Invalid("a client text is too long"));
         }
-        Ok(())
+        self.check_periods()
+    }
+
+    fn check_periods(&self) -> Result<(), DecodeError> {
+        let (count, first) = match (self.crypto_periods, self.first_period) {
+            (None, None) => return Ok(()),
+            (Some(count), Some(first)) => (count, first),
+            _ => {
+                return Err(DecodeError::Invalid(
+                    "crypto periods have a number and a first index, or neither",
+                ));
+            }
+        };
+        let tracks = u64::try_from(self.tracks.len()).unwrap_or(u64::MAX);
+        let total = count.checked_mul(tracks);
+        if !total.is_some_and(|total| (1..=MAX_PERIOD_TRACKS as u64).contains(&total)) {
+            return Err(DecodeError::Invalid(
+                "crypto periods are 1 to 256, and so are their tracks together",
+            ));
+        }
+        match first.checked_add(count).is_some_and(|end| end <= END_OF_PERIODS) {
+            true => Ok(()),
+            false => Err(DecodeError::Invalid(FAR_PERIOD)),
+        }
+    }
+
+    /// The crypto periods that are asked for, of a request within its bounds; `None` where the keys do not
+    /// change.
+    #[must_use]
+    pub fn periods(&self) -> Option<Periods> {
+        let (first, count) = self.first_period.zip(self.crypto_periods)?;
+        Some(Periods { first, count })
     }
 
     /// V-073: whether this version makes what is asked for.
@@ -106,8 +155,8 @@ impl PackagingRequest {
     /// # Errors
     /// [`Unsupported`].
     pub fn check_supported(&self) -> Result<(), Unsupported> {
-        if self.crypto_periods.is_some_and(|periods| periods > 1) {
-            return Err(Unsupported::CryptoPeriods);
+        if self.content_header && self.crypto_periods.is_some() {
+            return Err(Unsupported::PeriodsHeader);
         }
         let mut types = self.tracks.iter().map(|track| track.key_type);
         let first = types.next();
@@ -122,12 +171,29 @@ impl PackagingRequest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unsupported {
-    /// Keys of more than one crypto period.
-    #[error("keys of more than one crypto period are not made")]
-    CryptoPeriods,
+    /// A content header for keys that change: the packager makes one for each fragment itself.
+    #[error("a content header is not made for crypto periods")]
+    PeriodsHeader,
     /// A content header whose keys would not all have the same ALGID.
     #[error("one content header names keys of one key type")]
     MixedHeader,
+}
+
+/// Crypto periods, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Periods {
+    /// Index of the first.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+}
+
+impl Periods {
+    /// Their indices, ascending.
+    #[must_use]
+    pub const fn indices(self) -> core::ops::Range<u64> {
+        self.first..self.first.saturating_add(self.count)
+    }
 }
 
 cbor_map! {
@@ -161,7 +227,7 @@ cbor_map! {
         [2] request: Digest,
         /// The request's nonce.
         [3] nonce: Nonce,
-        /// The tracks, in the request's order.
+        /// The tracks, in the request's order; those of all crypto periods, period by period.
         [4] tracks: Vec<PackagedTrack>,
         /// The content header (PlayReady Object), if it was asked for.
         [5?] content_header: Bytes,
@@ -169,13 +235,15 @@ cbor_map! {
         [6] license_url: String,
         /// The server's time.
         [7] server_time: Timestamp,
+        /// Key ids of the root licenses under which the content is offered; 1 to [`MAX_ROOTS`].
+        [8?] roots: Vec<Kid>,
     }
 }
 
 impl SignedBody for PackagingResponse {
     const MEDIA_TYPE: &'static str = "application/vnd.keyward.packaging-response+cose";
     const CONTEXT: &'static str = "keyward/1 packaging-response";
-    const ATTACHMENTS: usize = 1;
+    const ATTACHMENTS: usize = 2;
 }
 
 impl Response for PackagingResponse {
@@ -193,21 +261,39 @@ impl Response for PackagingResponse {
 }
 
 impl PackagingResponse {
-    /// V-075: whether the tracks are those that were asked for, and each has a key id of its own.
+    /// V-075: whether the tracks are those that were asked for, of each crypto period that was asked for,
+    /// each has a key id of its own, and so has each root.
     ///
     /// # Errors
     /// [`DecodeError::Invalid`].
-    pub fn check_tracks(&self, asked: &[WantedTrack]) -> Result<(), DecodeError> {
-        let answered = self.tracks.iter().map(|track| (&track.label, track.key_type));
-        if !answered.eq(asked.iter().map(|track| (&track.label, track.key_type))) {
+    pub fn check_tracks(&self, asked: &[WantedTrack], periods: Option<Periods>) -> Result<(), DecodeError> {
+        let periods: Vec<Option<u64>> = match periods {
+            None => vec![None],
+            Some(periods) => periods.indices().map(Some).collect(),
+        };
+        let wanted = periods.iter().flat_map(|period| {
+            asked
+                .iter()
+                .map(move |track| (&track.label, track.key_type, *period))
+        });
+        let answered = self
+            .tracks
+            .iter()
+            .map(|track| (&track.label, track.key_type, track.period));
+        if !answered.eq(wanted) {
             return Err(DecodeError::Invalid(
                 "the tracks are not those that were asked for",
             ));
         }
-        let mut kids: Vec<Kid> = self.tracks.iter().map(|track| track.kid).collect();
+        let roots = self.roots.as_deref();
+        if roots.is_some_and(|roots| !(1..=MAX_ROOTS).contains(&roots.len())) {
+            return Err(DecodeError::Invalid("a response that names roots names 1 to 64"));
+        }
+        let of_tracks = self.tracks.iter().map(|track| track.kid);
+        let mut kids: Vec<Kid> = of_tracks.chain(roots.into_iter().flatten().copied()).collect();
         kids.sort_unstable();
         if kids.windows(2).any(|pair| pair.first() == pair.last()) {
-            return Err(DecodeError::Invalid("two tracks have one key id"));
+            return Err(DecodeError::Invalid("two tracks or roots have one key id"));
         }
         Ok(())
     }
@@ -223,15 +309,20 @@ cbor_map! {
         [2] kid: Kid,
         /// What its key serves, and nothing else.
         [3] key_type: KeyType,
+        /// Index of the crypto period that the key is for; there where crypto periods were asked for.
+        [4?] period: u64,
     }
 }
 
 impl PackagedTrack {
-    /// Checks the label's length and that the key type is one of content.
+    /// Checks the label's length, that the key type is one of content, and the crypto period.
     ///
     /// # Errors
     /// [`DecodeError::Invalid`].
     pub fn check(&self) -> Result<(), DecodeError> {
+        if self.period.is_some_and(|period| period >= END_OF_PERIODS) {
+            return Err(DecodeError::Invalid(FAR_PERIOD));
+        }
         check_track(&self.label, self.key_type)
     }
 }
@@ -302,12 +393,19 @@ impl PreparedPackaging {
         })
     }
 
-    /// Signs the response; it can be signed once, by move.
+    /// Signs the response, with the leaf licenses that go along; it can be signed once, by move.
     ///
     /// # Errors
     /// [`MessageError::Making`].
-    pub fn sign(self, chain: &[Vec<u8>], signer: &dyn Signer) -> Result<Vec<u8>, MessageError> {
-        signed::sign::<PackagingResponse>(&self.body, &[&self.sealed], chain, signer)
+    pub fn sign(
+        self,
+        leaves: Vec<Vec<u8>>,
+        chain: &[Vec<u8>],
+        signer: &dyn Signer,
+    ) -> Result<Vec<u8>, MessageError> {
+        let leaves: Vec<Bytes> = leaves.into_iter().map(Bytes).collect();
+        let attachments = [&self.sealed[..], &leaves.encode()];
+        signed::sign::<PackagingResponse>(&self.body, &attachments, chain, signer)
     }
 }
 
@@ -316,6 +414,8 @@ impl PreparedPackaging {
 pub fn key_binding(suite: Suite, body: &[u8]) -> Vec<u8> {
     binding(KEYS_CONTEXT, suite, &Digest::new(sha256(&[body])))
 }
+
+const FAR_PERIOD: &str = "the index of a crypto period is below 2^48";
 
 fn check_track(label: &str, key_type: KeyType) -> Result<(), DecodeError> {
     if !(1..=MAX_LABEL).contains(&label.len()) {
@@ -337,6 +437,77 @@ mod tests {
             keys: vec![ContentKey::new([0x5a; 16])],
         };
         insta::assert_snapshot!(format!("{keys:?}"), @"PackagingKeys(1 keys, redacted)");
+    }
+
+    fn packaged(label: &str, kid: u8, period: Option<u64>) -> PackagedTrack {
+        PackagedTrack {
+            label: label.into(),
+            kid: Kid::new([kid; 16]),
+            key_type: KeyType::CencCbc,
+            period,
+        }
+    }
+
+    fn fault(tracks: Vec<PackagedTrack>, roots: Option<Vec<Kid>>, periods: Option<Periods>) -> bool {
+        let asked = ["video", "audio"].map(|label| WantedTrack {
+            label: label.into(),
+            key_type: KeyType::CencCbc,
+        });
+        let response = PackagingResponse {
+            version: 1,
+            request: Digest::new([1; 32]),
+            nonce: Nonce::new([2; 16]),
+            tracks,
+            content_header: None,
+            license_url: "https://license.example".into(),
+            server_time: Timestamp(1),
+            roots,
+        };
+        response.check_tracks(&asked, periods).is_err()
+    }
+
+    #[test]
+    fn v_075_the_tracks_come_period_by_period() {
+        let of = |period, kid| [packaged("video", kid, period), packaged("audio", kid + 1, period)];
+        let both = || [of(Some(7), 1), of(Some(8), 3)].concat();
+        let asked = Some(Periods { first: 7, count: 2 });
+        assert!(!fault(of(None, 1).to_vec(), None, None));
+        assert!(!fault(both(), None, asked));
+        for (tracks, periods) in [
+            (of(None, 1).to_vec(), asked),
+            (both(), None),
+            (both(), Some(Periods { first: 7, count: 3 })),
+            (both(), Some(Periods { first: 6, count: 2 })),
+            ([of(Some(8), 1), of(Some(7), 3)].concat(), asked),
+            ([of(Some(7), 1), of(Some(8), 1)].concat(), asked),
+            (of(Some(7), 1).to_vec(), asked),
+        ] {
+            assert!(fault(tracks.clone(), None, periods), "{tracks:?} {periods:?}");
+        }
+    }
+
+    #[test]
+    fn v_075_roots_have_key_ids_of_their_own() {
+        let tracks = || vec![packaged("video", 1, None), packaged("audio", 2, None)];
+        let roots = |kids: &[u8]| Some(kids.iter().map(|kid| Kid::new([*kid; 16])).collect());
+        for (kids, wrong) in [
+            (&[3][..], false),
+            (&[4, 3], false),
+            (&[], true),
+            (&[1], true),
+            (&[3, 3], true),
+        ] {
+            assert_eq!(fault(tracks(), roots(kids), None), wrong, "{kids:?}");
+        }
+        let many: Vec<u8> = (3..=67).collect();
+        assert!(fault(tracks(), roots(&many), None));
+        assert!(!fault(tracks(), roots(&many[1..]), None));
+    }
+
+    #[test]
+    fn periods_are_the_indices_from_the_first_on() {
+        let periods = Periods { first: 5, count: 3 };
+        assert_eq!(periods.indices().collect::<Vec<_>>(), [5, 6, 7]);
     }
 
     /// V-076

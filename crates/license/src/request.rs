@@ -91,6 +91,7 @@ impl LicenseRequest {
             source_ids,
             watermarks,
             exchange_multiple: _,
+            more_licenses: _,
         } = &self.capabilities;
         let numbers = [extended_restrictions, source_ids];
         let guids = [explicit_restrictions, watermarks];
@@ -194,6 +195,8 @@ cbor_map! {
         [9?] watermarks: Vec<Guid>,
         /// It can use a license for key exchange that holds several keys, or several versions of one.
         [10?] exchange_multiple: Flag,
+        /// V-014: it takes licenses that go along with those that it asked for: a leaf's root, other leaves.
+        [11?] more_licenses: Flag,
     }
 }
 
@@ -234,6 +237,7 @@ impl Capabilities {
             source_ids: None,
             watermarks: None,
             exchange_multiple: None,
+            more_licenses: None,
         }
     }
 

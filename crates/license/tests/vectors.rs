@@ -21,16 +21,17 @@ use keyward_crypto::{
 };
 use keyward_license::{
     certificate::{Claims, certificate_digest, device_id},
-    codec::{DecodeError, Wire},
+    codec::{Bytes, DecodeError, Wire},
     discovery::Discovery,
+    embedded::EmbeddedStore,
     enrolment::{EnrolmentRequest, EnrolmentResponse, SHARE_CONTEXT, open_chain},
     envelope::{SealedRequest, SealedResponse, binding},
     error_code::Problem,
     ids::{Digest, Kid},
     key_exchange::{Decryptor, ExchangeError, Input, Output, Performer, Ring},
-    license::{KeyType, License, LicenseBody, LicenseKeys, LicenseKind, SealedKey},
+    license::{Chain, KeyType, License, LicenseBody, LicenseKeys, LicenseKind, SealedKey},
     operator_profile::OperatorProfile,
-    packaging::{PackagingKeys, PackagingRequest, PackagingResponse, WantedTrack, key_binding},
+    packaging::{PackagingKeys, PackagingRequest, PackagingResponse, Periods, WantedTrack, key_binding},
     request::LicenseRequest,
     response::{LicenseResponse, Outcome},
     signed::{MessageError, SignedBody, Unverified},
@@ -58,7 +59,7 @@ fn every_vector_gets_its_verdict() {
         ran.insert((vector.message_type, vector.verdict == Verdict::Valid));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert_eq!(ran.len(), 22, "every message type has valid and invalid cases");
+    assert_eq!(ran.len(), 24, "every message type has valid and invalid cases");
 }
 
 /// What is wrong with the answer to a vector, if anything.
@@ -95,12 +96,17 @@ fn judge(vector: &Vector) -> Answer {
         MessageType::OperatorProfile => operator_profile(&message),
         MessageType::Problem => problem(&message),
         MessageType::ExchangeResult => exchange_result(vector, &message),
+        MessageType::EmbeddedStore => embedded_store(&message),
     }
 }
 
 fn license(vector: &Vector, message: &[u8]) -> Answer {
     let arrives = vector.inputs["arrives"] == "in-response";
-    let (license, keys) = open_license(vector, message, arrives)?;
+    let held = vector.inputs.get("root-license").map(|root| {
+        let root = hex::decode(root).unwrap();
+        open_license(vector, &root, false, &[]).unwrap()
+    });
+    let (license, keys) = open_license(vector, message, arrives, held.as_slice())?;
     let nonce = vector.inputs.get("request-nonce");
     // V-024
     if license
@@ -119,8 +125,10 @@ fn license(vector: &Vector, message: &[u8]) -> Answer {
 }
 
 fn learned_keys(body: &LicenseBody, keys: &LicenseKeys) -> (&'static str, String) {
-    if body.kind != LicenseKind::KeyExchange {
-        return ("content-key", hex::encode(&keys.keys[0].0));
+    match body.kind {
+        LicenseKind::Simple | LicenseKind::Leaf => return ("content-key", hex::encode(&keys.keys[0].0)),
+        LicenseKind::Root => return ("root-key", hex::encode(keys.root_key().unwrap().expose())),
+        LicenseKind::KeyExchange => {}
     }
     let described = body.keys.iter().zip(&keys.keys);
     let keys = described.map(|(described, key)| {
@@ -171,9 +179,16 @@ fn exchange_result(vector: &Vector, result: &[u8]) -> Answer {
     }
 }
 
-fn open_license(vector: &Vector, message: &[u8], arrives: bool) -> Result<(License, LicenseKeys), Refused> {
+/// A license with its keys.
+type Opened = (License, LicenseKeys);
+
+/// Opens a license, a leaf with the root that is held.
+fn open_license(vector: &Vector, message: &[u8], arrives: bool, roots: &[Opened]) -> Result<Opened, Refused> {
     let license =
         License::verify(message, &anchor(vector), arrives.then_some(now(vector))).map_err(license_rule)?;
+    if license.body().kind == LicenseKind::Leaf {
+        return open_leaf(license, roots);
+    }
     // V-022
     let device = input(vector, "device-id");
     if !license.body().binding.is_device(&device[..].try_into().unwrap()) {
@@ -181,7 +196,7 @@ fn open_license(vector: &Vector, message: &[u8], arrives: bool) -> Result<(Licen
     }
     // V-023
     let sealed = license.sealed();
-    let key = sealing_key(vector, "device", license.suite());
+    let key = sealing_key(vector, "device", license.sealing().suite().unwrap());
     let opened = key.open(
         &license.key_binding(),
         &sealed.encapsulated.0,
@@ -194,6 +209,29 @@ fn open_license(vector: &Vector, message: &[u8], arrives: bool) -> Result<(Licen
         error => Refused("V-023", error.to_string()),
     })?;
     Ok((license, keys))
+}
+
+fn open_leaf(leaf: License, roots: &[Opened]) -> Result<Opened, Refused> {
+    let of_its_own = |(root, _): &&Opened| root.body().asked_kid().ok() == leaf.body().leaf_of();
+    let (root, keys) = roots.iter().find(of_its_own).or(roots.first()).unwrap();
+    // V-037
+    Chain::new(root.body(), leaf.body()).map_err(|fault| Refused("V-037", fault.to_string()))?;
+    // V-023
+    let keys = leaf.open_under(&keys.root_key().unwrap());
+    let keys = keys.map_err(|error| match error {
+        MessageError::NotOpened => Refused("V-023", String::new()),
+        MessageError::Decode(error) => Refused("V-023", error.to_string()),
+        other => rule(other),
+    })?;
+    Ok((leaf, keys))
+}
+
+/// V-038
+fn embedded_store(message: &[u8]) -> Answer {
+    let store = EmbeddedStore::read(message).map_err(|error| Refused("V-038", error.to_string()))?;
+    let licenses = store.licenses().iter();
+    let digests: Vec<_> = licenses.map(|license| hex::encode(sha256(&[license]))).collect();
+    Ok(vec![("licenses", digests.join(" "))])
 }
 
 const NOT_OF_ITS_ALGORITHM: &str = "an exchange key is not one of its algorithm and operation";
@@ -264,19 +302,15 @@ fn license_response(vector: &Vector, message: &[u8]) -> Answer {
         .split(' ')
         .map(|kid| kid.parse().unwrap())
         .collect();
-    let mut seen = BTreeSet::new();
-    if !body
-        .results
-        .iter()
-        .all(|result| asked.contains(&result.kid) && seen.insert(result.kid))
-    {
-        return refused("V-014");
-    }
+    let takes_more = vector.inputs.contains_key("takes-more");
+    body.check_results(|kid| asked.contains(kid), takes_more)
+        .map_err(|_| Refused("V-014", String::new()))?;
+    let roots = roots_of(vector, body);
     let (mut granted, mut denied) = (Vec::new(), Vec::new());
     for result in &body.results {
         match result.outcome().map_err(|_| Refused("V-014", String::new()))? {
             Outcome::License(bytes) => {
-                let (license, _) = open_license(vector, bytes, true)?;
+                let (license, _) = open_license(vector, bytes, true, &roots)?;
                 // V-025
                 if license.body().asked_kid() != Ok(result.kid) {
                     return refused("V-025");
@@ -286,11 +320,26 @@ fn license_response(vector: &Vector, message: &[u8]) -> Answer {
             Outcome::Denied(denial) => denied.push(format!("{}:{}", result.kid, denial.code)),
         }
     }
-    Ok(vec![
+    let mut learned = vec![
         ("granted", granted.join(" ")),
         ("denied", denied.join(" ")),
         ("server-time", body.server_time.0.to_string()),
-    ])
+    ];
+    learned.extend(body.renew_at.map(|time| ("renew-at", time.0.to_string())));
+    Ok(learned)
+}
+
+/// The root licenses of a response, opened.
+fn roots_of(vector: &Vector, body: &LicenseResponse) -> Vec<Opened> {
+    let licenses = body.results.iter().filter_map(|result| result.license.as_ref());
+    let is_root = |bytes: &&Bytes| {
+        License::verify(&bytes.0, &anchor(vector), None)
+            .is_ok_and(|license| license.body().kind == LicenseKind::Root)
+    };
+    let roots = licenses.filter(is_root);
+    roots
+        .map(|bytes| open_license(vector, &bytes.0, true, &[]).unwrap())
+        .collect()
 }
 
 fn open_response(vector: &Vector, message: &[u8], context: &str) -> Result<Vec<u8>, Refused> {
@@ -406,7 +455,7 @@ fn packaging_request(vector: &Vector, message: &[u8]) -> Answer {
     let tracks: Vec<_> = tracks
         .map(|track| format!("{}:{}", track.label, track.key_type.number()))
         .collect();
-    Ok(vec![
+    let mut learned = vec![
         (
             "packager-id",
             device_id(verified.signer().unwrap().public_key())
@@ -417,7 +466,11 @@ fn packaging_request(vector: &Vector, message: &[u8]) -> Answer {
         ("content-id", body.content_id.clone()),
         ("tracks", tracks.join(" ")),
         ("content-header", body.content_header.to_string()),
-    ])
+        ("leaves", body.leaves.is_some().to_string()),
+    ];
+    let periods = body.periods();
+    learned.extend(periods.map(|periods| ("periods", format!("{}:{}", periods.first, periods.count))));
+    Ok(learned)
 }
 
 fn packaging_response(vector: &Vector, message: &[u8]) -> Answer {
@@ -443,7 +496,14 @@ fn packaging_response(vector: &Vector, message: &[u8]) -> Answer {
         })
         .collect();
     let tracks = |error: DecodeError| Refused("V-075", error.to_string());
-    body.check_tracks(&asked).map_err(tracks)?;
+    let periods = vector.inputs.get("request-periods").map(|text| {
+        let (first, count) = text.split_once(':').unwrap();
+        Periods {
+            first: first.parse().unwrap(),
+            count: count.parse().unwrap(),
+        }
+    });
+    body.check_tracks(&asked, periods).map_err(tracks)?;
     // V-076
     let sealed = SealedKey::decode(&verified.attachments()[0].0).map_err(form)?;
     let suite = Suite::from_number(sealed.suite).unwrap();
@@ -457,19 +517,29 @@ fn packaging_response(vector: &Vector, message: &[u8]) -> Answer {
     let keys = PackagingKeys::decode(clear.expose()).map_err(form)?;
     keys.check(body.tracks.len())
         .map_err(|error| Refused("V-076", error.to_string()))?;
+    // V-078
+    let leaves = PackagingResponse::leaves(&verified, &anchor(vector), now(vector))
+        .map_err(|error| Refused("V-078", error.to_string()))?;
     let learned: Vec<_> = body
         .tracks
         .iter()
         .zip(&keys.keys)
         .map(|(track, key)| format!("{}:{}:{}", track.label, track.kid, hex::encode(key.expose())))
         .collect();
+    let roots: Vec<_> = body.roots.iter().flatten().map(Kid::to_string).collect();
+    let leaves: Vec<_> = leaves
+        .iter()
+        .map(|leaf| hex::encode(sha256(&[leaf.bytes()])))
+        .collect();
     Ok(vec![
         ("tracks", learned.join(" ")),
         ("license-url", body.license_url.clone()),
         (
             "content-header",
-            hex::encode(&body.content_header.as_ref().unwrap().0),
+            hex::encode(body.content_header.as_ref().map_or(&[][..], |header| &header.0)),
         ),
+        ("roots", roots.join(" ")),
+        ("leaves", leaves.join(" ")),
     ])
 }
 
@@ -552,7 +622,14 @@ fn license_rule(error: MessageError) -> Refused {
          not newest first",
         "a license holds two keys of one algorithm",
     ];
-    const FORM: [&str; 6] = [
+    const CHAIN: [&str; 4] = [
+        "the license is sealed as its kind may not be sealed",
+        "a leaf license holds a term of time, which is its root's to hold",
+        "a leaf license has the key id of its root",
+        "a license is to be embedded that is not one to store, or opens no content",
+    ];
+    const FORM: [&str; 7] = [
+        "the license is bound to what its kind may not be bound to",
         "the license holds a key that its kind may not hold",
         "the license grants a right that its kind may not grant",
         "a license holds exactly one key",
@@ -573,6 +650,9 @@ fn license_rule(error: MessageError) -> Refused {
         }
         MessageError::Decode(DecodeError::Invalid(fault)) if EXCHANGE.contains(&fault) => {
             Refused("V-032", error.to_string())
+        }
+        MessageError::Decode(DecodeError::Invalid(fault)) if CHAIN.contains(&fault) => {
+            Refused("V-036", error.to_string())
         }
         other => rule(other),
     }

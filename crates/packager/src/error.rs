@@ -8,7 +8,7 @@ use keyward_content::{
     isobmff::{BoxError, ScanError},
 };
 
-use crate::MediaError;
+use crate::{MediaError, exchange::ExchangeError};
 
 /// Why nothing was packaged. No output is left behind.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +29,9 @@ pub enum PackagerError {
     /// The input is media that cannot be protected sample by sample.
     #[error(transparent)]
     Media(#[from] MediaError),
+    /// The license server gave no keys for the crypto periods that the media reaches.
+    #[error(transparent)]
+    Exchange(Box<ExchangeError>),
 }
 
 impl PackagerError {
@@ -41,6 +44,7 @@ impl PackagerError {
             Self::ContentHeader(_) => "URLs must be absolute, and custom attributes well-formed XML",
             Self::File(error) => error.hint(),
             Self::Media(error) => error.hint(),
+            Self::Exchange(error) => error.hint(),
         }
     }
 }
@@ -58,5 +62,11 @@ impl From<ScanError> for PackagerError {
 impl From<BoxError> for PackagerError {
     fn from(error: BoxError) -> Self {
         MediaError::Box(error).into()
+    }
+}
+
+impl From<ExchangeError> for PackagerError {
+    fn from(error: ExchangeError) -> Self {
+        Self::Exchange(Box::new(error))
     }
 }

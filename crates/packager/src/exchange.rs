@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!  enrol           discovery ─► enrolment request ─► certificate
-//!  packaging_data  discovery ─► packaging request ─► key ids, keys, content header
+//!  packaging_data  discovery ─► packaging request ─► key ids, keys, content header, leaf licenses
+//!  ExchangePeriods the same for the crypto periods that media reaches, some at a time
 //! ```
 //! Nothing in here has a socket: a [`Host`] carries the bytes and knows the time. What comes back is
 //! checked step by step as `spec/protocol.md` says; nothing of an answer is used before all of it passed.
 
 mod error;
+mod periods;
 
 use keyward_content::header::{Algorithm, ContentHeader};
 use keyward_crypto::{ContentKey, Secret, hpke::Suite};
@@ -18,9 +20,11 @@ use keyward_license::{
     enrolment::{EnrolmentRole, applicant::PendingEnrolment},
     exchange::{PendingRequest, ResponseError, seal_request},
     ids::{DeviceId, Digest, Kid, Nonce},
-    license::{KeyType, SealedKey},
+    license::{Flag, KeyType, SealedKey},
     operator_profile::OperatorProfile,
-    packaging::{PackagingKeys, PackagingRequest, PackagingResponse, WantedTrack, key_binding},
+    packaging::{
+        PackagedLeaf, PackagingKeys, PackagingRequest, PackagingResponse, Periods, WantedTrack, key_binding,
+    },
     party::{PartyKeys, SoftwareParty},
     request::ClientInfo,
     signed::{PROTOCOL_VERSION, Verified},
@@ -29,6 +33,7 @@ use keyward_license::{
 use rand_core::CryptoRng;
 
 pub use error::ExchangeError;
+pub use periods::ExchangePeriods;
 
 use crate::{
     KeySource,
@@ -71,17 +76,41 @@ pub struct Wanted {
     pub content_id: String,
     /// What needs a key of its own, 1 to 64, each label once.
     pub tracks: Vec<WantedTrack>,
-    /// Whether the answer should hold a content header; then all tracks have one key type.
+    /// Whether the answer should hold a content header; then all tracks have one key type, and there are no crypto
+    /// periods.
     pub content_header: bool,
+    /// The crypto periods whose keys are wanted; nothing if the keys do not change. Tracks times periods are at
+    /// most 256.
+    pub periods: Option<Periods>,
+    /// Whether leaf licenses should come along, to ride in the content.
+    pub leaves: bool,
+}
+
+impl Wanted {
+    /// Keys that do not change, and nothing else.
+    #[must_use]
+    pub const fn new(content_id: String, tracks: Vec<WantedTrack>) -> Self {
+        Self {
+            content_id,
+            tracks,
+            content_header: false,
+            periods: None,
+            leaves: false,
+        }
+    }
 }
 
 /// Key ids, keys and content header of one piece of content.
 #[derive(Debug)]
 pub struct PackagingData {
-    /// The tracks, in the order in which they were asked for.
+    /// The tracks, in the order in which they were asked for; of crypto periods one period behind the other.
     pub tracks: Vec<TrackData>,
     /// The content header (PlayReady Object), if it was asked for.
     pub content_header: Option<Vec<u8>>,
+    /// Key ids of the root licenses under which the content is offered.
+    pub roots: Vec<Kid>,
+    /// The leaf licenses, each verified to hold the key of a track under one of the roots.
+    pub leaves: Vec<PackagedLeaf>,
     /// Where licenses for the content are requested.
     pub license_url: String,
 }
@@ -95,6 +124,8 @@ pub struct TrackData {
     pub kid: Kid,
     /// What the key serves, and nothing else.
     pub key_type: KeyType,
+    /// Index of the crypto period, if periods were asked for.
+    pub period: Option<u64>,
     /// The key.
     pub key: ContentKey,
 }
@@ -213,7 +244,9 @@ impl<'a> PendingPackaging<'a> {
             content_id: wanted.content_id.clone(),
             tracks: wanted.tracks.clone(),
             content_header: wanted.content_header,
-            crypto_periods: None,
+            crypto_periods: wanted.periods.map(|periods| periods.count),
+            first_period: wanted.periods.map(|periods| periods.first),
+            leaves: wanted.leaves.then_some(Flag),
             client,
         };
         body.check_bounds().map_err(ExchangeError::Wanted)?;
@@ -234,7 +267,7 @@ impl<'a> PendingPackaging<'a> {
     /// Opens the answer, with every check of `spec/rules.md`.
     ///
     /// # Errors
-    /// V-001 to V-005, V-011, V-012, V-074 to V-077.
+    /// V-001 to V-005, V-011, V-012, V-020, V-074 to V-078.
     pub fn open(&self, answer: &[u8], now: Timestamp) -> Result<PackagingData, ExchangeError> {
         // V-011, V-012, V-074: now, and at the stated time as well.
         let response = self
@@ -243,6 +276,7 @@ impl<'a> PendingPackaging<'a> {
             .map_err(|error| ExchangeError::response("the packaging response", error))?;
         self.check_body(response.body())?;
         let keys = self.open_keys(&response)?;
+        let leaves = self.leaves(&response, now)?;
         let body = response.into_body();
         let tracks = body
             .tracks
@@ -252,10 +286,13 @@ impl<'a> PendingPackaging<'a> {
                 label: track.label,
                 kid: track.kid,
                 key_type: track.key_type,
+                period: track.period,
                 key,
             });
         Ok(PackagingData {
             tracks: tracks.collect(),
+            roots: body.roots.unwrap_or_default(),
+            leaves,
             content_header: body.content_header.map(|header| header.0),
             license_url: body.license_url,
         })
@@ -263,7 +300,7 @@ impl<'a> PendingPackaging<'a> {
 
     /// V-075: the tracks that were asked for, and URL and header that fit them.
     fn check_body(&self, body: &PackagingResponse) -> Result<(), ExchangeError> {
-        body.check_tracks(&self.wanted.tracks)
+        body.check_tracks(&self.wanted.tracks, self.wanted.periods)
             .map_err(ExchangeError::Tracks)?;
         let refused = ExchangeError::Answer;
         self.enrolment
@@ -278,6 +315,23 @@ impl<'a> PendingPackaging<'a> {
             (None, false) => Ok(()),
             (None, true) => Err(refused("it has no content header")),
             (Some(_), false) => Err(refused("it has a content header that was not asked for")),
+        }
+    }
+
+    /// V-078: the leaf licenses, valid when they were issued and now; none where none were asked for.
+    fn leaves(
+        &self,
+        response: &Verified<PackagingResponse>,
+        now: Timestamp,
+    ) -> Result<Vec<PackagedLeaf>, ExchangeError> {
+        let leaves = PackagingResponse::leaves(response, &self.enrolment.anchor, now)
+            .map_err(ExchangeError::Leaves)?;
+        if self.wanted.leaves || leaves.is_empty() {
+            Ok(leaves)
+        } else {
+            Err(ExchangeError::Answer(
+                "it has leaf licenses that were not asked for",
+            ))
         }
     }
 

@@ -5,7 +5,7 @@
 //!   identity  the packager's own keys and certificate
 //!   exchange  key ids, keys and content header, asked of a license server
 //!   protect   the flow for a file of any kind, step by step
-//!   media     the flow for an MP4, whose samples are protected one by one
+//!   media     the flow for an MP4, whose samples are protected one by one, under keys that may rotate
 //!   pipeline  read, encrypt and write at the same time, in memory that does not grow
 //!   sink      where the output goes: whole, or not at all
 //! ```
@@ -51,7 +51,10 @@ pub use keys::KeySource;
 pub use media::{
     MediaOptions, ProtectedMedia, ProtectedTrack,
     error::MediaError,
-    protect_media,
+    periods::{
+        CryptoPeriods, PeriodBatch, PeriodKeys, PeriodSource, ProtectedPeriods, RidingLicense, Rotation,
+    },
+    protect_media, protect_rotating,
     tracks::{TrackKey, TrackKind, TrackSelector},
 };
 pub use protect::{ProtectOptions, Protected, protect_file};

@@ -6,6 +6,9 @@
 //!
 //!   probe     what the file is made of, and whether all of it can be protected
 //!   tracks    which track has which key; IVs
+//!   periods   crypto periods: keys that change while the media plays
+//!   timeline  which fragment is in which crypto period
+//!   rotation  the keys of the crypto period at hand
 //!   mux       brands, movie box, protection system headers
 //!   segment   where a progressive file is cut
 //!   carried   tables of a progressive file that go along into fragments
@@ -25,9 +28,12 @@ mod fragments;
 mod index;
 mod mux;
 mod outlet;
+pub mod periods;
 mod probe;
+mod rotation;
 mod segment;
 mod source;
+mod timeline;
 pub mod tracks;
 
 use core::time::Duration;
@@ -41,12 +47,15 @@ use keyward_license::ids::Kid;
 use rand_core::CryptoRng;
 
 use crate::{MediaError, OutputSink, PackagerError, pipeline};
-use fragments::{Form, Job, Made};
+use fragments::{Form, Job, Lead, Made};
 use index::IndexBuilder;
 use outlet::{Batch, Outlet};
+use periods::{ProtectedPeriods, Rotation};
 use probe::Layout;
+use rotation::RotationState;
 use segment::Segmenter;
 use source::Source;
+use timeline::{Timeline, TimelineBuilder};
 use tracks::{TrackKey, TrackKind, TrackPlan};
 
 /// Buffers between the worker and the thread that writes.
@@ -57,7 +66,8 @@ const BATCHES: usize = 4;
 pub struct MediaOptions {
     /// The protection scheme.
     pub scheme: Scheme,
-    /// The keys of the tracks. Every video and audio track needs one.
+    /// The keys of the tracks. Every video and audio track needs one, unless keys rotate
+    /// ([`protect_rotating`]).
     pub keys: Vec<TrackKey>,
     /// Where licenses are requested; an absolute URL.
     pub license_url: Option<String>,
@@ -75,6 +85,9 @@ pub struct MediaOptions {
     /// Clear lead: fragments that begin before it has passed stay clear, so that playback begins without a
     /// license. Zero for none.
     pub clear_lead: Duration,
+    /// Bytes to reserve in the movie box for licenses embedded later; 0 for no embedded license store. The
+    /// content header and the store have 15 KiB together.
+    pub store_len: u32,
 }
 
 impl MediaOptions {
@@ -91,6 +104,7 @@ impl MediaOptions {
             playready_pssh: false,
             fragment_duration: Duration::from_secs(2),
             clear_lead: Duration::ZERO,
+            store_len: 0,
         }
     }
 }
@@ -100,6 +114,8 @@ impl MediaOptions {
 pub struct ProtectedMedia<T> {
     /// The protected tracks, in the order of the file. Others went along clear.
     pub tracks: Vec<ProtectedTrack>,
+    /// The crypto periods, if keys rotate.
+    pub periods: Option<ProtectedPeriods>,
     /// Bytes of the original.
     pub clear_len: u64,
     /// Bytes of the protected file.
@@ -117,7 +133,7 @@ pub struct ProtectedTrack {
     pub kind: TrackKind,
     /// The format of its samples, as its (first) sample entry said.
     pub codec: FourCc,
-    /// The key id that licenses for it name.
+    /// The key id that licenses for it name; where keys rotate, that of the first crypto period.
     pub kid: Kid,
     /// How many samples it has.
     pub samples: u64,
@@ -133,8 +149,41 @@ pub struct ProtectedTrack {
 /// [`PackagerError`]; then `output` is dropped without commit.
 pub fn protect_media<R: Read + Seek + Send, S: OutputSink>(
     input: R,
-    mut output: S,
+    output: S,
     options: &MediaOptions,
+    rng: &mut impl CryptoRng,
+    progress: &mut dyn FnMut(u64),
+) -> Result<ProtectedMedia<S::Output>, PackagerError> {
+    protect(input, output, (options, None), rng, progress)
+}
+
+/// Protects the MP4 file `input`, into `output`, under keys that change from crypto period to crypto period.
+///
+/// Every fragment says which key its samples are under and where licenses for it are, and brings along the
+/// licenses that its source gave. The movie box names the root licenses with which those open, or where there
+/// are none the keys of the first period. [`MediaOptions::keys`] must be empty. For the rest as
+/// [`protect_media`]; memory holds the keys of one batch.
+///
+/// # Errors
+/// As [`protect_media`], and those of the source of the keys.
+pub fn protect_rotating<R: Read + Seek + Send, S: OutputSink>(
+    input: R,
+    output: S,
+    options: &MediaOptions,
+    rotation: Rotation<'_>,
+    rng: &mut impl CryptoRng,
+    progress: &mut dyn FnMut(u64),
+) -> Result<ProtectedMedia<S::Output>, PackagerError> {
+    if !options.keys.is_empty() {
+        return Err(MediaError::KeysAndPeriods.into());
+    }
+    protect(input, output, (options, Some(rotation)), rng, progress)
+}
+
+fn protect<R: Read + Seek + Send, S: OutputSink>(
+    input: R,
+    mut output: S,
+    (options, mut rotation): (&MediaOptions, Option<Rotation<'_>>),
     rng: &mut impl CryptoRng,
     progress: &mut dyn FnMut(u64),
 ) -> Result<ProtectedMedia<S::Output>, PackagerError> {
@@ -148,33 +197,58 @@ pub fn protect_media<R: Read + Seek + Send, S: OutputSink>(
     let layout = Layout::scan(&mut source)?;
     let movie = Movie::parse(&layout.movie_span()?)?;
     probe::check(&movie, &layout)?;
+    let leading = probe::reference_track(&movie)?;
+    let builder = rotation.as_ref().map(|rotation| {
+        TimelineBuilder::new(rotation.periods, Lead::new(options.clear_lead), leading.timescale)
+    });
+    let extent = Extent::of(&movie, &layout, &mut source, options.fragment_duration, builder)?;
 
-    // 2. Keys and IVs of each track.
-    let plans = tracks::plan(&movie, options.scheme, &options.keys, rng)?;
+    // 2. IVs and keys of each track: those of the whole file, or of the first crypto period.
+    let plans = tracks::plan(&movie, options.scheme, rng)?;
+    let rotation = match rotation.as_mut().zip(extent.timeline) {
+        Some((Rotation { source, .. }, timeline)) => {
+            Some(RotationState::begin(options, &mut **source, timeline, &plans)?)
+        }
+        None => None,
+    };
+    let ciphers = match &rotation {
+        Some(rotation) => rotation.ciphers().to_vec(),
+        None => tracks::ciphers(&plans, &options.keys)?,
+    };
+    let kids: Vec<Option<Kid>> = ciphers.iter().map(|cipher| Some(cipher.as_ref()?.kid)).collect();
 
     // 3. The content header, which names the key ids and the license server, in its boxes.
-    let headers = mux::system_headers(options, &plans)?;
+    let headers = match &rotation {
+        Some(rotation) => rotation.movie_headers()?,
+        None => {
+            let keys = ciphers.iter().flatten().map(AsRef::as_ref);
+            let header = mux::content_header(options, keys, false);
+            let named: Vec<_> = header.kids.iter().map(|key| key.kid).collect();
+            mux::movie_headers(options, &header, &named)?
+        }
+    };
 
     // 4. The movie box with its protection, and the size of the segment index.
-    let extent = Extent::of(&movie, &layout, clear_len, options.fragment_duration)?;
     let job = Job {
         movie: &movie,
         plans: &plans,
         brands: mux::brands(layout.brands.as_deref())?,
         movie_box: mux::movie_box(
-            &movie,
-            &plans,
+            (&movie, &plans),
+            &mux::entry_kids(&kids, rotation.is_some()),
             headers,
             extent.duration,
             options.clear_lead > Duration::ZERO,
         )?,
-        index: IndexBuilder::new(&movie, probe::reference_track(&movie)?, extent.fragments)?,
+        index: IndexBuilder::new(&movie, leading, extent.fragments)?,
         form: extent.form,
         clear_lead: options.clear_lead,
+        ciphers,
+        rotation,
     };
 
     // 5. The fragments: first which bytes are protected, then the bytes, while others are written.
-    let made = pipeline::run(
+    let mut made = pipeline::run(
         (0..BATCHES).map(|_| Batch::new()).collect(),
         |circle| fragments::run(job, source, Outlet::new(circle)?),
         |batch: &Batch| {
@@ -190,21 +264,23 @@ pub fn protect_media<R: Read + Seek + Send, S: OutputSink>(
         .overwrite(made.index_at, &made.index)
         .map_err(PackagerError::Write)?;
     Ok(ProtectedMedia {
-        tracks: protected_tracks(&plans, &made),
+        tracks: protected_tracks(&plans, &kids, &made),
+        periods: made.periods.take(),
         clear_len,
         protected_len: made.len,
         output: output.commit().map_err(PackagerError::Write)?,
     })
 }
 
-fn protected_tracks(plans: &[TrackPlan<'_>], made: &Made) -> Vec<ProtectedTrack> {
-    let protected = plans.iter().zip(&made.samples).filter_map(|(plan, samples)| {
+fn protected_tracks(plans: &[TrackPlan<'_>], kids: &[Option<Kid>], made: &Made) -> Vec<ProtectedTrack> {
+    let tracks = plans.iter().zip(kids).zip(&made.samples);
+    let protected = tracks.filter_map(|((plan, kid), samples)| {
         let protection = plan.protection.as_ref()?;
         Some(ProtectedTrack {
             id: plan.track.id,
             kind: protection.kind,
             codec: protection.format,
-            kid: protection.kid,
+            kid: (*kid)?,
             samples: *samples,
         })
     });
@@ -217,25 +293,40 @@ struct Extent {
     fragments: u64,
     /// Of a progressive file, in the timescale of the movie.
     duration: Option<u64>,
+    /// The crypto periods of the fragments, if keys rotate.
+    timeline: Option<Timeline>,
 }
 
 impl Extent {
     /// Goes through all sample tables of a progressive file once, so that a fault in them is found before
-    /// anything is written.
-    fn of(movie: &Movie<'_>, layout: &Layout, file_len: u64, target: Duration) -> Result<Self, MediaError> {
+    /// anything is written; through the fragments of another only where keys rotate.
+    fn of<R: Read + Seek>(
+        movie: &Movie<'_>,
+        layout: &Layout,
+        source: &mut Source<R>,
+        target: Duration,
+        mut timeline: Option<TimelineBuilder>,
+    ) -> Result<Self, PackagerError> {
+        let leading = probe::reference_track(movie)?;
         if layout.is_fragmented() {
+            if let Some(timeline) = &mut timeline {
+                timeline.push_all(source, movie, leading)?;
+            }
             return Ok(Self {
                 form: Form::Fragmented {
                     branded: layout.brands.is_some(),
                 },
                 fragments: layout.fragments,
                 duration: None,
+                timeline: timeline.map(TimelineBuilder::finish),
             });
         }
+        let file_len = source.len();
         let mut segmenter = Segmenter::new(movie.tracks.iter(), file_len, target)?;
         let (mut fragments, mut duration, mut len, mut taken) = (0, 0, 0_u64, Vec::new());
         while segmenter.next_into(&mut taken)? {
             fragments = u64::saturating_add(fragments, 1);
+            let mut begin = None;
             for (track, samples) in movie.tracks.iter().zip(&taken) {
                 let end = samples
                     .last()
@@ -244,17 +335,24 @@ impl Extent {
                 len = samples
                     .iter()
                     .fold(len, |sum, sample| sum.saturating_add(sample.size.into()));
+                if track.id == leading.id {
+                    begin = samples.first().map(|sample| sample.decode_time);
+                }
+            }
+            if let Some(timeline) = &mut timeline {
+                timeline.push(begin)?;
             }
         }
         // Tables may name the same bytes any number of times, which would make any amount of output.
         if len > file_len {
-            return Err(MediaError::Overlap);
+            return Err(MediaError::Overlap.into());
         }
         let stated = Some(movie.duration).filter(|stated| ![0, u32::MAX.into(), u64::MAX].contains(stated));
         Ok(Self {
             form: Form::Progressive(target),
             fragments,
             duration: Some(stated.unwrap_or(duration)),
+            timeline: timeline.map(TimelineBuilder::finish),
         })
     }
 }

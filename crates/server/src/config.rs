@@ -67,6 +67,9 @@ pub struct Lifetimes {
     pub device_certificate: u64,
     /// Discovery documents, in seconds.
     pub discovery: u64,
+    /// The seconds before the end of licenses over which requests for new ones are spread; `None` where clients are
+    /// told nothing.
+    pub renewal_spread: Option<u64>,
 }
 
 /// What packagers are given.
@@ -181,6 +184,7 @@ struct ConfigFile {
 struct LifetimesFile {
     device_certificate_days: u64,
     discovery_hours: u64,
+    renewal_spread_seconds: u64,
 }
 
 #[derive(Deserialize)]
@@ -210,6 +214,7 @@ impl Default for LifetimesFile {
         Self {
             device_certificate_days: 730,
             discovery_hours: 24,
+            renewal_spread_seconds: 0,
         }
     }
 }
@@ -291,9 +296,18 @@ impl LifetimesFile {
             720,
             "1 to 720",
         )?;
+        within(
+            "lifetimes.renewal_spread_seconds",
+            self.renewal_spread_seconds,
+            0,
+            31_536_000,
+            "0 to 31536000",
+        )?;
+        let spread = Some(self.renewal_spread_seconds);
         Ok(Lifetimes {
             device_certificate: self.device_certificate_days.saturating_mul(86_400),
             discovery: self.discovery_hours.saturating_mul(3_600),
+            renewal_spread: spread.filter(|seconds| *seconds > 0),
         })
     }
 }

@@ -5,6 +5,7 @@
 //!  files         the directory's files and who may read them; free space
 //!  database      whole? of this version? its time not ahead of the clock?      secrets, seeds: do they open?
 //!  exchange      exchange keys: do they open? is one near the end of what it bears?
+//!  roots         do their keys open? is something under each, and nothing that cannot be?
 //!  certificates  who is certified until when, and by whom
 //!  urls          configuration and operator profile say the same
 //!  listeners     the addresses: free, or this operator's server answers there
@@ -16,6 +17,7 @@ mod database;
 mod exchange;
 mod files;
 mod listeners;
+mod roots;
 mod urls;
 
 use std::{io::ErrorKind, path::Path};
@@ -63,6 +65,7 @@ pub async fn examine(dir: &Path, kek: KekSource, now: Timestamp) -> Vec<Finding>
         if let Ok(kek) = &kek {
             findings.extend(database::judge_secrets(&rows, kek));
             findings.extend(exchange::judge(&rows.exchange_keys, kek));
+            findings.extend(roots::judge(&rows.roots, kek));
         }
         findings.extend(certificates::judge(&rows, now));
         if let Ok(config) = &config {

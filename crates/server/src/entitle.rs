@@ -1,9 +1,10 @@
 //! What may the account have? Key ids of the request, each with its key and terms or its denial.
 //!
 //! ```text
-//!  key ids ─► registered? ─► sources, in their order ─► terms of each grant, narrowed ─► used before?
+//!  key ids, and their roots ─► registered? ─► sources, in their order ─► terms of each grant, narrowed ─► used before?
 //! ```
-//! Sources are handlers (see [`handler`](crate::handler)): the first that grants or denies a key id decides it.
+//! Sources are handlers (see [`handler`](crate::handler)): the first that grants or denies a key id decides it, and so
+//! does the first that grants a root of it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -25,8 +26,12 @@ use crate::{
     },
     key_exchange::license::Licensed,
     policy::{Policy, PolicyFault},
+    roots::chain::{self, Chains},
     server::Inner,
-    store::{Grant, KeyRow, Rests, RightRow},
+    store::{
+        Grant, KeyRow, Rests, RightRow,
+        roots::{RootRow, TrackRow},
+    },
 };
 
 /// A key id that the account is entitled to.
@@ -41,6 +46,46 @@ pub(crate) struct Entitled {
     pub(crate) once: Option<Once>,
     /// The keys themselves, of an exchange key once they were found.
     pub(crate) exchange: Option<Licensed>,
+    /// Where the key belongs, if a packager asked for it.
+    pub(crate) track: Option<TrackRow>,
+    /// The root that was granted, if the license is to be a leaf under it.
+    pub(crate) root: Option<RootRow>,
+    /// What is tried if this cannot be issued: the same key under another root.
+    pub(crate) or_else: Option<Box<Self>>,
+}
+
+impl Entitled {
+    /// Another key on the same grant: the root's own, or one under it.
+    pub(crate) fn under_same(&self, key: KeyRow, track: Option<TrackRow>, root: Option<RootRow>) -> Self {
+        let granted = Granted {
+            grant: self.grant.clone(),
+            rests: self.rests.clone(),
+            once: self.once.clone(),
+        };
+        granted.to(key, track, root)
+    }
+}
+
+/// Under which terms a key id, or its root, was granted.
+struct Granted {
+    grant: Grant,
+    rests: Rests,
+    once: Option<Once>,
+}
+
+impl Granted {
+    fn to(self, key: KeyRow, track: Option<TrackRow>, root: Option<RootRow>) -> Entitled {
+        Entitled {
+            key,
+            grant: self.grant,
+            rests: self.rests,
+            once: self.once,
+            exchange: None,
+            track,
+            root,
+            or_else: None,
+        }
+    }
 }
 
 /// A denial, and whose words it is in.
@@ -89,7 +134,7 @@ pub(crate) async fn entitle(
     authenticated: &mut Authenticated,
     now: Timestamp,
 ) -> Result<Rights, Error> {
-    let found = core::mem::take(&mut authenticated.rights);
+    let mut found = core::mem::take(&mut authenticated.rights);
     if !authenticated.request.body().license_requested {
         let none = |(kid, _)| {
             (
@@ -102,11 +147,20 @@ pub(crate) async fn entitle(
             custom_data: None,
         });
     }
-    let asked = asked(authenticated, &found, now);
-    let heard = hear(&server.sources, asked).await;
-    let used = used(server, &heard).await?;
-    let policies = policies(server, &heard).await?;
-    let mut verdicts = heard.verdicts;
+    let mut chains = chain::find(server, authenticated.account, &mut found, now).await?;
+    let asked = asked(authenticated, &found, &chains, now);
+    let heard = hear(&server.sources, asked, &chains).await;
+    let judge = Judge {
+        used: used(server, &heard).await?,
+        policies: policies(server, &heard).await?,
+        rows: found
+            .iter_mut()
+            .chain(&mut chains.beside)
+            .filter_map(|(kid, right)| Some((*kid, right.grant.take()?)))
+            .collect(),
+        heard,
+        now,
+    };
     let keys = found.into_iter().map(|(kid, right)| {
         let Some(key) = right.key else {
             return (
@@ -114,33 +168,78 @@ pub(crate) async fn entitle(
                 ours(ErrorCode::KidUnknown, "this operator does not know the key id"),
             );
         };
-        let entitled = match verdicts.remove(&kid) {
-            None => ours(
-                ErrorCode::NotEntitled,
-                "the account is not entitled to this content",
-            ),
-            Some((Verdict::Deny(denial), _)) => Err(Denied::Theirs(denial)),
-            // V-046
-            Some((Verdict::Grant(_), Some(once))) if used.contains(&once) => ours(
-                ErrorCode::AuthorizationRefused,
-                "the authorization was used before",
-            ),
-            Some((Verdict::Grant(permission), once)) => resolve(*permission, right.grant, &policies, now)
-                .map(|(grant, rests)| Entitled {
-                    key,
-                    grant,
-                    rests,
-                    once,
-                    exchange: None,
-                }),
+        let entitled = match judge.granted(&kid) {
+            Some(granted) => granted.map(|granted| granted.to(key, right.track, None)),
+            None => judge.under_a_root(&key, right.track.as_ref(), &chains),
         };
         (kid, entitled)
     });
     Ok(Rights {
         keys: keys.collect(),
-        custom_data: heard.custom_data,
+        custom_data: judge.heard.custom_data,
     })
 }
+
+/// What the sources said, and what is needed to make terms of it.
+struct Judge {
+    heard: Heard,
+    used: HashSet<Once>,
+    policies: HashMap<String, Option<Policy>>,
+    /// What the rows say, of each key id.
+    rows: HashMap<Kid, Grant>,
+    now: Timestamp,
+}
+
+impl Judge {
+    /// What was decided about a key id, if anything.
+    fn granted(&self, kid: &Kid) -> Option<Result<Granted, Denied>> {
+        Some(match self.heard.verdicts.get(kid)? {
+            (Verdict::Deny(denial), _) => Err(Denied::Theirs(denial.clone())),
+            // V-046
+            (Verdict::Grant(_), Some(once)) if self.used.contains(once) => ours(
+                ErrorCode::AuthorizationRefused,
+                "the authorization was used before",
+            ),
+            (Verdict::Grant(permission), once) => {
+                let row = self.rows.get(kid).cloned();
+                let resolved = resolve(*permission.clone(), row, &self.policies, self.now);
+                resolved.map(|(grant, rests)| Granted {
+                    grant,
+                    rests,
+                    once: once.clone(),
+                })
+            }
+        })
+    }
+
+    /// A leaf under each root that was granted, the first before the others; what was said of the first root otherwise.
+    fn under_a_root(
+        &self,
+        key: &KeyRow,
+        track: Option<&TrackRow>,
+        chains: &Chains,
+    ) -> Result<Entitled, Denied> {
+        let mut refused = None;
+        let mut entitled = Vec::new();
+        for root in chains.of(&key.kid).iter().filter_map(|root| chains.root(root)) {
+            match self.granted(&root.kid) {
+                Some(Ok(granted)) => {
+                    entitled.push(granted.to(key.clone(), track.cloned(), Some(root.clone())));
+                }
+                Some(Err(denied)) => refused = refused.or(Some(denied)),
+                None => {}
+            }
+        }
+        let linked = entitled.into_iter().rev().reduce(|later, earlier| Entitled {
+            or_else: Some(Box::new(later)),
+            ..earlier
+        });
+        let nobody = || Denied::Ours(denial(ErrorCode::NotEntitled, NOT_ENTITLED));
+        linked.ok_or_else(|| refused.unwrap_or_else(nobody))
+    }
+}
+
+const NOT_ENTITLED: &str = "the account is not entitled to this content";
 
 /// A denial with its number and sentence.
 pub(crate) fn denial(code: ErrorCode, sentence: &str) -> Denial {
@@ -155,18 +254,20 @@ fn ours<T>(code: ErrorCode, sentence: &str) -> Result<T, Denied> {
     Err(Denied::Ours(denial(code, sentence)))
 }
 
-/// The request as handlers see it: of the key ids those that are registered.
-fn asked(authenticated: &Authenticated, found: &[(Kid, RightRow)], now: Timestamp) -> Asked {
+/// The request as handlers see it: of the key ids those that are registered, and the roots that they are under.
+fn asked(authenticated: &Authenticated, found: &[(Kid, RightRow)], chains: &Chains, now: Timestamp) -> Asked {
     let body = authenticated.request.body();
     let key = |(kid, right): &(Kid, RightRow)| {
         let key = right.key.as_ref()?;
-        let (content, label) = right.track.clone().unzip();
+        let track = right.track.clone();
+        let (content, label) = track.map(|track| (track.content_id, track.label)).unzip();
         Some(AskedKey {
             kid: *kid,
             key_type: key.key_type,
             minimum_security_level: key.minimum_security_level,
             content,
             label,
+            root: chains.root(kid).map(|root| root.name.clone()),
             entitlement: right.grant.as_ref().map(|grant| EntitlementRow {
                 policy: grant.policy.name.clone(),
                 version: grant.policy.version,
@@ -182,7 +283,7 @@ fn asked(authenticated: &Authenticated, found: &[(Kid, RightRow)], now: Timestam
         client: body.client.clone(),
         capabilities: body.capabilities.clone(),
         persistent: body.persistent,
-        keys: found.iter().filter_map(key).collect(),
+        keys: found.iter().chain(&chains.beside).filter_map(key).collect(),
         authorization: body.authorization.clone().map(AuthorizationToken::new),
         custom_data: body.custom_data.as_ref().map(|data| data.0.clone()),
         now,
@@ -198,7 +299,7 @@ struct Heard {
 }
 
 /// Asks one source after the other about what is left to decide.
-async fn hear(sources: &[Box<dyn Source>], mut asked: Asked) -> Heard {
+async fn hear(sources: &[Box<dyn Source>], mut asked: Asked, chains: &Chains) -> Heard {
     let mut heard = Heard::default();
     for source in sources {
         if asked.keys.is_empty() {
@@ -207,7 +308,7 @@ async fn hear(sources: &[Box<dyn Source>], mut asked: Asked) -> Heard {
         let decision = source.ask(&asked).await;
         let decision = decision.unwrap_or_else(|error| failed(&asked, &error));
         heard.take(&asked, decision);
-        asked.keys.retain(|key| !heard.verdicts.contains_key(&key.kid));
+        asked.keys.retain(|key| !heard.has_decided(&key.kid, chains));
     }
     heard
 }
@@ -222,6 +323,12 @@ fn failed(asked: &Asked, error: &HandlerError) -> Decision {
 }
 
 impl Heard {
+    /// Whether somebody decided about the key id, or granted a root that it is under.
+    fn has_decided(&self, kid: &Kid, chains: &Chains) -> bool {
+        let granted = |root| matches!(self.verdicts.get(root), Some((Verdict::Grant(_), _)));
+        self.verdicts.contains_key(kid) || chains.of(kid).iter().any(granted)
+    }
+
     /// Takes what was decided about the key ids that were asked about, and nothing else.
     fn take(&mut self, asked: &Asked, decision: Decision) {
         for (kid, verdict) in decision.verdicts {

@@ -167,6 +167,35 @@ pub enum Error {
     /// A value is an exchange key already, or was one that is destroyed.
     #[error("the value for key id {0}, or a part of it, is an exchange key already, or was one")]
     KeyOfExchange(Kid),
+    /// A key id that is asked for something else is a root's.
+    #[error("the key id {0} is a root's")]
+    KidOfRoot(Kid),
+    /// A value that would serve something else is a root's key.
+    #[error("the value for key id {0}, or a part of it, is the key of a root")]
+    KeyOfRoot(Kid),
+    /// There is a root of this name.
+    #[error("there is a root `{0}` already")]
+    RootExists(String),
+    /// No root of this key id.
+    #[error("there is no root {0}")]
+    RootUnknown(Kid),
+    /// A key is for devices of a higher security level than the root that it should be under.
+    #[error("key {kid} is for a higher security level than root {root}")]
+    AboveRoot {
+        /// The root.
+        root: Kid,
+        /// The key.
+        kid: Kid,
+    },
+    /// A piece of content, or a key, is under as many roots as it may be.
+    #[error("`{0}` is under 64 roots already")]
+    TooManyRoots(String),
+    /// A piece of content, or a key, is not under the root that it should be taken off.
+    #[error("`{1}` is not under root {0}")]
+    NotUnderRoot(Kid, String),
+    /// No blackout of this number under the root.
+    #[error("there is no blackout {0} under the root")]
+    BlackoutUnknown(i64),
     /// There is an exchange key of this key id.
     #[error("there is an exchange key {0} already")]
     ExchangeKeyExists(Kid),
@@ -323,12 +352,17 @@ impl Error {
             Self::EntitlementUnknown(_) => "list the entitlements of the account",
             Self::AdminTokenUnknown(_) => "list the admin tokens to see their names",
             Self::ServiceTokenUnknown(_) => "list the service tokens to see their names",
-            Self::KidOfContent(_) | Self::KidOfExchange(_) => {
-                "use another key id: keys of content and exchange keys are never the same"
+            Self::KidOfContent(_) | Self::KidOfExchange(_) | Self::KidOfRoot(_) => {
+                "use another key id: keys of content, exchange keys and roots are never the same"
             }
-            Self::KeyOfContent(_) | Self::KeyOfExchange(_) => {
+            Self::KeyOfContent(_) | Self::KeyOfExchange(_) | Self::KeyOfRoot(_) => {
                 "use a fresh key: a value serves once, and never content and key exchange both"
             }
+            Self::RootExists(_) => "use another name, or the root that there is",
+            Self::RootUnknown(_) => "list the roots to see their key ids",
+            Self::AboveRoot { .. } => "put it under a root of that security level, or leave it out",
+            Self::TooManyRoots(_) => "take it off a root that is not sold any more",
+            Self::NotUnderRoot(..) | Self::BlackoutUnknown(_) => "show the root to see what is under it",
             Self::ExchangeKeyExists(_) => "use another key id, or rotate the key to give it a new version",
             Self::ExchangeKeyUnknown(_) => "list the exchange keys to see their key ids",
             Self::ExchangeKeyDisabled(_) => "enable the key, or use another",
@@ -398,6 +432,14 @@ impl Error {
                 | Self::KidOfExchange(_)
                 | Self::KeyOfContent(_)
                 | Self::KeyOfExchange(_)
+                | Self::KidOfRoot(_)
+                | Self::KeyOfRoot(_)
+                | Self::RootExists(_)
+                | Self::RootUnknown(_)
+                | Self::AboveRoot { .. }
+                | Self::TooManyRoots(_)
+                | Self::NotUnderRoot(..)
+                | Self::BlackoutUnknown(_)
                 | Self::ExchangeKeyExists(_)
                 | Self::ExchangeKeyUnknown(_)
                 | Self::ExchangeKeyDisabled(_)

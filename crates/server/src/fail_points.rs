@@ -69,6 +69,9 @@ pub(crate) enum Write {
     StoreAcceptance,
     Key,
     Seed,
+    Root,
+    RootChange,
+    Channel,
     ExchangeKey,
     ExchangeChange,
     ExchangeDestruction,
@@ -201,7 +204,7 @@ impl Point {
 
 #[cfg(test)]
 impl Write {
-    const ALL: [Self; 28] = [
+    const ALL: [Self; 31] = [
         Self::Founding,
         Self::License,
         Self::Enrolment,
@@ -222,6 +225,9 @@ impl Write {
         Self::StoreAcceptance,
         Self::Key,
         Self::Seed,
+        Self::Root,
+        Self::RootChange,
+        Self::Channel,
         Self::ExchangeKey,
         Self::ExchangeChange,
         Self::ExchangeDestruction,

@@ -13,9 +13,13 @@
 //! and the authorization webhook. `[authorization] sources` names which of them are asked, and in which order; a
 //! server that is opened with [`Server::open_with_handler`](crate::Server::open_with_handler) asks its handler alone.
 //!
+//! Beside the key ids of a request stand those of the roots under which their keys are, so that whoever grants a root
+//! grants what is under it. A key id that is granted by itself gets a license by itself.
+//!
 //! Handlers are asked in order. **The first one that grants or denies a key id decides it**; a key id about which it
 //! says nothing is put before the next. A key id that none decides is denied as `not-entitled`. A handler that fails
-//! denies every key id that it was asked about: nothing is granted because somebody could not be asked.
+//! denies every key id that it was asked about: nothing is granted because somebody could not be asked. A handler that
+//! grants a root has decided the keys under it as well, except those that it decides by themselves.
 //!
 //! ```
 //! use keyward_license::error_code::ErrorCode;
@@ -131,6 +135,8 @@ pub struct AskedKey {
     pub content: Option<String>,
     /// The label of the content's track.
     pub label: Option<String>,
+    /// What the root is called, of the key id of a root.
+    pub root: Option<String>,
     /// What the rows of the database say about account and key id, if anything.
     pub entitlement: Option<EntitlementRow>,
 }

@@ -14,33 +14,42 @@
 //! [`prepare`] returns. A crash after step 6 loses nothing: the same request is signed from what was
 //! recorded and gets the same licenses, for as long as the signer's certificate of then lasts. Key ids fail
 //! one by one, with a denial each; everything else fails the request.
+//!
+//! A key id that is under a root which the account has gets a leaf license. To a client that takes more than it asked
+//! for, the root's license goes along, and other leaves of the root where the root says so.
 
-use keyward_crypto::{Secret, hpke::Suite, kdf::hmac_sha256};
+mod along;
+mod decide;
+
+use keyward_crypto::Secret;
 use keyward_license::{
     codec::{Bytes, Wire, grease},
     envelope::SealedResponse,
-    error_code::ErrorCode,
-    ids::{DeviceId, Digest, Kid, LicenseId},
-    license::{Binding, KeyDescription, LicenseBody, LicenseKeys, LicenseKind, PreparedLicense},
-    request::{ClockKind, LicenseRequest, NotAnnounced},
-    response::{Denial, KeyResult, LicenseResponse},
+    ids::{DeviceId, Digest},
+    license::{LicenseBody, LicenseKeys, LicenseKind, PreparedLicense},
+    request::LicenseRequest,
+    response::{KeyResult, LicenseResponse},
     signed::{self, MessageError, PROTOCOL_VERSION, SignedBody},
     time::Timestamp,
-    usage_rules::{self, Action, Decision, Host, Understood, Usage},
 };
 
 use crate::{
     Error, Refusal,
     authenticate::{self, Authenticated},
     chance::rng,
-    entitle::{self, Denied, Entitled, Rights, denial},
+    entitle::{self, Rights},
     fail_points::{Exchange, Point, Stage, reach},
-    key_exchange::{self, license::Licensed},
+    key_exchange,
+    metrics::ChainLicense,
     operator::Identity,
-    policy::{explicit_restriction_name, term_name},
+    roots::{
+        leaf::{self, RootKeys},
+        renewal,
+    },
     server::Inner,
-    store::{Basis, LicenseBasis, PreparedAnswer, PreparedOutcome, PreparedResult, Recorded, Recording},
+    store::{PreparedAnswer, PreparedOutcome, PreparedResult, Recorded, Recording},
 };
+use decide::{Decided, Decisions, Sealing, basis, decide_all};
 
 /// Answers a sealed license request with a sealed license response.
 ///
@@ -67,13 +76,16 @@ pub(crate) async fn issue(server: &Inner, bytes: &[u8]) -> Result<Vec<u8>, Refus
     let Rights { keys, custom_data } = entitle::entitle(server, &mut asked, now).await?;
     let keys = key_exchange::license::find_keys(server, &asked, keys).await?;
 
-    // 4. Decide: terms from the policy, tried on the device.
-    let decisions = decide_all(server, &asked, keys, now)?;
+    // 4. Decide: terms from the policy, tried on the device; then what goes along.
+    let mut decisions = decide_all(server, &asked, keys, now)?;
+    along::add(server, &asked, &mut decisions, now).await?;
 
-    // 5. Prepare: keys sealed to the device, bound to the terms.
+    // 5. Prepare: keys sealed to the device or under a root's, bound to the terms.
     let basis = basis(&asked, &decisions);
+    let (kinds, renew_at) = (kinds(&decisions), renew_at(server, &decisions, now).await?);
     let answer = PreparedAnswer {
         custom_data,
+        renew_at,
         ..prepare(server, &identity, &asked, decisions, now).await?
     };
 
@@ -92,6 +104,9 @@ pub(crate) async fn issue(server: &Inner, bytes: &[u8]) -> Result<Vec<u8>, Refus
     reach(Point::Answer(Exchange::License, Stage::Signed));
     server.answers.keep(signed.device, signed.request, &answer);
     server.metrics.licenses_issued(signed.licenses);
+    kinds
+        .into_iter()
+        .for_each(|kind| server.metrics.chain_license(kind, 1));
     signed
         .denials
         .iter()
@@ -121,230 +136,29 @@ async fn answer_again(
     Ok(answer)
 }
 
-type Decisions = Vec<(Kid, Result<Decided, Denial>)>;
-
-/// A license that may be issued: its terms and where its key is.
-struct Decided {
-    body: LicenseBody,
-    entitled: Entitled,
-    suite: Suite,
-    public_key: Vec<u8>,
-}
-
-fn decide_all(
-    server: &Inner,
-    asked: &Authenticated,
-    keys: Vec<(Kid, Result<Entitled, Denied>)>,
-    now: Timestamp,
-) -> Result<Decisions, Error> {
-    keys.into_iter()
-        .map(|(kid, right)| {
-            let decision = match right {
-                Ok(entitled) => decide(server, asked, entitled, now)?.map_err(Denied::Ours),
-                Err(denied) => Err(denied),
-            };
-            if let Err(Denied::Ours(denial) | Denied::Theirs(denial)) = &decision {
-                tracing::info!(%kid, code = denial.code, reason = %denial.sentence, "denied");
-            }
-            let told = decision.map_err(|denied| match denied {
-                Denied::Ours(denial) => server.config.denials.tell(denial),
-                Denied::Theirs(denial) => denial,
-            });
-            Ok((kid, told))
-        })
-        .collect()
-}
-
-/// Makes the terms and tries them: what this device could not use is denied, not issued.
-fn decide(
-    server: &Inner,
-    asked: &Authenticated,
-    entitled: Entitled,
-    now: Timestamp,
-) -> Result<Result<Decided, Denial>, Error> {
-    if let Some(denial) = playing_refused(&entitled) {
-        return Ok(Err(denial));
-    }
-    let body = terms(asked, &entitled, now)?;
-    // A license may begin later than now; it must be of use when it does.
-    let judged_at = body.begin.map_or(now, |begin| begin.max(now));
-    if body.end.is_some_and(|end| end <= judged_at) {
-        return Ok(Err(denial(
-            ErrorCode::NotEntitled,
-            "the right to this content ends before a license would begin",
-        )));
-    }
-    body.check()?;
-    let request = asked.request.body();
-    let lacks = |sentence: &str| Ok(Err(denial(ErrorCode::ClientLacksCapability, sentence)));
-    // V-029, as the client will ask it.
-    if let Err(missing) = request.capabilities.cover(&body) {
-        return lacks(&not_announced(missing));
-    }
-    // The suite comes from the certificate alone: what a request claims cannot weaken it.
-    let best = asked
-        .claims
-        .best_sealing_key(&Suite::ALL)
-        .filter(|(suite, _)| *suite >= server.config.minimum_suite);
-    let Some((suite, public_key)) =
-        best.filter(|(suite, _)| request.capabilities.suites.contains(&suite.number()))
-    else {
-        return lacks("the device has no sealing key of a suite that it and this operator use");
-    };
-    if let Some(refusal) = dry_run(asked, &body, judged_at) {
-        return Ok(Err(denial(refusal_code(&refusal), &refusal.to_string())));
-    }
-    let public_key = public_key.to_vec();
-    Ok(Ok(Decided {
-        body,
-        entitled,
-        suite,
-        public_key,
-    }))
-}
-
-/// V-031: what a policy demands of playing, no license for key exchange can say.
-fn playing_refused(entitled: &Entitled) -> Option<Denial> {
-    entitled.exchange.as_ref()?;
-    let policy = &entitled.grant.policy;
-    let term = key_exchange::license::about_playing(&policy.terms)?;
-    tracing::warn!(
-        policy = policy.name,
-        term,
-        "a policy about playing was granted to an exchange key"
-    );
-    let sentence =
-        format!("the terms that were granted are about playing, and the key is for key exchange: `{term}`");
-    Some(denial(ErrorCode::NotEntitled, &sentence))
-}
-
-/// Tries the license as the device would: a refusal if none of its rights could ever be used. Outputs and frame
-/// sizes are the player's to know.
-fn dry_run(asked: &Authenticated, body: &LicenseBody, at: Timestamp) -> Option<usage_rules::Refusal> {
-    let announced = &asked.request.body().capabilities;
-    let understood = |kind: &u64| Understood {
-        kind: *kind,
-        engaged: true,
-    };
-    let extended: Vec<_> = announced
-        .extended_restrictions
+/// Which licenses are of a chain, to be counted.
+fn kinds(decisions: &Decisions) -> Vec<ChainLicense> {
+    let decided = decisions
         .iter()
-        .flatten()
-        .map(understood)
-        .collect();
-    let host = Host {
-        extended: &extended,
-        sources: announced.source_ids.as_deref().unwrap_or_default(),
-        watermarks: announced.watermarks.as_deref().unwrap_or_default(),
-        ..Host::of_level(asked.security_level)
+        .filter_map(|(_, decision)| decision.as_ref().ok());
+    let kind = |decided: &Decided| match decided.body.kind {
+        LicenseKind::Root => Some(ChainLicense::Root),
+        LicenseKind::Leaf => Some(ChainLicense::Leaf),
+        LicenseKind::Simple | LicenseKind::KeyExchange => None,
     };
-    let clock = Some(at).filter(|_| announced.clock != ClockKind::None);
-    let extended_rights = body.extended_rights.iter().flatten();
-    let actions = body
-        .rights
-        .iter()
-        .map(|right| Action::from(*right))
-        .chain(extended_rights.map(|right| Action::Extended(right.kind)));
-    let mut first = None;
-    for action in actions {
-        match usage_rules::evaluate(&[body], &Usage::default(), &host, action, clock) {
-            Decision::Allowed(_) => return None,
-            Decision::Refused(refusal) => first = first.or(Some(refusal)),
-        }
-    }
-    first
+    decided.filter_map(kind).collect()
 }
 
-/// The policy's terms, for this device and key. The stricter of policy and key says which devices may have it.
-fn terms(asked: &Authenticated, entitled: &Entitled, now: Timestamp) -> Result<LicenseBody, Error> {
-    let request = asked.request.body();
-    let policy = &entitled.grant.policy.terms;
-    let persistent = request.persistent && policy.persistent_allowed;
-    let key = &entitled.key;
-    let content = || vec![KeyDescription::content(key.kid, key.key_type)];
-    let (kind, keys, level) = match &entitled.exchange {
-        None => (LicenseKind::Simple, content(), key.minimum_security_level),
-        Some(exchange) => (
-            LicenseKind::KeyExchange,
-            exchange.descriptions()?,
-            exchange.minimum_security_level(),
-        ),
-    };
-    let (id, binding) = (LicenseId::random(&mut rng()), Binding::device(&asked.device));
-    let description = KeyDescription::content(key.kid, key.key_type);
-    let body = LicenseBody {
-        keys,
-        persistent,
-        nonce: (!persistent).then_some(request.nonce),
-        ..LicenseBody::new(id, kind, description, binding, now)
-    };
-    let body = policy.apply(body, entitled.grant.expires);
-    Ok(LicenseBody {
-        // A policy says nothing of key exchange, which has one right.
-        rights: match kind {
-            LicenseKind::KeyExchange => vec![kind.right()],
-            _ => body.rights,
-        },
-        minimum_security_level: body.minimum_security_level.max(level),
-        ..body
-    })
-}
-
-/// What the client would have to announce, by its name.
-fn not_announced(missing: NotAnnounced) -> String {
-    let name = match missing {
-        NotAnnounced::Term(term) => term_name(term),
-        NotAnnounced::ExplicitRestriction(guid) => explicit_restriction_name(guid),
-        NotAnnounced::ExchangeAlgorithm(algorithm) => key_exchange::license::algorithm_name(algorithm),
-        _ => None,
-    };
-    match name {
-        Some(name) => format!("{missing}: `{name}`"),
-        None => missing.to_string(),
-    }
-}
-
-/// The rules that may refuse a license to a device, as the device is told them.
-const fn refusal_code(refusal: &usage_rules::Refusal) -> ErrorCode {
-    match refusal {
-        usage_rules::Refusal::SecurityLevelTooLow { .. } => ErrorCode::SecurityLevelTooLow,
-        usage_rules::Refusal::NoUsableClock
-        | usage_rules::Refusal::SourceNotFollowed { .. }
-        | usage_rules::Refusal::RestrictionNotUnderstood { .. }
-        | usage_rules::Refusal::WatermarkNotEmbedded { .. } => ErrorCode::ClientLacksCapability,
-        _ => ErrorCode::NotEntitled,
-    }
-}
-
-/// What the licenses rest on, to be asked about once more when they are recorded.
-fn basis(asked: &Authenticated, decisions: &Decisions) -> Basis {
+/// When the client should ask for what comes next, by what it is given.
+async fn renew_at(server: &Inner, decisions: &Decisions, now: Timestamp) -> Result<Option<Timestamp>, Error> {
     let decided = || {
         decisions
             .iter()
             .filter_map(|(_, decision)| decision.as_ref().ok())
     };
-    let grants = decided().map(|Decided { entitled, .. }| LicenseBasis {
-        kid: entitled.key.kid,
-        rests: entitled.rests.clone(),
-        key_level: entitled.key.minimum_security_level,
-        exchange: entitled
-            .exchange
-            .as_ref()
-            .map(Licensed::revisions)
-            .unwrap_or_default(),
-    });
-    let mut once = Vec::new();
-    for one in decided().filter_map(|decided| decided.entitled.once.as_ref()) {
-        if !once.contains(one) {
-            once.push(one.clone());
-        }
-    }
-    Basis {
-        account: asked.account,
-        security_level: asked.enrolled_level,
-        grants: grants.collect(),
-        once,
-    }
+    let tracks = decided().filter_map(|decided| decided.entitled.track.as_ref());
+    let limits: Vec<&LicenseBody> = decided().filter_map(Decided::movable_limits).collect();
+    renewal::renew_at(server, &tracks.collect::<Vec<_>>(), &limits, now).await
 }
 
 async fn prepare(
@@ -355,9 +169,10 @@ async fn prepare(
     now: Timestamp,
 ) -> Result<PreparedAnswer, Error> {
     let mut results = Vec::with_capacity(decisions.len());
+    let mut roots = RootKeys::default();
     for (kid, decision) in decisions {
         let outcome = match decision {
-            Ok(decided) => prepare_license(server, identity, decided).await?,
+            Ok(decided) => prepare_license(server, identity, decided, &mut roots).await?,
             Err(denial) => PreparedOutcome::Denied(denial),
         };
         results.push(PreparedResult { kid, outcome });
@@ -372,6 +187,7 @@ async fn prepare(
         server_time: now,
         results,
         custom_data: None,
+        renew_at: None,
     })
 }
 
@@ -379,27 +195,42 @@ async fn prepare_license(
     server: &Inner,
     identity: &Identity,
     decided: Decided,
+    roots: &mut RootKeys,
 ) -> Result<PreparedOutcome, Error> {
-    let id = decided.body.id;
-    let proof_key = Secret::new(hmac_sha256(identity.proof_secret.expose(), &[id.as_bytes()])?);
-    let mut keys = LicenseKeys {
-        keys: Vec::with_capacity(decided.body.keys.len()),
-        proof_key,
-    };
-    match &decided.entitled.exchange {
-        Some(exchange) => exchange.open(server.vault.kek(), &mut keys)?,
-        None => {
-            let key = server.vault.content_key(&server.store, &decided.entitled.key);
-            keys.keys.push(Bytes(key.await?.expose().to_vec()));
+    let Decided {
+        body,
+        entitled,
+        sealing,
+    } = decided;
+    let license = match sealing {
+        Sealing::Root(root, _) => {
+            let key = server.vault.content_key(&server.store, &entitled.key).await?;
+            leaf::prepare(identity, &body, &key, roots.open(&server.vault, &root)?)?
         }
-    }
-    let rng = &mut rng();
-    let body = grease(&decided.body.encode(), rng)?;
-    let license = PreparedLicense::for_device(body, &keys, decided.suite, &decided.public_key, rng)
-        .map_err(Error::Making)?;
-    let policy = decided.entitled.grant.policy;
+        Sealing::Device(suite, public_key) => {
+            let mut keys = LicenseKeys {
+                keys: Vec::with_capacity(body.keys.len()),
+                proof_key: leaf::proof_key(identity, &body.id)?,
+            };
+            match (&entitled.exchange, body.kind) {
+                (Some(exchange), _) => exchange.open(server.vault.kek(), &mut keys)?,
+                (None, LicenseKind::Root) => {
+                    let key = roots.open(&server.vault, &entitled.key)?;
+                    keys.keys.push(Bytes(key.expose().to_vec()));
+                }
+                (None, _) => {
+                    let key = server.vault.content_key(&server.store, &entitled.key);
+                    keys.keys.push(Bytes(key.await?.expose().to_vec()));
+                }
+            }
+            let rng = &mut rng();
+            let encoded = grease(&body.encode(), rng)?;
+            PreparedLicense::for_device(encoded, &keys, suite, &public_key, rng).map_err(Error::Making)?
+        }
+    };
+    let policy = entitled.grant.policy;
     Ok(PreparedOutcome::License {
-        id,
+        id: body.id,
         license,
         policy: policy.name,
         policy_version: policy.version,
@@ -453,6 +284,7 @@ fn sign(identity: &Identity, recorded: Recorded<PreparedAnswer>) -> Result<Signe
         server_time: answer.server_time,
         transaction: None,
         custom_data: answer.custom_data.map(Bytes),
+        renew_at: answer.renew_at,
     };
     let body = grease(&body.encode(), &mut rng())?;
     let response = signed::sign::<LicenseResponse>(&body, &[], chain, key).map_err(Error::Making)?;

@@ -19,7 +19,7 @@ use jsonwebtoken::{
     Algorithm, DecodingKey, Header, Validation, decode, decode_header, errors::ErrorKind, jwk::Jwk,
 };
 use keyward_crypto::SecretBytes;
-use keyward_license::{error_code::ErrorCode, ids::Kid, time::Timestamp};
+use keyward_license::{error_code::ErrorCode, ids::Kid, license::KeyType, time::Timestamp};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use zeroize::Zeroizing;
 
@@ -257,7 +257,7 @@ impl Granted {
             .as_ref()
             .is_some_and(|content| self.content.contains(content));
         // Exchange keys are granted by name alone.
-        let all = self.all && wanted.key_type.is_for_content();
+        let all = self.all && wanted.key_type != KeyType::Exchange;
         all || content || self.keys.contains(&wanted.kid)
     }
 
@@ -366,11 +366,9 @@ const TOLERANCE: u64 = 60;
 
 #[cfg(test)]
 mod tests {
-    use keyward_license::license::KeyType;
-
     use super::*;
 
-    /// A token for everything is for content: an exchange key is granted by name.
+    /// A token for everything is for content and its roots: an exchange key is granted by name.
     #[test]
     fn all_is_all_content() {
         let kid = Kid::new([0xe1; 16]);
@@ -380,6 +378,7 @@ mod tests {
             minimum_security_level: None,
             content: None,
             label: None,
+            root: None,
             entitlement: None,
         };
         let covers = |granted: &str, key_type| {
@@ -392,7 +391,7 @@ mod tests {
             (&named, true, true),
             (r#"{"keys": []}"#, false, false),
         ] {
-            for key_type in [KeyType::File, KeyType::CencCtr, KeyType::CencCbc] {
+            for key_type in [KeyType::File, KeyType::CencCtr, KeyType::CencCbc, KeyType::Root] {
                 assert_eq!(covers(granted, key_type), content, "{granted}");
             }
             assert_eq!(covers(granted, KeyType::Exchange), exchange, "{granted}");

@@ -14,6 +14,7 @@
 //!  jwt, webhook  who decides, besides the rows
 //!  metrics    what is counted, for a monitoring system
 //!  vault      one key id, one type, one source                   danger: handing out seeds, opening requests
+//!  roots      what opens leaf licenses, and what is under it; channels
 //!  key_exchange  keys for the application's own data, and what the server does with them
 //!  admin      accounts, devices, policies, keys, tokens
 //!  services   who carries requests, by name
@@ -92,6 +93,7 @@ mod provision;
 pub mod proxy;
 mod rate;
 pub mod refusal;
+pub mod roots;
 pub mod sealing;
 mod server;
 pub mod services;

@@ -4,6 +4,7 @@
 //!  keyward_requests_total{endpoint,code}        answers by endpoint; `ok`, or a name of spec/errors.md
 //!  keyward_issue_seconds                        time to answer a license request, its commit included
 //!  keyward_licenses_issued_total
+//!  keyward_chain_licenses_total{kind}           of those, `root` and `leaf`; and `packaged-leaf`, given to packagers
 //!  keyward_licenses_denied_total{code}          key ids that were asked for and denied
 //!  keyward_exchange_operations_total{operation,outcome}   mirror operations: `ok`, `invalid` for a signature that is
 //!                                               not one, `failed`, `refused`, `aborted`
@@ -40,6 +41,7 @@ pub(crate) struct Metrics {
     issue: Histogram,
     issued: Counter,
     denied: Family<Labels<1>, Counter>,
+    chains: Family<Labels<1>, Counter>,
     exchanged: Family<Labels<2>, Counter>,
     queue: Gauge,
     certificates: Family<Labels<1>, Gauge>,
@@ -58,7 +60,9 @@ impl Metrics {
         registry.register("licenses_issued", "Licenses that were issued", issued.clone());
         let help = "Key ids that were asked for and denied";
         registry.register("licenses_denied", help, denied.clone());
-        let exchanged = Family::default();
+        let (exchanged, chains) = (Family::default(), Family::default());
+        let help = "Root and leaf licenses that were issued or given to packagers";
+        registry.register("chain_licenses", help, chains.clone());
         let help = "Mirror operations with exchange keys, by what came of them";
         registry.register("exchange_operations", help, exchanged.clone());
         let items = Unit::Other("items".to_owned());
@@ -72,6 +76,7 @@ impl Metrics {
             issue,
             issued,
             denied,
+            chains,
             exchanged,
             queue,
             certificates,
@@ -86,6 +91,11 @@ impl Metrics {
     /// Licenses were issued.
     pub(crate) fn licenses_issued(&self, licenses: u64) {
         self.issued.inc_by(licenses);
+    }
+
+    /// Licenses of a kind were made.
+    pub(crate) fn chain_license(&self, kind: ChainLicense, count: u64) {
+        self.chains.get_or_create(&[("kind", kind.name())]).inc_by(count);
     }
 
     /// A license was denied, with a number of `spec/errors.md`.
@@ -130,6 +140,27 @@ impl Server {
             .queue
             .set(i64::try_from(inner.store.queued()).unwrap_or(i64::MAX));
         Ok(metrics.traffic.text())
+    }
+}
+
+/// A license of a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChainLicense {
+    /// A root license.
+    Root,
+    /// A leaf, in an answer to a device.
+    Leaf,
+    /// A leaf that rides in content.
+    PackagedLeaf,
+}
+
+impl ChainLicense {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Leaf => "leaf",
+            Self::PackagedLeaf => "packaged-leaf",
+        }
     }
 }
 

@@ -4,22 +4,25 @@
 //!  1 decode        bytes -> opened request           sealed to us? does it open?
 //!  2 authenticate  whose signature, which packager?  enrolled, not revoked, fresh nonce
 //!  3 decide        can it be made at all?
-//!  4 assign        a key id and key for each track   the registered one, else a fresh one
-//!  5 prepare       complete but for the signature    keys sealed under the hash of the rest
-//!  6 record        fresh key ids and the answer, in one transaction; may refuse, or lead back to 4
+//!  4 assign        a key id and key for each track   of each crypto period: the registered one, else a fresh one
+//!  5 prepare       complete but for the signatures   keys sealed under the hash of the rest, leaves under their roots
+//!  6 record        fresh key ids, leaves and answer, in one transaction; may refuse, or lead back to 4
 //!  7 sign          what was recorded, by move
 //!  8 answer        sealed to the request             kept, so that a repeat gets the same bytes
 //! ```
-//! The same content id, label and key type get the same key id, whoever asks: step 6 registers what is
-//! fresh only if nobody else has registered it since step 4.
+//! The same content id, crypto period, label and key type get the same key id, whoever asks: step 6 registers what is
+//! fresh only if nobody else has registered it since step 4. Leaves are made for each answer, under every root that the
+//! content is under; what is blacked out has none, and step 6 asks once more.
 
 use keyward_content::header::{Algorithm, ContentHeader, KeyReference};
 use keyward_crypto::{ContentKey, hpke::Suite};
 use keyward_license::{
     codec::{Bytes, Wire, grease},
     envelope::SealedResponse,
+    ids::Kid,
     packaging::{
-        PackagedTrack, PackagingKeys, PackagingRequest, PackagingResponse, PreparedPackaging, WantedTrack,
+        MAX_LEAVES, MAX_ROOTS, PackagedTrack, PackagingKeys, PackagingRequest, PackagingResponse,
+        PreparedPackaging, WantedTrack,
     },
     signed::{PROTOCOL_VERSION, SignedBody},
     time::Timestamp,
@@ -30,9 +33,14 @@ use crate::{
     authenticate::{self, AuthenticatedPackager},
     chance::rng,
     fail_points::{Exchange, Point, Stage, reach},
+    metrics::ChainLicense,
     operator::Identity,
+    roots::leaf::{self, RootKeys},
     server::Inner,
-    store::{AssignedTrack, PackagingAnswer, PackagingRecord, Recorded},
+    store::{
+        AssignedTrack, PackagedContent, PackagingAnswer, PackagingRecord, Recorded,
+        roots::{Holdings, PackagedLeaf, RootRow, TrackRow},
+    },
 };
 
 /// Answers a sealed packaging request with a sealed packaging response.
@@ -55,7 +63,7 @@ pub(crate) async fn package(server: &Inner, bytes: &[u8]) -> Result<Vec<u8>, Ref
         return Ok(again(&asked, answer));
     }
 
-    // 3. Decide (V-073): one crypto period, one header for one key type, a suite in common.
+    // 3. Decide (V-073): no header for crypto periods, one header for one key type, a suite in common.
     asked.request.body().check_supported()?;
     let receiver = receiver(server, &asked)?;
 
@@ -63,17 +71,21 @@ pub(crate) async fn package(server: &Inner, bytes: &[u8]) -> Result<Vec<u8>, Ref
         // 4. Assign: a key id and key for each track.
         let tracks = assign(server, &identity, &asked).await?;
 
-        // 5. Prepare: header and body, then the keys under the hash of the body.
-        let prepared = prepare(server, &asked, receiver, &tracks, now)?;
+        // 5. Prepare: header and body, then the keys under the hash of the body, and the leaves.
+        let content_id = asked.request.body().content_id.clone();
+        let kids: Vec<Kid> = tracks.iter().map(|(track, _)| track.key.kid).collect();
+        let holdings = server.store.holdings(&content_id, &kids).await?;
+        let under = Under::of(&asked, &tracks, &holdings)?;
+        let leaves = leaves(server, &identity, (&under, &tracks), now).await?;
+        let prepared = prepare(server, &asked, receiver, (&tracks, &under, leaves), now)?;
 
         // 6. Record: nothing is signed that does not stand in the database.
-        let tracks = tracks.into_iter().map(|(track, _)| track).collect();
-        let content_id = asked.request.body().content_id.clone();
-        match server
-            .store
-            .record_packaging(prepared, content_id, tracks)
-            .await?
-        {
+        let content = PackagedContent {
+            content_id,
+            tracks: tracks.into_iter().map(|(track, _)| track).collect(),
+            holdings,
+        };
+        match server.store.record_packaging(prepared, content).await? {
             PackagingRecord::ToSign(recorded) => return answer(server, &identity, &asked, recorded).await,
             PackagingRecord::Answered(answer) => return Ok(again(&asked, answer)),
             PackagingRecord::Overtaken => {}
@@ -110,35 +122,44 @@ async fn assign(
     asked: &AuthenticatedPackager,
 ) -> Result<Assigned, Error> {
     let body = asked.request.body();
+    let wanted = wanted(body);
     let registered = server
         .store
-        .tracks(body.content_id.clone(), body.tracks.clone())
+        .tracks(body.content_id.clone(), wanted.clone())
         .await?;
     let mut assigned = Vec::with_capacity(registered.len());
-    for (wanted, registered) in body.tracks.iter().zip(registered) {
+    for ((period, track), registered) in wanted.into_iter().zip(registered) {
         assigned.push(match registered {
             Some(key) => {
                 let content_key = server.vault.content_key(&server.store, &key).await?;
-                (registered_track(wanted, key), content_key)
+                let label = track.label;
+                let registered = AssignedTrack {
+                    label,
+                    period,
+                    key,
+                    fingerprint: None,
+                };
+                (registered, content_key)
             }
-            None => fresh_track(server, identity, wanted).await?,
+            None => fresh_track(server, identity, (period, track)).await?,
         });
     }
     Ok(assigned)
 }
 
-fn registered_track(wanted: &WantedTrack, key: crate::store::KeyRow) -> AssignedTrack {
-    AssignedTrack {
-        label: wanted.label.clone(),
-        key,
-        fingerprint: None,
+/// The tracks of each crypto period, period by period.
+fn wanted(request: &PackagingRequest) -> Vec<(Option<u64>, WantedTrack)> {
+    let of = |period: Option<u64>| request.tracks.iter().map(move |track| (period, track.clone()));
+    match request.periods() {
+        None => of(None).collect(),
+        Some(periods) => periods.indices().flat_map(|period| of(Some(period))).collect(),
     }
 }
 
 async fn fresh_track(
     server: &Inner,
     identity: &Identity,
-    wanted: &WantedTrack,
+    (period, wanted): (Option<u64>, WantedTrack),
 ) -> Result<(AssignedTrack, ContentKey), Error> {
     let packaging = &server.config.packaging;
     let level = packaging.minimum_security_levels.get(&wanted.label).copied();
@@ -152,18 +173,87 @@ async fn fresh_track(
         )
         .await?;
     let track = AssignedTrack {
-        label: wanted.label.clone(),
+        label: wanted.label,
+        period,
         key: fresh.row,
         fingerprint: Some(fresh.fingerprint),
     };
     Ok((track, fresh.key))
 }
 
+/// The roots of the content, and which keys have a leaf under which of them.
+struct Under<'a> {
+    /// In the order of their making.
+    roots: Vec<&'a RootRow>,
+    /// The place of a track, and a root.
+    leaves: Vec<(usize, &'a RootRow)>,
+}
+
+impl<'a> Under<'a> {
+    fn of(asked: &AuthenticatedPackager, tracks: &Assigned, holdings: &'a Holdings) -> Result<Self, Refusal> {
+        let body = asked.request.body();
+        let mut leaves = Vec::new();
+        for (place, (track, _)) in tracks.iter().enumerate() {
+            let row = TrackRow {
+                content_id: body.content_id.clone(),
+                label: track.label.clone(),
+                period: track.period,
+            };
+            let under = holdings.roots_of(&track.key, Some(&row));
+            leaves.extend(under.into_iter().map(|root| (place, root)));
+        }
+        let of_content = holdings.roots_of_content(&body.content_id, body.first_period);
+        let is_one = |root: &&RootRow| {
+            let held = leaves.iter().map(|(_, held)| held);
+            let mut all = of_content.iter().chain(held);
+            all.any(|one| one.kid == root.kid)
+        };
+        let roots: Vec<&RootRow> = holdings.roots.iter().filter(is_one).collect();
+        if roots.len() > MAX_ROOTS {
+            return Err(Refusal::TooManyRoots(MAX_ROOTS));
+        }
+        if body.leaves.is_none() {
+            leaves.clear();
+        }
+        if leaves.len() > MAX_LEAVES {
+            return Err(Refusal::TooManyLeaves(MAX_LEAVES));
+        }
+        Ok(Self { roots, leaves })
+    }
+}
+
+/// A leaf license for each key and root, complete but for its signature.
+async fn leaves(
+    server: &Inner,
+    identity: &Identity,
+    (under, tracks): (&Under<'_>, &Assigned),
+    now: Timestamp,
+) -> Result<Vec<PackagedLeaf>, Error> {
+    let mut keys = RootKeys::default();
+    let mut leaves = Vec::with_capacity(under.leaves.len());
+    for (place, root) in &under.leaves {
+        let Some((track, key)) = tracks.get(*place) else {
+            continue;
+        };
+        let body = leaf::body(&track.key, root.kid, now);
+        let root_key = keys.open(&server.vault, &root.key())?;
+        leaves.push(PackagedLeaf {
+            id: body.id,
+            root: root.kid,
+            kid: track.key.kid,
+            license: leaf::prepare(identity, &body, key, root_key)?,
+        });
+        // There may be many: others get their turn between.
+        tokio::task::yield_now().await;
+    }
+    Ok(leaves)
+}
+
 fn prepare(
     server: &Inner,
     asked: &AuthenticatedPackager,
     receiver: (Suite, &[u8]),
-    tracks: &Assigned,
+    (tracks, under, leaves): (&Assigned, &Under<'_>, Vec<PackagedLeaf>),
     now: Timestamp,
 ) -> Result<PackagingAnswer, Error> {
     let request = asked.request.body();
@@ -179,6 +269,7 @@ fn prepare(
             .transpose()?,
         license_url,
         server_time: now,
+        roots: (!under.roots.is_empty()).then(|| under.roots.iter().map(|root| root.kid).collect()),
     };
     let keys = PackagingKeys {
         keys: tracks.iter().map(|(_, key)| key.duplicate()).collect(),
@@ -191,6 +282,7 @@ fn prepare(
         request: asked.request.digest(),
         server_time: now,
         prepared: PreparedPackaging::new(body, &keys, receiver, rng).map_err(Error::Making)?,
+        leaves,
     })
 }
 
@@ -199,6 +291,7 @@ fn packaged(track: &AssignedTrack) -> PackagedTrack {
         label: track.label.clone(),
         kid: track.key.kid,
         key_type: track.key.key_type,
+        period: track.period,
     }
 }
 
@@ -227,13 +320,19 @@ async fn answer(
         request,
         server_time,
         prepared,
+        leaves,
     } = recorded.into_inner();
     reach(Point::Answer(Exchange::Packaging, Stage::Recorded));
 
-    // 7. Sign.
-    let response = prepared
-        .sign(identity.signer_chain(server_time), &identity.license_server)
-        .map_err(Error::Making)?;
+    // 7. Sign: the leaves, then the response that carries them.
+    let (chain, key) = (identity.signer_chain(server_time), &identity.license_server);
+    let mut signed = Vec::with_capacity(leaves.len());
+    for leaf in leaves {
+        signed.push(leaf.license.sign(chain, key).map_err(Error::Making)?);
+        tokio::task::yield_now().await;
+    }
+    let made = u64::try_from(signed.len()).unwrap_or(u64::MAX);
+    let response = prepared.sign(signed, chain, key).map_err(Error::Making)?;
 
     // 8. Answer: sealed to the request, and kept for its repetition.
     let body = asked.request.body();
@@ -245,6 +344,8 @@ async fn answer(
         .store
         .keep_packaging(packager, nonce, answer.clone())
         .await?;
-    tracing::info!(%packager, content = ?body.content_id, tracks = body.tracks.len(), "packaging request answered");
+    server.metrics.chain_license(ChainLicense::PackagedLeaf, made);
+    let (content, tracks) = (&body.content_id, body.tracks.len());
+    tracing::info!(%packager, ?content, tracks, leaves = made, "packaging request answered");
     Ok(answer)
 }

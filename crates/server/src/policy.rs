@@ -63,6 +63,9 @@ pub struct PolicyTerms {
     pub explicit_restrictions: Vec<ExplicitRestriction>,
     /// Outputs that are permitted by name.
     pub play_enablers: Vec<PlayEnabler>,
+    /// Whether the client writes a license that it stores into the content as well. Root licenses and those
+    /// for key exchange are not.
+    pub embed: bool,
     /// Where the content comes from.
     pub source_id: Option<u64>,
     /// Demands of the application.
@@ -145,6 +148,7 @@ impl PolicyTerms {
             output_protection_levels: None,
             explicit_restrictions: Vec::new(),
             play_enablers: Vec::new(),
+            embed: false,
             source_id: None,
             extended_restrictions: Vec::new(),
             extended_rights: Vec::new(),
@@ -199,6 +203,7 @@ impl PolicyTerms {
         };
         let usable_until = end.unwrap_or(body.issued).plus(grace_period.unwrap_or_default());
         let removal = self.removal_after_end_seconds.filter(|_| body.persistent);
+        let embed = self.embed && body.persistent && body.kind == LicenseKind::Simple;
         LicenseBody {
             rights: if self.play { vec![Right::Play] } else { Vec::new() },
             begin,
@@ -211,6 +216,7 @@ impl PolicyTerms {
             output_protection_levels: self.output_protection_levels,
             explicit_restrictions: some(&self.explicit_restrictions),
             play_enablers: some(&self.play_enablers),
+            embed: embed.then_some(Flag),
             source_id: self.source_id,
             extended_restrictions: some(&self.extended_restrictions),
             extended_rights: some(&self.extended_rights),
@@ -272,7 +278,7 @@ impl PolicyTerms {
     }
 
     /// Terms that undo one another, each with the reason.
-    fn conflicts(&self) -> [(bool, &'static str); 10] {
+    fn conflicts(&self) -> [(bool, &'static str); 11] {
         use ExplicitRestriction as E;
         let has = |is: fn(&E) -> bool| self.explicit_restrictions.iter().any(is);
         let enables = |enabler| self.play_enablers.contains(&enabler);
@@ -298,6 +304,10 @@ impl PolicyTerms {
             (
                 self.removal_after_end_seconds.is_some() && !self.persistent_allowed,
                 "a license that is not stored has no removal date",
+            ),
+            (
+                self.embed && !self.persistent_allowed,
+                "a license that is not stored is not written into content",
             ),
             (
                 internal && !self.play_enablers.is_empty(),

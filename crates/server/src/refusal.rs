@@ -92,6 +92,12 @@ pub enum Refusal {
     /// V-073: what is asked for is not made.
     #[error("{0}")]
     Unsupported(#[from] Unsupported),
+    /// The content is under more roots than an answer names.
+    #[error("the content is under more than {0} roots")]
+    TooManyRoots(usize),
+    /// The tracks and roots together have more leaf licenses than an answer brings.
+    #[error("the request is for more than {0} leaf licenses")]
+    TooManyLeaves(usize),
     /// V-077: there is no suite that the packager's certificate names and the operator permits.
     #[error("the packager has no sealing key of a suite that this operator permits")]
     PackagerSuite,
@@ -136,7 +142,7 @@ impl Refusal {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::Message(error) => message_code(error),
-            Self::TooManyKids(_) => ErrorCode::TooLarge,
+            Self::TooManyKids(_) | Self::TooManyRoots(_) | Self::TooManyLeaves(_) => ErrorCode::TooLarge,
             Self::Header(_) | Self::GenerationTooLarge => ErrorCode::Malformed,
             Self::WrongRecipient => ErrorCode::WrongRecipient,
             Self::NotOpened => ErrorCode::NotOpened,
@@ -182,6 +188,8 @@ impl Refusal {
             Self::Unsupported(_) => "V-073",
             Self::PackagerSuite => "V-077",
             Self::TooManyKids(_)
+            | Self::TooManyRoots(_)
+            | Self::TooManyLeaves(_)
             | Self::Header(_)
             | Self::GenerationTooLarge
             | Self::Busy(_)
@@ -309,9 +317,11 @@ mod tests {
             Refusal::PackagerUnknown,
             Refusal::PackagerRevoked,
             Refusal::PackagerNonceReused,
-            Refusal::Unsupported(Unsupported::CryptoPeriods),
+            Refusal::Unsupported(Unsupported::PeriodsHeader),
             Refusal::Unsupported(Unsupported::MixedHeader),
             Refusal::PackagerSuite,
+            Refusal::TooManyRoots(64),
+            Refusal::TooManyLeaves(1024),
             Refusal::Busy("the server is stopping"),
             Refusal::RateLimited("the device asks too often"),
         ];
@@ -343,9 +353,11 @@ mod tests {
         203 V-071 the packager is not enrolled
         204 V-071 the packager was revoked
         205 V-072 another request of the packager had this nonce
-        601 V-073 keys of more than one crypto period are not made
+        601 V-073 a content header is not made for crypto periods
         601 V-073 one content header names keys of one key type
         304 V-077 the packager has no sealing key of a suite that this operator permits
+        105  the content is under more than 64 roots
+        105  the request is for more than 1024 leaf licenses
         502  the server is stopping
         503  the device asks too often
         ");

@@ -15,7 +15,7 @@ use crate::{
     authenticate::ChainCache,
     chance::rng,
     clock::Clock,
-    config::{Config, ConfigError, NewKeys},
+    config::{AuthorizationSource, Config, ConfigError, NewKeys},
     discovery::{self, DiscoveryCache},
     handler::{LicenseHandler, Source, sources},
     http::{self, addresses::Addresses},
@@ -42,6 +42,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     /// Who decides about licenses, in the order in which they are asked.
     pub(crate) sources: Vec<Box<dyn Source>>,
+    /// Whether the rows of the database are the only source.
+    pub(crate) rows_alone: bool,
     pub(crate) chains: ChainCache,
     pub(crate) answers: Answers,
     pub(crate) metrics: Metrics,
@@ -70,7 +72,8 @@ impl Server {
     pub async fn open(dir: &Path, kek: KekSource, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let config = operator::read_config(dir)?;
         let sources = sources::load(&config.authorization, dir)?;
-        Self::open_with(dir, config, kek, clock, sources).await
+        let rows_alone = config.authorization.sources == [AuthorizationSource::Rows];
+        Self::open_with(dir, config, kek, clock, (sources, rows_alone)).await
     }
 
     /// Opens the operator in `dir` as [`Server::open`] does, and lets `handler` alone decide about licenses. What
@@ -85,7 +88,7 @@ impl Server {
         handler: impl LicenseHandler,
     ) -> Result<Self, Error> {
         let config = operator::read_config(dir)?;
-        Self::open_with(dir, config, kek, clock, vec![Box::new(handler)]).await
+        Self::open_with(dir, config, kek, clock, (vec![Box::new(handler)], false)).await
     }
 
     async fn open_with(
@@ -93,7 +96,7 @@ impl Server {
         config: Config,
         kek: KekSource,
         clock: Arc<dyn Clock>,
-        sources: Vec<Box<dyn Source>>,
+        (sources, rows_alone): (Vec<Box<dyn Source>>, bool),
     ) -> Result<Self, Error> {
         let kek = kek.load(dir)?;
         let store = Store::open(&operator::database_path(dir), &config.database).await?;
@@ -116,6 +119,7 @@ impl Server {
             vault: Vault::new(kek),
             clock,
             sources,
+            rows_alone,
             chains: ChainCache::new(),
             answers: Answers::new(),
             discovery: DiscoveryCache::default(),

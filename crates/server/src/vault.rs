@@ -5,11 +5,11 @@
 //! two modes.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, PoisonError, RwLock},
 };
 
-use keyward_crypto::{ContentKey, Secret, SecretBytes, kdf::hmac_sha256, seed::LicenseKeySeed};
+use keyward_crypto::{ContentKey, RootKey, Secret, SecretBytes, kdf::hmac_sha256, seed::LicenseKeySeed};
 use keyward_license::{ids::Kid, license::KeyType, time::Timestamp};
 use rand_core::CryptoRng;
 
@@ -101,6 +101,7 @@ impl Vault {
 
     /// The content key of a registered key id.
     pub(crate) async fn content_key(&self, store: &Store, key: &KeyRow) -> Result<ContentKey, Error> {
+        check_key_type(key.key_type)?;
         match &key.source {
             KeySource::Seed(number) => Ok(self.seed(store, *number).await?.derive(key.kid.as_bytes())),
             KeySource::Sealed(sealed) => {
@@ -108,9 +109,29 @@ impl Vault {
                 let opened = opened.map_err(|_| Error::Damaged("a content key does not open"))?;
                 Ok(Secret::from_slice(opened.expose())?)
             }
-            // An exchange key never serves as one.
+            // An exchange key never serves as one, nor a root.
             KeySource::Exchange => Err(Error::KeyTypeRefused(key.key_type.number())),
         }
+    }
+
+    /// The key of a root.
+    pub(crate) fn root_key(&self, root: &KeyRow) -> Result<RootKey, Error> {
+        let damaged = || Error::Damaged("the key of a root does not open");
+        match (&root.source, root.key_type) {
+            (KeySource::Sealed(sealed), KeyType::Root) => {
+                let opened = self
+                    .kek
+                    .open(root_cell(&root.kid), sealed)
+                    .map_err(|_| damaged())?;
+                RootKey::from_slice(opened.expose()).map_err(|_| damaged())
+            }
+            _ => Err(Error::KeyTypeRefused(root.key_type.number())),
+        }
+    }
+
+    /// The key of a new root, sealed for its place.
+    pub(crate) fn seal_root(&self, kid: &Kid, key: &RootKey) -> Result<Vec<u8>, Error> {
+        Ok(self.kek.seal(root_cell(kid), key.expose(), &mut rng())?)
     }
 
     /// A fresh key id with its key, not registered yet.
@@ -240,6 +261,37 @@ const fn check_key_type(key_type: KeyType) -> Result<(), Error> {
 /// Keyed hash of the 16 bytes of a content key, or of as many of an exchange key.
 pub(crate) fn fingerprint(secret: &Secret<32>, key: &[u8; 16]) -> Result<[u8; 32], Error> {
     Ok(hmac_sha256(secret.expose(), &[b"content key", key])?)
+}
+
+/// Keyed hashes of a value of another space and of each 16 bytes of a longer one, those made as a content key's is: no
+/// part of it is a content key, or the other way about.
+pub(crate) fn fingerprints(secret: &Secret<32>, value: &[u8]) -> Result<Vec<[u8; 32]>, Error> {
+    let mut found = BTreeSet::new();
+    let (blocks, _) = value.as_chunks();
+    for block in blocks {
+        found.insert(fingerprint(secret, block)?);
+    }
+    if value.len() != CONTENT_KEY {
+        found.insert(hmac_sha256(secret.expose(), &[b"exchange key", value])?);
+    }
+    Ok(found.into_iter().collect())
+}
+
+/// Bytes of a content key.
+const CONTENT_KEY: usize = 16;
+
+/// Whether the key of a root opens in its place.
+pub(crate) fn root_opens(kek: &KeyEncryptionKey, kid: &Kid, sealed: &[u8]) -> bool {
+    kek.open(root_cell(kid), sealed)
+        .is_ok_and(|key| RootKey::from_slice(key.expose()).is_ok())
+}
+
+fn root_cell(kid: &Kid) -> Cell<'_> {
+    Cell {
+        table: "roots",
+        row: kid.as_bytes(),
+        column: "sealed",
+    }
 }
 
 fn key_cell(kid: &Kid) -> Cell<'_> {

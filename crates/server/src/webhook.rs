@@ -228,6 +228,8 @@ struct Key<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     label: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    root: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     entitlement: Option<Entitlement<'a>>,
 }
 
@@ -278,6 +280,7 @@ impl<'a> Key<'a> {
             },
             content: asked.content.as_deref(),
             label: asked.label.as_deref(),
+            root: asked.root.as_deref(),
             entitlement: asked.entitlement.as_ref().map(|row| Entitlement {
                 policy: &row.policy,
                 expires: row.expires.map(|expires| expires.0),

@@ -222,6 +222,8 @@ async fn packagers_are_enrolled_and_answered_over_http() {
         }],
         content_header: true,
         crypto_periods: None,
+        first_period: None,
+        leaves: None,
         client: common::client_info(),
     };
     let (body, chain) = (body.encode(), &packager.chain);

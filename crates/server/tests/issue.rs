@@ -46,7 +46,7 @@ async fn a_device_gets_the_content_key_in_every_suite() {
             let (license, key) = device.open(&world, &response.results[0]);
             assert_eq!(&key, expected.key.expose());
             assert_eq!(
-                license.suite(),
+                license.sealing().suite().unwrap(),
                 best,
                 "licenses are sealed with the best suite of the certificate"
             );

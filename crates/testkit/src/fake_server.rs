@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 use keyward_content::header::{Algorithm, ContentHeader, KeyReference};
 use keyward_crypto::{
-    ContentKey, Secret, SecretBytes,
+    ContentKey, RootKey, Secret, SecretBytes,
     ecdsa::PublicKey,
     exchange::{ExchangeKey, Operation},
     hpke::{KeyPair, Suite},
@@ -32,7 +32,9 @@ use keyward_license::{
     envelope::{SealedRequest, SealedResponse},
     error_code::{ErrorCode, Problem},
     ids::{DeviceId, Digest, Kid, LicenseId},
-    license::{Binding, KeyDescription, KeyType, LicenseBody, LicenseKeys, LicenseKind, PreparedLicense},
+    license::{
+        Binding, Flag, KeyDescription, KeyType, LicenseBody, LicenseKeys, LicenseKind, PreparedLicense,
+    },
     packaging::{PackagedTrack, PackagingKeys, PackagingRequest, PackagingResponse, PreparedPackaging},
     request::LicenseRequest,
     response::{Denial, KeyResult, LicenseResponse},
@@ -101,6 +103,10 @@ pub struct Bent {
     pub packaging_after_sealing: Edit<Vec<u8>>,
     /// Changes the keys of a packaging response.
     pub packaging_keys: Edit<Vec<ContentKey>>,
+    /// Changes each leaf license of packaging data before its key is sealed under it.
+    pub packaging_leaf: Edit<LicenseBody>,
+    /// Changes the signed leaf licenses of packaging data.
+    pub packaging_leaves: Edit<Vec<Vec<u8>>>,
     /// Seals packaging keys with this suite.
     pub packaging_suite: Option<Suite>,
     /// Signs packaging responses in the server's place.
@@ -166,7 +172,15 @@ pub struct FakeServer {
     pub keys: BTreeMap<Kid, [u8; 16]>,
     /// Exchange keys that it grants, by the key id that is asked for.
     pub exchange: BTreeMap<Kid, ExchangeKeys>,
-    /// Key ids that it denies, and how. A key id in neither map is unknown to it.
+    /// Root keys that it grants, by root licenses; all content that is packaged is under all of them.
+    pub roots: BTreeMap<Kid, RootKey>,
+    /// Of the content keys those that it grants by leaf licenses, each with its root, which it has.
+    pub leaves: BTreeMap<Kid, Kid>,
+    /// V-014: key ids whose licenses go along with every answer that was asked for licenses, unless asked for.
+    pub along: Vec<Kid>,
+    /// from when on clients ask for what comes next.
+    pub renew_at: Option<Timestamp>,
+    /// Key ids that it denies, and how. A key id in none of these maps is unknown to it.
     pub denials: BTreeMap<Kid, Denial>,
     /// Terms of what it grants.
     pub terms: Terms,
@@ -199,6 +213,10 @@ impl FakeServer {
             now: NOW,
             keys: BTreeMap::new(),
             exchange: BTreeMap::new(),
+            roots: BTreeMap::new(),
+            leaves: BTreeMap::new(),
+            along: Vec::new(),
+            renew_at: None,
             denials: BTreeMap::new(),
             terms: Terms::default(),
             security_level: SECURITY_LEVEL_SOFTWARE,
@@ -267,15 +285,44 @@ impl FakeServer {
         device_claims: &Claims,
         request: &LicenseRequest,
     ) -> Vec<u8> {
-        let key = KeyDescription::content(kid, KeyType::File);
-        let (id, binding) = (LicenseId::random(self.operator.rng()), Binding::device(device));
+        let mut body = self.body(kid, Binding::device(device));
+        body.persistent = request.persistent;
+        body.nonce = (!request.persistent).then_some(request.nonce);
+        self.seal_and_sign(kid, Some(device_claims), body)
+    }
+
+    /// A leaf license of a key for files, as it rides in content: for no device, and of no request.
+    ///
+    /// # Panics
+    /// If the key or its root is not there.
+    pub fn leaf(&mut self, kid: Kid, root: Kid) -> Vec<u8> {
+        let before = self.leaves.insert(kid, root);
+        let body = self.body(kid, Binding::root(root));
+        let leaf = self.seal_and_sign(kid, None, body);
+        match before {
+            Some(before) => self.leaves.insert(kid, before),
+            None => self.leaves.remove(&kid),
+        };
+        leaf
+    }
+
+    /// What a license for a key id says. Limits in time are in no leaf.
+    fn body(&mut self, kid: Kid, binding: Binding) -> LicenseBody {
+        let id = LicenseId::random(self.operator.rng());
+        let issued = self.now;
+        if let Some(root) = self.leaves.get(&kid) {
+            let key = KeyDescription::content(kid, KeyType::File);
+            return LicenseBody::new(id, LicenseKind::Leaf, key, Binding::root(*root), issued);
+        }
+        let (kind, key_type) = match self.roots.contains_key(&kid) {
+            true => (LicenseKind::Root, KeyType::Root),
+            false => (LicenseKind::Simple, KeyType::File),
+        };
         let mut body = LicenseBody {
-            persistent: request.persistent,
-            nonce: (!request.persistent).then_some(request.nonce),
             begin: self.terms.begin,
             end: self.terms.end,
             minimum_security_level: self.terms.minimum_security_level,
-            ..LicenseBody::new(id, LicenseKind::Simple, key, binding, self.now)
+            ..LicenseBody::new(id, kind, KeyDescription::content(kid, key_type), binding, issued)
         };
         if let Some(exchange) = self.exchange.get(&kid) {
             body.kind = LicenseKind::KeyExchange;
@@ -286,22 +333,27 @@ impl FakeServer {
                 .map(|(description, _)| description.clone())
                 .collect();
         }
+        body
+    }
+
+    /// The keys of a license, in the order of its descriptions.
+    fn material(&self, kid: Kid) -> Vec<Bytes> {
+        if let Some(exchange) = self.exchange.get(&kid) {
+            let keys = exchange.0.iter();
+            return keys.map(|(_, key)| Bytes(key.expose().to_vec())).collect();
+        }
+        vec![Bytes(match self.roots.get(&kid) {
+            Some(root) => root.expose().to_vec(),
+            None => self.keys.get(&kid).unwrap().to_vec(),
+        })]
+    }
+
+    fn seal_and_sign(&mut self, kid: Kid, device_claims: Option<&Claims>, mut body: LicenseBody) -> Vec<u8> {
         edit(&self.bent.license, &mut body);
         let mut encoded = body.encode();
         edit(&self.bent.encoded_license, &mut encoded);
         let encoded = grease(&encoded, self.operator.rng()).unwrap();
-        self.seal_and_sign(kid, device_claims, encoded)
-    }
-
-    fn seal_and_sign(&mut self, kid: Kid, device_claims: &Claims, encoded: Vec<u8>) -> Vec<u8> {
-        let mut keys = match self.exchange.get(&kid) {
-            Some(exchange) => exchange
-                .0
-                .iter()
-                .map(|(_, key)| Bytes(key.expose().to_vec()))
-                .collect(),
-            None => vec![Bytes(self.keys.get(&kid).unwrap().to_vec())],
-        };
+        let mut keys = self.material(kid);
         edit(&self.bent.license_keys, &mut keys);
         let keys = LicenseKeys {
             keys,
@@ -311,9 +363,19 @@ impl FakeServer {
             .bent
             .license_suite
             .map_or_else(|| self.suites.clone(), |suite| vec![suite]);
-        let (suite, public_key) = device_claims.best_sealing_key(&usable).unwrap();
         let rng = self.operator.rng();
-        let mut prepared = PreparedLicense::for_device(encoded, &keys, suite, public_key, rng).unwrap();
+        // A test may have made something else of a leaf, and something of a root.
+        let root = self.leaves.get(&kid).filter(|_| body.kind == LicenseKind::Leaf);
+        let mut prepared = match (root, device_claims) {
+            (None, Some(claims)) => {
+                let (suite, public_key) = claims.best_sealing_key(&usable).unwrap();
+                PreparedLicense::for_device(encoded, &keys, suite, public_key, rng).unwrap()
+            }
+            (root, _) => {
+                let root = self.roots.get(root.unwrap()).unwrap();
+                PreparedLicense::under_root(encoded, &keys, root, rng).unwrap()
+            }
+        };
         edit(&self.bent.license_after_sealing, &mut prepared.body);
         let signer = self.bent.license_signer.as_ref().unwrap_or(&self.signer);
         let mut signed = prepared.sign(&signer.chain, &signer.key).unwrap();
@@ -335,7 +397,17 @@ impl FakeServer {
         let request = verified.into_body();
         request.check_bounds().map_err(|_| ErrorCode::Malformed)?;
         // Decide and issue.
-        let results = kids(&request)?
+        let mut asked = kids(&request)?;
+        if !asked.is_empty() && request.capabilities.more_licenses.is_some() {
+            asked.extend(
+                self.along
+                    .iter()
+                    .filter(|kid| !asked.contains(kid))
+                    .copied()
+                    .collect::<Vec<_>>(),
+            );
+        }
+        let results = asked
             .into_iter()
             .map(|kid| self.result(kid, &device, &device_claims, &request))
             .collect();
@@ -349,6 +421,7 @@ impl FakeServer {
             server_time: self.now,
             transaction: None,
             custom_data: request.custom_data.clone(),
+            renew_at: self.renew_at,
         };
         edit(&self.bent.response, &mut response);
         let signer = self.bent.response_signer.as_ref().unwrap_or(&self.signer);
@@ -373,7 +446,8 @@ impl FakeServer {
             sentence: "the key id is not known here".into(),
             url: None,
         };
-        let grants = self.keys.contains_key(&kid) || self.exchange.contains_key(&kid);
+        let grants =
+            self.keys.contains_key(&kid) || self.exchange.contains_key(&kid) || self.roots.contains_key(&kid);
         if grants && !self.denials.contains_key(&kid) {
             let license = Some(Bytes(self.issue(kid, device, device_claims, request)));
             return KeyResult {
@@ -454,6 +528,12 @@ impl FakeServer {
             .map_err(|_| ErrorCode::PackagingUnsupported)?;
         // Name and seal the keys.
         let mut response = packaging_response(&request, digest, now);
+        let roots: Vec<Kid> = self.roots.keys().copied().collect();
+        response.roots = (!roots.is_empty()).then_some(roots);
+        let leaves = match request.leaves {
+            Some(Flag) => self.packaged_leaves(&response.tracks),
+            None => Vec::new(),
+        };
         let mut keys = response.tracks.iter().map(|track| key_of(track.kid)).collect();
         edit(&self.bent.packaging, &mut response);
         edit(&self.bent.packaging_keys, &mut keys);
@@ -468,10 +548,39 @@ impl FakeServer {
         edit(&self.bent.packaging_after_sealing, &mut prepared.body);
         // Answer.
         let signer = self.bent.packaging_signer.as_ref().unwrap_or(&self.signer);
-        let signed = prepared.sign(&signer.chain, &signer.key).unwrap();
+        let signed = prepared.sign(leaves, &signer.chain, &signer.key).unwrap();
         let (context, rng) = (PackagingResponse::CONTEXT, self.operator.rng());
         let sealed = SealedResponse::seal(context, &request.response_key, &digest, &signed, rng).unwrap();
         Ok(sealed.encode())
+    }
+
+    /// A leaf license for each track under each root.
+    fn packaged_leaves(&mut self, tracks: &[PackagedTrack]) -> Vec<Vec<u8>> {
+        let mut leaves = Vec::new();
+        for (track, (root, root_key)) in tracks
+            .iter()
+            .flat_map(|track| self.roots.iter().map(move |root| (track, root)))
+        {
+            let id = sha256(&[track.kid.as_bytes(), root.as_bytes()]);
+            let mut body = LicenseBody::new(
+                LicenseId::try_from(id.get(..16).unwrap()).unwrap(),
+                LicenseKind::Leaf,
+                KeyDescription::content(track.kid, track.key_type),
+                Binding::root(*root),
+                self.now,
+            );
+            edit(&self.bent.packaging_leaf, &mut body);
+            let keys = LicenseKeys {
+                keys: vec![Bytes(key_of(track.kid).expose().to_vec())],
+                proof_key: Secret::random(self.operator.rng()),
+            };
+            let rng = self.operator.rng();
+            let prepared = PreparedLicense::under_root(body.encode(), &keys, root_key, rng).unwrap();
+            let signer = self.bent.license_signer.as_ref().unwrap_or(&self.signer);
+            leaves.push(prepared.sign(&signer.chain, &signer.key).unwrap());
+        }
+        edit(&self.bent.packaging_leaves, &mut leaves);
+        leaves
     }
 
     fn open(&self, context: &str, body: &[u8]) -> Result<SecretBytes, ErrorCode> {
@@ -494,10 +603,15 @@ pub fn key_of(kid: Kid) -> ContentKey {
 
 fn packaging_response(request: &PackagingRequest, digest: Digest, now: Timestamp) -> PackagingResponse {
     let license_url = "https://license.example".to_owned();
-    let tracks: Vec<PackagedTrack> = request
-        .tracks
-        .iter()
-        .map(|track| {
+    let periods: Vec<Option<u64>> = match request.periods() {
+        None => vec![None],
+        Some(periods) => periods.indices().map(Some).collect(),
+    };
+    let wanted = periods
+        .into_iter()
+        .flat_map(|period| request.tracks.iter().map(move |track| (track, period)));
+    let tracks: Vec<PackagedTrack> = wanted
+        .map(|(track, period)| {
             let number = [u8::try_from(track.key_type.number()).unwrap()];
             let named = sha256(&[
                 request.content_id.as_bytes(),
@@ -505,11 +619,13 @@ fn packaging_response(request: &PackagingRequest, digest: Digest, now: Timestamp
                 track.label.as_bytes(),
                 &[0],
                 &number,
+                &period.map_or_else(Vec::new, |period| period.to_be_bytes().to_vec()),
             ]);
             PackagedTrack {
                 label: track.label.clone(),
                 kid: Kid::try_from(named.get(..16).unwrap()).unwrap(),
                 key_type: track.key_type,
+                period,
             }
         })
         .collect();
@@ -531,6 +647,7 @@ fn packaging_response(request: &PackagingRequest, digest: Digest, now: Timestamp
             .then(|| Bytes(header.to_object_bytes().unwrap())),
         license_url,
         server_time: now,
+        roots: None,
     }
 }
 

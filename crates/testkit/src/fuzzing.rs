@@ -5,6 +5,8 @@
 //!  fuzzing       one function a target; the table of all of them
 //!   ├── messages  CBOR, COSE, certificates, every message of the protocol
 //!   ├── contents  content header and any-file container
+//!   ├── embedded  license stores of content headers
+//!   ├── embedding licenses that are put into content
 //!   ├── exchange  results of exchange keys
 //!   ├── media     boxes, protection and codecs of media
 //!   ├── film      tiny films, box by box
@@ -29,6 +31,8 @@
 mod cbor;
 mod clients;
 mod contents;
+mod embedded;
+mod embedding;
 mod exchange;
 mod film;
 mod media;
@@ -39,6 +43,8 @@ mod world;
 
 pub use clients::{client_content_header, client_enrol, client_install, client_store, device_keys};
 pub use contents::{file_header, file_reader, playready_header, playready_object};
+pub use embedded::embedded_store;
+pub use embedding::content_embed;
 pub use exchange::exchange_result;
 pub use media::{
     av1_samples, avc_samples, box_tree, clear_view, hevc_samples, let_panics_be_caught, media_packager,
@@ -59,7 +65,7 @@ pub use seeds::{Seed, seeds};
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target, under the name that it has in `fuzz/fuzz_targets` and `fuzz/corpus`.
-pub const TARGETS: [(&str, Target); 38] = [
+pub const TARGETS: [(&str, Target); 40] = [
     ("av1_samples", av1_samples),
     ("avc_samples", avc_samples),
     ("box_tree", box_tree),
@@ -71,9 +77,11 @@ pub const TARGETS: [(&str, Target); 38] = [
     ("client_install", client_install),
     ("client_store", client_store),
     ("codec", codec),
+    ("content_embed", content_embed),
     ("cose_sign1", cose_sign1),
     ("device_keys", device_keys),
     ("discovery", discovery),
+    ("embedded_store", embedded_store),
     ("enrolment_request", enrolment_request),
     ("enrolment_response", enrolment_response),
     ("exchange_result", exchange_result),

@@ -12,6 +12,7 @@
 //!   ├── responses   license responses, sealed to a request
 //!   ├── enrolments  both directions
 //!   ├── packaging   both directions
+//!   ├── embedded    license stores of content headers
 //!   ├── results     of exchange keys
 //!   ├── documents   discovery, operator profile, problem
 //!   └── annotate    commented hex for `spec/`
@@ -20,6 +21,7 @@
 mod annotate;
 mod build;
 mod documents;
+mod embedded;
 mod enrolments;
 mod licenses;
 mod packaging;
@@ -94,6 +96,8 @@ pub enum MessageType {
     Problem,
     /// What an operation of an exchange key put out.
     ExchangeResult,
+    /// The license store of a content header.
+    EmbeddedStore,
 }
 
 /// Whether a receiver accepts a message.
@@ -125,6 +129,7 @@ pub fn all() -> Vec<Vector> {
     enrolments::add(&mut world, &mut all);
     documents::add(&mut world, &mut all);
     packaging::add(&world, &mut all);
+    embedded::add(&world, &mut all);
     all.extend(exchange_results());
     all
 }

@@ -106,6 +106,7 @@ fn the_peer_gives_every_vector_the_same_verdict() {
             MessageType::PackagingResponse,
             MessageType::Discovery,
             MessageType::ExchangeResult,
+            MessageType::EmbeddedStore,
         ];
         if !ours.contains(&vector.message_type) {
             continue;
@@ -335,6 +336,7 @@ impl World {
             server_time: NOW,
             transaction: None,
             custom_data: None,
+            renew_at: None,
         };
         let signer = &self.license_server;
         let key = signer.key.signing_key();
@@ -358,6 +360,7 @@ impl World {
             label: track.label.clone(),
             kid: Kid::new([at; 16]),
             key_type: track.key_type,
+            period: None,
         };
         let body = PackagingResponse {
             version: 1,
@@ -367,6 +370,7 @@ impl World {
             content_header: None,
             license_url: "https://license.example".into(),
             server_time: NOW,
+            roots: None,
         };
         let keys = PackagingKeys {
             keys: keys.iter().map(ContentKey::duplicate).collect(),
@@ -376,7 +380,7 @@ impl World {
         let rng = self.operator.rng();
         let signed = PreparedPackaging::new(body.encode(), &keys, receiver, rng)
             .unwrap()
-            .sign(&signer.chain, &signer.key.signing_key())
+            .sign(Vec::new(), &signer.chain, &signer.key.signing_key())
             .unwrap();
         let context = PackagingResponse::CONTEXT;
         SealedResponse::seal(context, &asked.response_key, &request.digest(), &signed, rng)

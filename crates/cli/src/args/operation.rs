@@ -66,6 +66,8 @@ pub(crate) enum LicensesCommand {
     Show(LicenseArgs),
     /// Delete licenses for good; an old response does not bring them back
     Delete(LicenseArgs),
+    /// Write the licenses of content that are to be embedded in it into the room that it has for them
+    Embed(EmbedArgs),
     /// Delete the licenses whose removal date has come by this device's clock. Each acquisition does so by the license
     /// server's clock
     Clean(ClientDir),
@@ -80,6 +82,14 @@ pub(crate) struct LicenseArgs {
     /// Key id, for all its licenses, or license id; 32 hexadecimal digits
     #[arg(value_name = "KID|LICENSE")]
     pub(crate) id: Kid,
+}
+
+#[derive(Args)]
+pub(crate) struct EmbedArgs {
+    #[command(flatten)]
+    pub(crate) client: ClientDir,
+    /// The protected file or MP4
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Args)]

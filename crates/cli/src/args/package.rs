@@ -1,13 +1,13 @@
 //! What `keyward package` takes.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum};
 use keyward_content::cenc::Scheme;
 use keyward_license::{ids::Kid, license::KeyType};
 use keyward_packager::TrackKind;
 
-use super::{OperatorDir, packager::ExchangeArgs};
+use super::{OperatorDir, packager::ExchangeArgs, root::crypto_period};
 
 #[derive(Args)]
 pub(crate) struct PackageArgs {
@@ -61,6 +61,20 @@ pub(crate) struct PackageArgs {
     /// Leave the beginning of media clear for this many seconds, so that it plays without a license
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub(crate) clear_lead: u32,
+    /// Change the keys of media each time this long a crypto period has passed, as in `2s`. What is under roots gets
+    /// its leaf licenses into the fragments that need them
+    #[arg(long, value_name = "DURATION", value_parser = crypto_period, requires = "packager")]
+    pub(crate) crypto_period: Option<Duration>,
+    /// Index of the crypto period at time 0 of the media
+    #[arg(long, value_name = "INDEX", default_value_t = 0, requires = "crypto_period")]
+    pub(crate) first_period: u64,
+    /// Reserve room for licenses that are embedded later
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub(crate) reserve: u32,
+    /// Ask for leaf licenses and embed them: whoever has a root's license needs no other. Reserves the room that they
+    /// need, if `--reserve` does not
+    #[arg(long, requires = "packager", conflicts_with = "crypto_period")]
+    pub(crate) leaves: bool,
     /// Replace an existing protected file
     #[arg(long)]
     pub(crate) force: bool,

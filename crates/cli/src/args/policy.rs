@@ -83,6 +83,9 @@ pub(crate) struct TermsArgs {
     /// Licenses in memory only
     #[arg(long)]
     pub(crate) in_memory: bool,
+    /// Devices write licenses into the content that they are for, where room was reserved for them
+    #[arg(long)]
+    pub(crate) embed: bool,
     /// Smallest security level of a device: 150, 2000 or 3000
     #[arg(long, value_name = "LEVEL")]
     pub(crate) minimum_security_level: Option<u64>,
@@ -96,9 +99,12 @@ pub(crate) struct GrantArgs {
     #[arg(long)]
     pub(crate) account: String,
     /// Key id, 32 hexadecimal digits
-    #[arg(long, required_unless_present = "all", conflicts_with = "all")]
+    #[arg(long, required_unless_present_any = ["root", "all"], conflicts_with_all = ["root", "all"])]
     pub(crate) kid: Option<Kid>,
-    /// Every key of content of the operator, present and future; an exchange key is named
+    /// Everything under a root: its name, or its key id
+    #[arg(long, value_name = "NAME", conflicts_with = "all")]
+    pub(crate) root: Option<String>,
+    /// Every key of content of the operator, and every root, present and future; an exchange key is named
     #[arg(long)]
     pub(crate) all: bool,
     /// Name of the policy for its licenses
@@ -137,7 +143,7 @@ fn offset(text: &str) -> Result<i64, String> {
         .map_err(|_| DURATION.to_owned())
 }
 
-fn duration(text: &str) -> Result<u64, String> {
+pub(super) fn duration(text: &str) -> Result<u64, String> {
     u64::try_from(offset(text)?).map_err(|_| "a duration is not negative".to_owned())
 }
 

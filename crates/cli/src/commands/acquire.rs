@@ -10,7 +10,7 @@ use crate::{
 };
 
 pub(crate) fn run(args: AcquireArgs, report: Report) -> Result<(), Failure> {
-    let wanted = client::wanted(WantedArgs {
+    let (wanted, asked) = client::wanted(WantedArgs {
         content: args.content,
         server: args.server,
         authorization: args.authorization,
@@ -27,5 +27,5 @@ pub(crate) fn run(args: AcquireArgs, report: Report) -> Result<(), Failure> {
         return report.result(&words, &json!({ "server_time": time.0, "clock_floor": floor.0 }));
     }
     let acquired = client.acquire(wanted)?;
-    client::report(report, &acquired)
+    client::report(report, &acquired, &asked)
 }

@@ -1,9 +1,11 @@
 //! `keyward admin …`: acts on the operator's folder on this machine. The same acts over the network are
 //! the administration interface's.
 
+mod channels;
 mod grants;
 mod key_exchange;
 mod policy;
+mod roots;
 
 use std::io::Write;
 
@@ -32,6 +34,8 @@ pub(crate) fn run(command: AdminCommand, report: Report) -> Result<(), Failure> 
         AdminCommand::EndGrant(args) => grants::end(&args, report),
         AdminCommand::Policy(command) => policy::run(&command, report),
         AdminCommand::RegisterKey(args) => register_key(&args, report),
+        AdminCommand::Root(command) => roots::run(command, report),
+        AdminCommand::Channel(command) => channels::run(command, report),
         AdminCommand::KeyExchange(command) => key_exchange::run(command, report),
         AdminCommand::Devices(args) => devices(&args, report),
         AdminCommand::RevokeDevice(args) => revoke_device(&args, report),

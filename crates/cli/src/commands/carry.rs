@@ -25,7 +25,7 @@ use crate::{
 
 /// On the device: makes a request and remembers it.
 pub(crate) fn request(args: RequestArgs, report: Report) -> Result<(), Failure> {
-    let wanted = client::wanted(args.wanted)?;
+    let (wanted, _) = client::wanted(args.wanted)?;
     let discovery = args.discovery.as_deref().map(input::read).transpose()?;
     let output = Carried::create(&args.output, args.force)?;
     let mut client = client::open(args.client)?;
@@ -63,7 +63,7 @@ pub(crate) fn install(args: InstallArgs, report: Report) -> Result<(), Failure> 
     }
     match client.install(bytes.clone()) {
         Err(NativeError::Client(ClientError::NoPendingRequest)) => install_enrolment(client, bytes, report),
-        other => client::report(report, &other?),
+        other => client::report(report, &other?, &[]),
     }
 }
 

@@ -20,9 +20,10 @@ use serde_json::{Value, json};
 use crate::{
     args::ExplainArgs,
     client,
+    commands::{check::riding, inspect},
     exchange::Described,
     failure::{Failure, file_error},
-    protected,
+    protected::{self, Protected},
     report::{self, Report},
 };
 
@@ -70,9 +71,16 @@ fn asked(client: &mut NativeClient, typed: &str, circumstances: &Circumstances) 
         let kid = kid.map_err(|error| Failure::new(error, "see what it is: `keyward inspect FILE`"))?;
         return Ok(vec![(kid, vec![explained])]);
     }
-    let content = client::content(typed)?;
-    let of_kid = |kid| Ok((kid, client.explain(kid, circumstances.clone())?));
-    content.kids.into_iter().map(of_kid).collect()
+    let mut content = client::named(typed, Protected::first_content)?.content;
+    let kids = std::mem::take(&mut content.kids);
+    let of_kid = |kid| {
+        let mut explained = client.explain(kid, circumstances.clone())?;
+        let held: Vec<_> = explained.iter().map(|held| held.body.id).collect();
+        let riding = riding(client, kid, &content, circumstances)?.into_iter();
+        explained.extend(riding.filter(|explained| !held.contains(&explained.body.id)));
+        Ok((kid, explained))
+    };
+    kids.into_iter().map(of_kid).collect()
 }
 
 /// Key ids and license ids have the same form, and are told apart by what is there.
@@ -155,6 +163,7 @@ fn words(explained: &Explained) -> String {
         Ok(allowed) => format!("allowed by {}: {}", allowed.decided_by, allowed.decided_by.says()),
         Err(stop) => format!("refused by {}: {stop}", stop.rule()),
     }];
+    lines.extend(chain(explained));
     let keys = Described::all(&explained.body, &explained.uses);
     lines.extend(keys.iter().map(|key| format!("key {}: {}", key.kid, key.words())));
     lines.push(match explained.now {
@@ -180,6 +189,21 @@ fn words(explained: &Explained) -> String {
         lines.push(outputs::words(output, decision));
     }
     format!("  license {}: {}", explained.body.id, lines.join("\n    "))
+}
+
+/// Where a license stands in a chain.
+fn chain(explained: &Explained) -> Option<String> {
+    if explained.body.kind == LicenseKind::Root {
+        return Some("a root license: it opens leaf licenses, whose limits in time are its own".to_owned());
+    }
+    let root = explained.body.leaf_of()?;
+    Some(match &explained.root {
+        Some(license) => format!(
+            "a leaf license of root {root}, judged with the root's license {}: the stricter of both decides",
+            license.id
+        ),
+        None => format!("a leaf license of root {root}, whose license is not there"),
+    })
 }
 
 const USED_UP: &str = "every use that the license permits has been made";
@@ -231,6 +255,9 @@ fn fields(explained: &Explained) -> Value {
     let exchange_keys: Vec<_> = exchange_keys.iter().map(Described::fields).collect();
     json!({
         "license": explained.body.id.to_string(),
+        "kind": inspect::license_kind(explained.body.kind),
+        "root": explained.body.leaf_of().map(|root| root.to_string()),
+        "root_license": explained.root.as_ref().map(|root| root.id.to_string()),
         "operator": explained.operator.to_string(),
         "allowed": is_allowed(explained),
         "rule": if used_up { "R-052" } else { rule.number() },

@@ -10,6 +10,7 @@
 
 mod certificate;
 mod content_header;
+mod embedded;
 mod enrolment;
 mod explanation;
 mod file;
@@ -45,6 +46,8 @@ use crate::{
 use explanation::Explanation;
 use input::Input;
 use trust::{Asked, Trust};
+
+pub(super) use license::kind as license_kind;
 
 pub(crate) fn run(args: &InspectArgs, report: Report) -> Result<(), Failure> {
     let input = Input::open(&args.file)?;

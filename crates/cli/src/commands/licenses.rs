@@ -1,20 +1,23 @@
 //! `keyward licenses …`: what is in the license store.
 
-use keyward_client::{enforce::Stop, error::one_line, held::HeldLicense};
+use keyward_client::{enforce::Stop, error::one_line, held::HeldLicense, install::ToEmbed};
 use keyward_client_native::NativeClient;
 use keyward_license::{
     ids::{Kid, LicenseId},
+    license::LicenseKind,
     time::Timestamp,
     usage_rules::Refusal,
 };
 use serde_json::json;
 
 use crate::{
-    args::{ClientDir, LicenseArgs, LicensesCommand},
+    args::{ClientDir, EmbedArgs, LicenseArgs, LicensesCommand},
     client,
     commands::inspect,
+    embedding,
     exchange::Described,
     failure::{Exit, Failure},
+    protected::Protected,
     report::{self, Report},
 };
 
@@ -23,6 +26,7 @@ pub(crate) fn run(command: LicensesCommand, report: Report) -> Result<(), Failur
         LicensesCommand::List(dir) => list(dir, report),
         LicensesCommand::Show(args) => show(args, report),
         LicensesCommand::Delete(args) => delete(args, report),
+        LicensesCommand::Embed(args) => embed(args, report),
         LicensesCommand::Clean(dir) => clean(dir, report),
         LicensesCommand::RenewKey(dir) => renew_key(dir, report),
     }
@@ -48,6 +52,7 @@ fn list(dir: ClientDir, report: Report) -> Result<(), Failure> {
             }
             .to_owned(),
         ];
+        says.extend(chain(license));
         let described = Described::all(body, &license.uses);
         let described = described.iter().find(|described| described.kid == kid);
         says.extend(described.map(Described::words));
@@ -83,6 +88,9 @@ fn listed(kid: Kid, license: &HeldLicense, operator_name: &str) -> serde_json::V
         "kid": kid.to_string(),
         "exchange_key": described.map(Described::fields),
         "license": body.id.to_string(),
+        "kind": inspect::license_kind(body.kind),
+        "root": body.leaf_of().map(|root| root.to_string()),
+        "root_license": license.root.as_ref().map(|root| root.id.to_string()),
         "operator": license.operator.to_string(),
         "operator_name": operator_name,
         "begin": seconds(body.begin),
@@ -106,11 +114,24 @@ fn listed(kid: Kid, license: &HeldLicense, operator_name: &str) -> serde_json::V
     })
 }
 
-/// When it ends for good: by its terms and by its first play, if there was one.
+/// Where a license stands in a chain.
+fn chain(license: &HeldLicense) -> Option<String> {
+    if license.body.kind == LicenseKind::Root {
+        return Some("a root license".to_owned());
+    }
+    let root = license.body.leaf_of()?;
+    Some(match &license.root {
+        Some(above) => format!("a leaf of root {root} under license {}", above.id),
+        None => format!("a leaf of root {root}"),
+    })
+}
+
+/// When it ends for good: by its terms and by its first play, if there was one; a leaf with its root.
 fn ends(license: &HeldLicense) -> Option<Timestamp> {
-    let after = license.body.expiration_after_first_play.zip(license.first_play);
+    let ends = license.root.as_ref().unwrap_or(&license.body);
+    let after = ends.expiration_after_first_play.zip(license.first_play);
     let played_out = after.map(|(seconds, first_play)| first_play.plus(seconds));
-    license.body.usable_until().into_iter().chain(played_out).min()
+    license.usable_until().into_iter().chain(played_out).min()
 }
 
 fn is_over(license: &HeldLicense) -> bool {
@@ -155,6 +176,44 @@ fn delete(args: LicenseArgs, report: Report) -> Result<(), Failure> {
         many => format!("{many} licenses deleted"),
     };
     report.result(&words, &json!({ "deleted": deleted }))
+}
+
+/// R-045, for licenses that were installed where the content was not.
+fn embed(args: EmbedArgs, report: Report) -> Result<(), Failure> {
+    let content = Protected::open(&args.file)?.content();
+    let held = client::open_existing(args.client)?.held_licenses()?;
+    let (mut embedded, mut failed) = (Vec::new(), 0_usize);
+    for license in held.iter().filter(|license| license.body.embed.is_some()) {
+        let Some(kid) = license
+            .body
+            .asked_kid()
+            .ok()
+            .filter(|kid| content.kids.contains(kid))
+        else {
+            continue;
+        };
+        let to_embed = ToEmbed {
+            kid,
+            id: license.body.id,
+            license: license.signed.clone(),
+        };
+        match embedding::into(&args.file, &to_embed, report) {
+            true => embedded.push(license.body.id.to_string()),
+            false => failed = failed.saturating_add(1),
+        }
+    }
+    let words = match embedded.len() {
+        1 => "1 license embedded".to_owned(),
+        many => format!("{many} licenses embedded"),
+    };
+    report.result(&words, &json!({ "embedded": embedded }))?;
+    match failed {
+        0 => Ok(()),
+        _ => Err(Failure::new(
+            format!("not every license was embedded in {}", args.file.display()),
+            "they stay usable on this device; have the content packaged with more room for them",
+        )),
+    }
 }
 
 fn clean(dir: ClientDir, report: Report) -> Result<(), Failure> {

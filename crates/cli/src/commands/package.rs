@@ -1,8 +1,10 @@
 //! `keyward package`: encrypts a file and writes its content header.
 
+mod embedded;
 mod file;
 mod keys;
 mod media;
+mod rotating;
 
 use std::{ffi::OsString, fs::File, io::Seek, path::Path};
 

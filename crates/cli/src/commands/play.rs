@@ -6,11 +6,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use keyward_client::{
-    acquire::Wanted,
-    decrypt::Watched,
-    session::{Acquisition, Opened},
-};
+use keyward_client::{acquire::Wanted, decrypt::Watched, session::Acquisition};
 use keyward_packager::OutputSink;
 
 use crate::{
@@ -18,8 +14,9 @@ use crate::{
     client::Watcher,
     failure::{Failure, file_error, of_content},
     output::{FileSink, commit_error, differs},
+    playback::{Places, Playback, Played},
     protected::{Content, Protected, Stopped, pour},
-    report::{self, Report},
+    report::Report,
 };
 
 pub(crate) fn run(args: &PlayArgs, report: Report) -> Result<(), Failure> {
@@ -38,9 +35,8 @@ pub(crate) fn run(args: &PlayArgs, report: Report) -> Result<(), Failure> {
         }
         None => None,
     };
-    let watcher = Watcher::of(args.client.clone())?;
-    let opened = open(&watcher, args, protected.content(), report)?;
-    let clear = Clear::start(protected, opened, watcher, args)?;
+    let playback = open(args, protected.content(), report)?;
+    let clear = Clear::start(protected, playback, args)?;
     match sink {
         Some(sink) => into_file(clear, sink, args, report),
         None if args.viewer.is_empty() => copy(clear, &mut io::stdout().lock(), &args.file).map(drop),
@@ -48,9 +44,9 @@ pub(crate) fn run(args: &PlayArgs, report: Report) -> Result<(), Failure> {
     }
 }
 
-/// Finds the licenses of the content, or acquires them.
-fn open(watcher: &Watcher, args: &PlayArgs, content: Content, report: Report) -> Result<Opened, Failure> {
-    let kids = content.kids.clone();
+/// Finds the licenses of the content, or acquires them. Keys that become known while it plays come later.
+fn open(args: &PlayArgs, content: Content, report: Report) -> Result<Playback, Failure> {
+    let (kids, on_demand) = (content.kids.clone(), content.on_demand);
     let mut wanted = Wanted {
         license_url: args.server.clone(),
         authorization: args.authorization.token()?,
@@ -62,56 +58,41 @@ fn open(watcher: &Watcher, args: &PlayArgs, content: Content, report: Report) ->
     } else {
         Acquisition::Reactive
     };
+    let watcher = Watcher::of(args.client.clone())?;
     let mut client = watcher.open()?;
-    let mut opened = client
-        .open_content(kids, wanted, acquisition)
+    let at_once = if on_demand { Vec::new() } else { kids.clone() };
+    let opened = client
+        .open_content(at_once, wanted, acquisition)
         .map_err(|error| Failure::from(error).context(format!("cannot open {}", args.file.display())))?;
-    if let Err(error) = client.renew(&mut opened) {
-        report.note(&format!("no new license yet: {error}"));
-    }
-    for bound in &opened.bound {
-        let outcomes = opened.acquired.iter().flat_map(|acquired| &acquired.outcomes);
-        let origin = if { outcomes }.any(|(kid, _)| *kid == bound.kid()) {
-            "acquired"
-        } else {
-            "from the store"
-        };
-        let key = match opened.bound.len() {
-            0 | 1 => String::new(),
-            _ => format!(" for key {}", bound.kid()),
-        };
-        report.note(&format!(
-            "license {}{key} ({origin}), {}",
-            bound.license(),
-            report::until(bound.until())
-        ));
-        if let Some(end) = bound.playback_ends() {
-            report.note(&format!("playing stops at {} (R-014)", report::time(end)));
-        }
-        if bound.is_in_grace() {
-            report.note("the license has ended and is in its grace period (R-013)");
-        }
-    }
-    Ok(opened)
+    let played = Played {
+        file: &args.file,
+        kids,
+        on_demand,
+        report,
+    };
+    Ok(Playback::start(watcher, client, opened, played))
 }
 
 /// The clear bytes that were asked for.
 struct Clear(Box<dyn BufRead>);
 
 impl Clear {
-    fn start(
-        protected: Protected,
-        opened: Opened,
-        watcher: Watcher,
-        args: &PlayArgs,
-    ) -> Result<Self, Failure> {
-        let reader = protected
-            .unlock(&opened, args.start)
-            .map_err(file_error("open", &args.file))?;
-        let reader = Watched::new(reader, watcher.watch(opened));
+    fn start(protected: Protected, mut playback: Playback, args: &PlayArgs) -> Result<Self, Failure> {
+        let failed = file_error("open", &args.file);
+        let reader: Box<dyn BufRead> = match protected {
+            Protected::Media(media) if media.is_on_demand() => {
+                Box::new(Places::start(*media, playback, args.start).map_err(&failed)?)
+            }
+            protected => {
+                let reader = protected.unlock(playback.opened(), args.start).map_err(&failed)?;
+                Box::new(Watched::new(reader, move || {
+                    playback.ask().map_err(io::Error::other)
+                }))
+            }
+        };
         Ok(Self(match args.length {
             Some(length) => Box::new(reader.take(length)),
-            None => Box::new(reader),
+            None => reader,
         }))
     }
 }

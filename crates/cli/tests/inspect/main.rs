@@ -118,6 +118,21 @@ fn a_license_is_explained_in_the_words_of_the_usage_rules() {
 }
 
 #[test]
+fn a_chain_is_explained_link_by_link() {
+    let folder = Folder::with(&[
+        "license-valid-root-all-times",
+        "license-valid-leaf-embedded",
+        PROFILE,
+    ]);
+    for (name, license) in [
+        ("license-root", "license-valid-root-all-times"),
+        ("license-leaf", "license-valid-leaf-embedded"),
+    ] {
+        insta::assert_snapshot!(name, folder.words(&[license, "--profile", PROFILE]));
+    }
+}
+
+#[test]
 fn an_altered_license_is_refused_and_its_words_are_unverified() {
     let folder = Folder::with(&["license-term-altered", "license-unknown-critical-21", PROFILE]);
     let json = folder.json(&["license-term-altered", "--profile", PROFILE]);

@@ -8,11 +8,18 @@
     reason = "a test fails by panic"
 )]
 
+mod broadcast;
+mod bundles;
+mod chains;
+mod embedded;
 mod film;
 mod in_memory;
+mod live;
 mod purchase;
 mod real_time;
 mod rental;
+mod rotation;
+mod season;
 mod secure_clock;
 mod server_time;
 mod stores;

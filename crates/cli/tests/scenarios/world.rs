@@ -50,6 +50,8 @@ pub(crate) const HOUR: u64 = 60 * MINUTE;
 pub(crate) const DAY: u64 = 24 * HOUR;
 pub(crate) const FILM: Kid = Kid::new([1; 16]);
 pub(crate) const ALICE: &str = "alice";
+/// Where the operator's server is.
+pub(crate) const ORIGIN: &str = "http://127.0.0.1:8470";
 
 /// The operator and its license server.
 pub(crate) struct World {
@@ -73,12 +75,17 @@ impl World {
 
     /// The same, at another time than [`NOW`].
     pub(crate) fn beginning(now: Timestamp, terms: PolicyTerms) -> Self {
+        Self::at(ORIGIN, now, terms)
+    }
+
+    /// The same, at another origin than [`ORIGIN`].
+    pub(crate) fn at(origin: &'static str, now: Timestamp, terms: PolicyTerms) -> Self {
         let home = tempfile::tempdir().unwrap();
         let (clock, runtime) = (Arc::new(SettableClock::new(now)), Runtime::new().unwrap());
         let server = runtime.block_on(async {
             let dir = home.path().join("operator");
             let rng = &mut UnwrapErr(SysRng);
-            operator::init(&dir, options(), now, rng).await.unwrap();
+            operator::init(&dir, options(origin), now, rng).await.unwrap();
             let server = open_server(&dir, &clock).await;
             server.register_key(FILM, KeyType::File, 1).await.unwrap();
             server.create_policy("offer", terms).await.unwrap();
@@ -90,6 +97,9 @@ impl World {
             server: RefCell::new(server),
             online: Cell::new(true),
             slow: Cell::new(0),
+            sent: Cell::new(0),
+            origin,
+            other: RefCell::new(None),
             instead: RefCell::new(None),
             carried: RefCell::new(Vec::new()),
         };
@@ -152,13 +162,16 @@ impl World {
 
     /// Enrols a device, anew if it was before.
     pub(crate) fn enrol(&self, device: &mut Device, request: TokenRequest) -> Result<(), NativeError> {
+        let (profile, token) = self.invitation(request);
+        device.client().enrol(profile, token).map(drop)
+    }
+
+    /// What it takes to enrol: the operator's profile, and a token.
+    pub(crate) fn invitation(&self, request: TokenRequest) -> (OperatorProfile, String) {
         let token = self.operator(async |server| server.create_enrolment_token(request).await.unwrap());
         let profile = operator::read_profile(&self.home.path().join("operator")).unwrap();
         let profile = OperatorProfile::decode(&profile).unwrap();
-        device
-            .client()
-            .enrol(profile, token.expose().to_owned())
-            .map(drop)
+        (profile, token.expose().to_owned())
     }
 
     /// A device that was never started.
@@ -194,10 +207,10 @@ impl World {
     }
 }
 
-fn options() -> InitOptions {
+fn options(origin: &str) -> InitOptions {
     InitOptions {
         name: "Cinema".into(),
-        public_url: "http://127.0.0.1:8470".into(),
+        public_url: origin.into(),
         listen: "127.0.0.1:8470".into(),
         admin_listen: "127.0.0.1:8471".into(),
         kek: KekSource::File,
@@ -217,6 +230,12 @@ pub(crate) struct Network {
     pub(crate) online: Cell<bool>,
     /// Milliseconds that an answer takes.
     pub(crate) slow: Cell<u64>,
+    /// Messages that devices sent, whether or not they were carried.
+    pub(crate) sent: Cell<usize>,
+    /// Where the server is.
+    origin: &'static str,
+    /// The network of another operator, to which goes what is for other origins.
+    pub(crate) other: RefCell<Option<Rc<Self>>>,
     /// What a device gets in the place of the next answer of the license server.
     pub(crate) instead: RefCell<Option<Vec<u8>>>,
     /// Every answer of the license server.
@@ -233,13 +252,19 @@ impl Network {
         self.server.borrow().clone()
     }
 
-    fn carry(&self, outgoing: &Outgoing) -> Answer {
+    pub(crate) fn carry(&self, outgoing: &Outgoing) -> Answer {
+        if let Some(other) = &*self.other.borrow()
+            && !outgoing.url.starts_with(self.origin)
+        {
+            return other.carry(outgoing);
+        }
         let (server, body) = (self.server(), &outgoing.body[..]);
         let is_license = outgoing.url.ends_with("/license");
         let answered = self.runtime.block_on(async {
             match &outgoing.url {
                 url if url.ends_with(WELL_KNOWN_PATH) => server.discovery().await,
                 url if url.ends_with("/enrolment") => server.enrol(body).await,
+                url if url.ends_with("/packaging") => server.package(body).await,
                 _ if is_license => server.issue(body).await,
                 url => panic!("the client called {url}"),
             }
@@ -266,6 +291,7 @@ struct Cable {
 
 impl Transport for Cable {
     fn send(&mut self, outgoing: &Outgoing) -> Result<Answer, String> {
+        self.network.sent.set(self.network.sent.get() + 1);
         if !self.network.online.get() {
             return Err("no network".into());
         }
@@ -456,7 +482,7 @@ fn copy_files(from: &Path, to: &Path, which: impl Fn(&str) -> bool) {
     }
 }
 
-fn client_error<T>(result: Result<T, NativeError>) -> Result<T, ClientError> {
+pub(crate) fn client_error<T>(result: Result<T, NativeError>) -> Result<T, ClientError> {
     result.map_err(|error| match error {
         NativeError::Client(error) => error,
         other => panic!("{other}"),

@@ -9,9 +9,12 @@
 
 mod authorized;
 mod carried;
+mod embedded;
+mod live;
 mod media;
 mod packaging;
 mod policies;
+mod roots;
 mod rules;
 mod world;
 

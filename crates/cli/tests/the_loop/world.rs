@@ -15,7 +15,7 @@ pub(crate) struct World {
 }
 
 /// A running license server; stopped when it is dropped.
-pub(crate) struct Server(Child);
+pub(crate) struct Server(pub(crate) Child);
 
 impl World {
     /// Makes an operator.

@@ -61,8 +61,12 @@ impl Peer {
         let license = License::verify(&self.license, &self.anchor, None)?;
         let sealed = license.sealed();
         let (encapsulated, ciphertext) = (&sealed.encapsulated.0, &sealed.ciphertext.0);
-        self.keys
-            .open(license.suite(), &license.key_binding(), encapsulated, ciphertext)?;
+        self.keys.open(
+            license.sealing().suite().ok_or("the license is a leaf")?,
+            &license.key_binding(),
+            encapsulated,
+            ciphertext,
+        )?;
         Ok(())
     }
 }

@@ -1,7 +1,14 @@
 //! What works: the main job on disk.
 
-use keyward_client::{ClientError, enforce::Availability, install::AcquiredKey, session::Acquisition};
+use keyward_client::{
+    ClientError,
+    enforce::Availability,
+    install::AcquiredKey,
+    session::{Acquisition, Needs},
+};
 use keyward_client_native::{NativeClient, NativeError, NoTransport};
+use keyward_crypto::RootKey;
+use keyward_testkit::pki::{DAY, NOW};
 
 use crate::world::{World, kid, open_offline, opens, wanted};
 
@@ -46,6 +53,48 @@ fn a_device_enrols_acquires_and_opens_content_with_the_server_gone() {
             .open_content(vec![kid(1)], wanted(1), Acquisition::Reactive)
     };
     assert!(opens(&opened.unwrap().bound[0]));
+}
+
+/// V-037, V-039: with the root in the directory, what comes up while content plays needs no network.
+#[test]
+fn keys_are_reached_offline_under_leaves_that_ride_in_content() {
+    let world = World::new();
+    let root = RootKey::from_slice(&[9; 32]).unwrap();
+    world.server.borrow_mut().roots.insert(kid(9), root);
+    let mut client = world.open().unwrap();
+    world.enrol(&mut client);
+    client.acquire(wanted(9)).unwrap();
+    drop(client);
+
+    let mut client = open_offline(&world.folder()).unwrap();
+    let never = Acquisition::Never;
+    let mut opened = client.open_content(Vec::new(), wanted(9), never).unwrap();
+    for number in [1, 2] {
+        let needs = Needs {
+            kids: vec![kid(number)],
+            licenses: vec![world.server.borrow_mut().leaf(kid(number), kid(9))],
+            ..Needs::default()
+        };
+        let standing = client.reach(&mut opened, needs).unwrap();
+        assert_eq!(
+            (standing.playing, standing.stopped.len()),
+            (usize::from(number), 0)
+        );
+        let bound = opened.bound.last().unwrap();
+        assert!(opens(bound));
+        assert_eq!(bound.until(), Some(NOW.plus(DAY)), "the root's end");
+    }
+    assert!(client.renew(&mut opened).unwrap().is_none());
+    assert_eq!(client.licenses().unwrap().len(), 1, "the root alone");
+    let rootless = Needs {
+        kids: vec![kid(3)],
+        ..Needs::default()
+    };
+    let missing = client.reach(&mut opened, rootless);
+    assert!(
+        matches!(missing, Err(NativeError::Client(ClientError::NoLicense { .. }))),
+        "{missing:?}"
+    );
 }
 
 #[test]

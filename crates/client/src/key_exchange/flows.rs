@@ -15,7 +15,7 @@ use rand_core::CryptoRng;
 use zeroize::zeroize_stack;
 
 use super::{
-    About, Allowance, Asked, Ended, Handle, Inner, Locked, Prepared, State,
+    About, Allowance, Asked, Ended, Handle, Inner, Prepared, State,
     bytes::KeyBytes,
     count::{Block, counts_messages},
     permit::Permit,
@@ -29,6 +29,7 @@ use crate::{
     enforce::Question,
     flow::Io,
     install::AcquiredKey,
+    locked::Locked,
     session::Acquisition,
     store::{KeyUses, LicenseRecord, MessageCount, RecordKey, Write},
 };
@@ -117,7 +118,8 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             Err(ClientError::WrongAlgorithm { .. }) if reactive => return Ok(Missing::License),
             Err(error) => return Err(error),
         };
-        self.remember_time(io, unusable).await?;
+        let now = self.now(io);
+        self.remember_time(io, &unusable, now).await?;
         Ok(match unusable.stop {
             Some(Stop::Refused(Refusal::NoUsableClock)) if !unusable.used_up => Missing::Time,
             _ => Missing::License,
@@ -129,7 +131,8 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let (chosen, about) = match self.best_for(io, asked, &question).await? {
             Ok(best) => best,
             Err(unusable) => {
-                self.remember_time(io, unusable).await?;
+                let now = self.now(io);
+                self.remember_time(io, &unusable, now).await?;
                 return Err(match unusable.stop {
                     Some(stop) => stop.of(asked.kid),
                     None if unusable.used_up => ClientError::UsedUp { kid: asked.kid },

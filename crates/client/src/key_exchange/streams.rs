@@ -5,7 +5,8 @@ use core::marker::PhantomData;
 use keyward_license::key_exchange::{self, ExchangeError};
 use zeroize::zeroize_stack;
 
-use super::{Inner, PerformError, STACK_OF_CALL, flows::Tool, locked::Locked};
+use super::{Inner, PerformError, STACK_OF_CALL, flows::Tool};
+use crate::locked::Locked;
 use crate::{device::STACK, flow::Moment};
 
 /// A message that is being encrypted.

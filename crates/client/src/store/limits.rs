@@ -7,7 +7,7 @@ use crate::ClientError;
 const ROOM_FOR_USE: u64 = 512;
 
 /// Bounds of one client. Each is checked before anything is written or held; what would exceed it ends with
-/// [`ClientError::StoreFull`] and changes nothing, but for the two that say who makes room.
+/// [`ClientError::StoreFull`] and changes nothing, but for those that say who makes room.
 ///
 /// A store that already holds more than a bound (the host has lowered it) opens, is used and shrinks as ever;
 /// it only does not grow.
@@ -26,7 +26,8 @@ pub struct StoreLimits {
     pub tombstones: u64,
     /// Requests that wait for their response: one at least. The oldest makes room. 64 by default.
     pub pending_requests: usize,
-    /// Licenses in memory, of all key ids. 1,024 by default, as many as one response may bring.
+    /// Licenses in memory, of all key ids. Those that have ended make room first, then the oldest leaves. 1,024 by
+    /// default, as many as one response may bring.
     pub licenses_in_memory: usize,
     /// Operators enrolled with. 64 by default.
     pub operators: usize,

@@ -234,6 +234,7 @@ fn v_029_what_a_host_does_not_enforce_is_neither_announced_nor_installed() {
     assert!(world.run(client.acquire(wanted(&[1]))).is_err());
     let announced = &world.server.requests.last().unwrap().capabilities;
     assert!(!announced.terms.contains(&14) && announced.terms.contains(&13));
+    assert!(!announced.terms.contains(&23), "it embeds nothing");
     let restrictions = announced.explicit_restrictions.as_deref().unwrap();
     assert!(!restrictions.contains(&ExplicitRestriction::WATERMARK));
     assert!(!restrictions.contains(&ExplicitRestriction::MAXIMUM_DECODE_RESOLUTION));

@@ -189,21 +189,18 @@ fn v_021_a_license_without_exactly_one_key_or_any_right_is_refused() {
 }
 
 #[test]
-fn v_021_other_kinds_of_license_are_refused() {
-    let edits: [fn(&mut LicenseBody); 2] = [
-        |body| (body.kind, body.keys[0].key_type) = (LicenseKind::Root, KeyType::Root),
-        |body| {
-            body.kind = LicenseKind::Leaf;
-            body.binding = Binding {
-                kind: BindingKind::Root,
-                id: Bytes(vec![1; 16]),
-                revision: None,
-            };
-        },
-    ];
-    for edit in edits {
-        assert_eq!(edited(edit), LicenseFault::Kind);
-    }
+fn v_036_a_license_that_is_sealed_as_its_kind_may_not_be_is_refused() {
+    // A leaf whose keys are sealed to the device.
+    let fault = edited(|body| (body.kind, body.binding) = (LicenseKind::Leaf, Binding::root(kid(200))));
+    let refused = "the license is sealed as its kind may not be sealed";
+    let expected = MessageError::Decode(DecodeError::Invalid(refused));
+    assert_eq!(fault, LicenseFault::Message(expected));
+}
+
+#[test]
+fn v_023_a_root_license_without_a_root_key_is_refused() {
+    let fault = edited(|body| (body.kind, body.keys[0].key_type) = (LicenseKind::Root, KeyType::Root));
+    assert_eq!(fault, LicenseFault::KeyNotOpened);
 }
 
 #[test]

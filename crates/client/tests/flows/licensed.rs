@@ -49,6 +49,7 @@ impl Outputs for Screens {
 pub(crate) fn asking() -> HostProfile {
     HostProfile {
         asks_while_playing: true,
+        embeds: true,
         ..HostProfile::default()
     }
 }

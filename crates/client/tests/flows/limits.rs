@@ -158,6 +158,44 @@ fn licenses_in_memory_are_bounded_over_all_key_ids_and_those_that_have_ended_mak
     assert_eq!(world.run(client.licenses()).unwrap().len(), 1);
 }
 
+/// The leaves of keys that passed by long ago leave room for those that come.
+#[test]
+fn leaves_in_memory_make_room_for_others_and_nothing_else_does() {
+    let (mut world, mut client) = limited(StoreLimits {
+        licenses_in_memory: 3,
+        ..StoreLimits::default()
+    });
+    let key = keyward_crypto::RootKey::from_slice(&[9; 32]).unwrap();
+    world.server.roots.insert(kid(200), key);
+    world
+        .server
+        .leaves
+        .extend([1, 2, 4].map(|number| (kid(number), kid(200))));
+    let held = |world: &mut World, client: &TestClient| {
+        let held = world.run(client.licenses()).unwrap();
+        let mut kids: Vec<_> = held.iter().map(|body| body.asked_kid().unwrap()).collect();
+        kids.sort_unstable();
+        kids
+    };
+    world.run(client.acquire(in_memory(&[1]))).unwrap();
+    world.run(client.acquire(in_memory(&[2, 3]))).unwrap();
+    world.run(client.acquire(in_memory(&[4]))).unwrap();
+    assert_eq!(
+        held(&mut world, &client),
+        [2, 3, 4].map(kid),
+        "the oldest leaf went"
+    );
+    let too_many = world.run(client.acquire(in_memory(&[5, 6, 7])));
+    is_full(too_many, StoreBound::LicensesInMemory, 3);
+    assert_eq!(
+        held(&mut world, &client),
+        [2, 3, 4].map(kid),
+        "and none for nothing"
+    );
+    world.run(client.acquire(in_memory(&[5, 6]))).unwrap();
+    assert_eq!(held(&mut world, &client), [3, 5, 6].map(kid));
+}
+
 #[test]
 fn of_one_key_id_a_license_in_memory_that_has_ended_makes_room_before_an_older_one() {
     let (mut world, mut client) = limited(StoreLimits {

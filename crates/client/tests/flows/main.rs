@@ -14,6 +14,8 @@
 
 mod acquire;
 mod carried;
+mod chained;
+mod chains;
 mod choice;
 mod crash;
 mod decrypt;
@@ -33,7 +35,9 @@ mod licensed;
 mod limits;
 mod messages;
 mod playback;
+mod reach;
 mod response;
+mod riding;
 mod store;
 mod uses;
 mod world;

@@ -1,8 +1,9 @@
 //! No sequence of operations ever decrypts when the rules say no.
 //!
-//! Random sequences of everything that an application, a viewer and the world can do to a client (acquire, play under
-//! one key or several, with and without leave to acquire, delete, restart, crash, replay, set the clock, put back the store) run beside a model that was written from
-//! `spec/rules.md` and `spec/license.md` and judges with the naive reading of the usage rules. Whatever the client
+//! Random sequences of everything that an application, a viewer and the world can do to a client (acquire simple,
+//! root and leaf licenses, play under one key or several, with and without leave to acquire, with leaves that ride in
+//! the content, delete, restart, crash, replay, set the clock, put back the store) run beside a model that was written
+//! from `spec/rules.md` and `spec/license.md` and judges with the naive reading of the usage rules. Whatever the client
 //! hands out, the model has to permit; and where nobody has tricked the clock or the store, whatever the model permits
 //! the client hands out.
 
@@ -47,7 +48,7 @@ use proptest::{
 
 use operations::Sequence;
 
-/// V-010, V-012, V-028, with a clock that is set at will and
+/// V-010, V-012, V-028, V-037, V-039, with a clock that is set at will and
 /// copies of the store that are put back.
 #[test]
 fn no_sequence_of_operations_decrypts_when_the_rules_say_no() {
@@ -66,7 +67,7 @@ fn where_nobody_tricks_the_client_what_the_rules_permit_is_played_and_nothing_el
 
 fn hold(sequences: impl Strategy<Value = Sequence>, to_be_seen: &[&str]) {
     let seen = RefCell::new(BTreeMap::new());
-    let mut runner = TestRunner::new(config(60));
+    let mut runner = TestRunner::new(config(100));
     let outcome = runner.run(&sequences, |sequence| {
         run::run(&sequence, &mut seen.borrow_mut()).map_err(TestCaseError::fail)
     });

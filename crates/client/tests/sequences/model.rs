@@ -65,6 +65,10 @@ pub(crate) struct Model {
     /// What a server told this process, and when.
     told: Option<(u64, u64)>,
     pub(crate) playback: Option<Playback>,
+    /// Leaves that ride in the content that was opened last, and were taken up because their root was there.
+    riding: Vec<Held>,
+    /// It was there for certain.
+    rides_surely: bool,
     /// Licenses that the store, and memory, hold of a key id.
     per_kid: usize,
     /// How many have made room for others.
@@ -86,6 +90,7 @@ impl Model {
     pub(crate) fn restart(&mut self) {
         self.memory.clear();
         (self.told, self.playback) = (None, None);
+        self.riding.clear();
     }
 
     /// A device that has been enrolled in another process, and told the time.
@@ -134,9 +139,10 @@ impl Model {
         if !self.pending.remove(&number) {
             return Err("V-010: an answer to no pending request was taken in".into());
         }
-        // Who makes room is settled before the answer tells the time.
+        // Who makes room in the store is settled before the answer tells the time, who makes room in memory after that.
         let now = self.now(moment);
         self.hear(server.0.0, server.1, moment);
+        let told = self.now(moment);
         if brought.iter().any(|body| self.is_removed(body)) {
             return Err("V-028: a license that was removed came back".into());
         }
@@ -144,7 +150,7 @@ impl Model {
         for body in brought {
             places = places
                 .into_iter()
-                .flat_map(|model| model.hold(body, now))
+                .flat_map(|model| model.hold(body, now, told))
                 .collect();
         }
         Ok(places)
@@ -173,7 +179,7 @@ impl Model {
     }
 
     /// Takes in a license. Where it is not known which one makes room, there are several places to stand.
-    fn hold(mut self, body: &LicenseBody, now: Option<u64>) -> Vec<Self> {
+    fn hold(mut self, body: &LicenseBody, now: Option<u64>, told: Option<u64>) -> Vec<Self> {
         let kid = body.keys[0].kid;
         let coming = |first_play| Held {
             body: body.clone(),
@@ -183,8 +189,13 @@ impl Model {
         if !body.persistent {
             let of_kid = |held: &Held| held.body.keys[0].kid == kid;
             if self.memory.iter().filter(|held| of_kid(held)).count() >= self.per_kid {
+                let over = |held: &Held| {
+                    let end = held.body.usable_until().map(|end| end.0);
+                    of_kid(held) && end.zip(told).is_some_and(|(end, told)| told >= end)
+                };
                 let oldest = self.memory.iter().position(of_kid).unwrap();
-                self.memory.remove(oldest);
+                let leaves = self.memory.iter().position(over).unwrap_or(oldest);
+                self.memory.remove(leaves);
                 self.evicted += 1;
             }
             self.memory.push(coming(None));
@@ -309,28 +320,87 @@ impl Model {
 
     fn of_kid(&self, number: u8) -> impl Iterator<Item = &Held> {
         self.all()
+            .chain(&self.riding)
             .filter(move |held| held.body.keys[0].kid == kid(number))
+    }
+
+    /// V-037: every license of a key id; a leaf with each license of its root that is of no lower level.
+    fn chains(&self, number: u8) -> Vec<Chain<'_>> {
+        let chains = self.of_kid(number).flat_map(|license| {
+            let Some(root) = license.body.leaf_of() else {
+                return vec![Chain { root: None, license }];
+            };
+            let level = |held: &Held| held.body.minimum_security_level.unwrap_or(0);
+            let roots = self.all().filter(|held| held.body.keys[0].kid == root);
+            let above = roots.filter(|root| level(root) >= level(license));
+            above
+                .map(|root| Chain {
+                    root: Some(root),
+                    license,
+                })
+                .collect()
+        });
+        chains.collect()
+    }
+
+    /// What plays comes to where a leaf rides.
+    pub(crate) fn pass_by(&mut self, leaf: &LicenseBody) {
+        let (before, was_sure) = (self.riding.clone(), self.rides_surely || self.riding.is_empty());
+        if before.iter().any(|held| held.body.id == leaf.id) {
+            return;
+        }
+        self.ride(core::slice::from_ref(leaf));
+        let is_sure = self.rides_surely || self.riding.is_empty();
+        self.riding.extend(before);
+        self.rides_surely = was_sure && is_sure;
+    }
+
+    /// Content is opened in which these leaves ride, or none.
+    pub(crate) fn ride(&mut self, leaves: &[LicenseBody]) {
+        self.riding.clear();
+        let held = leaves.iter().map(|body| Held {
+            body: body.clone(),
+            first_play: None,
+            installed: None,
+        });
+        let all: Vec<_> = held.collect();
+        self.riding.clone_from(&all);
+        self.rides_surely = true;
+        let mut taken = Vec::new();
+        for leaf in all {
+            let chains = self.chains(leaf.body.keys[0].kid.as_bytes()[0]);
+            let roots = chains.iter().filter(|chain| *chain.license == leaf);
+            let roots: Vec<_> = roots.filter_map(|chain| chain.root).collect();
+            let is_sure = roots.iter().any(|root| root.body.removal_date.is_none());
+            if !roots.is_empty() {
+                taken.push((leaf, is_sure));
+            }
+        }
+        self.rides_surely = taken.iter().all(|(_, is_sure)| *is_sure);
+        self.riding = taken.into_iter().map(|(leaf, _)| leaf).collect();
     }
 
     /// Whether some license of a key id permits to play it.
     pub(crate) fn permitted(&self, number: u8, now: Option<u64>, scene: &Scene<'_>) -> bool {
-        self.of_kid(number)
-            .any(|held| permits(held, false, now, scene).is_ok())
+        let mut chains = self.chains(number).into_iter();
+        chains.any(|chain| chain.permits(now, scene).is_ok())
     }
 
     /// The same, of licenses that are there for certain: one with a removal date may be gone.
     pub(crate) fn surely_permitted(&self, number: u8, now: Option<u64>, scene: &Scene<'_>) -> bool {
-        let mut sure = self
-            .of_kid(number)
-            .filter(|held| held.body.removal_date.is_none());
-        sure.any(|held| permits(held, false, now, scene).is_ok())
+        let chains = self.chains(number).into_iter();
+        let mut sure = chains.filter(|chain| {
+            let stays = chain.bodies().iter().all(|body| body.removal_date.is_none());
+            stays && (self.rides_surely || !self.riding.contains(chain.license))
+        });
+        sure.any(|chain| chain.permits(now, scene).is_ok())
     }
 
     /// Content was opened: under these licenses, one a key id; or it was not.
     pub(crate) fn play(
         &mut self,
         numbers: &[u8],
-        used: Option<&[LicenseId]>,
+        used: Option<&[Under]>,
         reactive: bool,
         scene: &Scene<'_>,
     ) -> Judged {
@@ -350,8 +420,8 @@ impl Model {
             return Ok(());
         };
         let mut parts = Vec::new();
-        for (number, id) in numbers.iter().zip(used) {
-            parts.push(self.used(*number, *id, now, scene)?);
+        for (number, under) in numbers.iter().zip(used) {
+            parts.push(self.used(*number, *under, now, scene)?);
         }
         self.begin(parts, reactive, now, scene.moment);
         Ok(())
@@ -361,7 +431,7 @@ impl Model {
     pub(crate) fn stream(
         mut self,
         numbers: &[u8],
-        used: Option<&[LicenseId]>,
+        used: Option<&[Under]>,
         exchanges: &[Exchange],
         (before, after): (&Scene<'_>, &Scene<'_>),
     ) -> Result<Vec<Self>, String> {
@@ -398,13 +468,13 @@ impl Model {
     }
 
     /// Some key may not be used: if time is why for any license of its key id, it has been seen.
-    fn refuse(&mut self, numbers: &[u8], now: Option<u64>, scene: &Scene<'_>) {
+    pub(crate) fn refuse(&mut self, numbers: &[u8], now: Option<u64>, scene: &Scene<'_>) {
         for number in numbers
             .iter()
             .filter(|number| !self.permitted(**number, now, scene))
         {
-            let is_refused = |held| is_by_time(permits(held, false, now, scene).map(drop));
-            if self.of_kid(*number).any(is_refused) {
+            let is_refused = |chain: Chain<'_>| is_by_time(chain.permits(now, scene).map(drop));
+            if self.chains(*number).into_iter().any(is_refused) {
                 return self.see(now);
             }
         }
@@ -414,27 +484,50 @@ impl Model {
     pub(crate) fn used(
         &mut self,
         number: u8,
-        id: LicenseId,
+        under: Under,
         now: Option<u64>,
         scene: &Scene<'_>,
     ) -> Result<Part, String> {
-        let held = self.of_kid(number).find(|held| held.body.id == id);
-        let held = held.ok_or_else(|| format!("{id:?} is not held and was used"))?;
-        let first_play = permits(held, false, now, scene)
-            .map_err(|rule| format!("{rule} refuses and it was played at {now:?}: {held:?}"))?;
-        let body = held.body.clone();
+        let chains = self.chains(number);
+        let chain = chains.iter().find(|chain| chain.under() == under);
+        let chain = chain.ok_or_else(|| format!("{under:?} is no chain that is held, and was used"))?;
+        let first_play = chain
+            .permits(now, scene)
+            .map_err(|rule| format!("{rule} refuses and it was played at {now:?}: {chain:?}"))?;
+        let (body, root) = (
+            chain.license.body.clone(),
+            chain.root.map(|root| root.body.clone()),
+        );
+        // the first play of a leaf is its root's.
+        let records = root.as_ref().unwrap_or(&body).clone();
         let mut all = self.stored.iter_mut().chain(&mut self.memory);
-        if let (Some(held), Some(_)) = (all.find(|held| held.body.id == id), first_play) {
+        if let (Some(held), Some(_)) = (all.find(|held| held.body.id == records.id), first_play) {
             held.first_play = first_play;
         }
-        if body.begin.is_some() || body.end.is_some() || body.expiration_after_first_play.is_some() {
+        if records.begin.is_some() || records.end.is_some() || records.expiration_after_first_play.is_some() {
             self.see(now);
         }
         Ok(Part {
             number,
             body,
+            root,
             first_play,
             plays: true,
+            reached: 0,
+        })
+    }
+
+    /// What plays under a chain, as it stands.
+    pub(crate) fn part(&self, number: u8, under: Under) -> Option<Part> {
+        let chains = self.chains(number);
+        let chain = chains.iter().find(|chain| chain.under() == under)?;
+        Some(Part {
+            number,
+            body: chain.license.body.clone(),
+            root: chain.root.map(|root| root.body.clone()),
+            first_play: chain.root.unwrap_or(chain.license).first_play,
+            plays: true,
+            reached: 0,
         })
     }
 
@@ -444,8 +537,9 @@ impl Model {
         refused.refuse(numbers, self.now(scene.moment), scene);
         let mut chosen = vec![Vec::new()];
         for number in numbers {
-            let ids: Vec<_> = self.of_kid(*number).map(|held| held.body.id).collect();
-            let with = |id: &LicenseId| {
+            let chains = self.chains(*number);
+            let ids: Vec<_> = chains.iter().map(Chain::under).collect();
+            let with = |id: &Under| {
                 let id = *id;
                 chosen
                     .iter()
@@ -497,19 +591,43 @@ impl Model {
     }
 }
 
+/// The license that holds a key, and the root license that it stands under.
+pub(crate) type Under = (LicenseId, Option<LicenseId>);
+
+/// What is judged together.
+#[derive(Debug, Clone, Copy)]
+struct Chain<'m> {
+    root: Option<&'m Held>,
+    license: &'m Held,
+}
+
+impl Chain<'_> {
+    fn under(&self) -> Under {
+        (self.license.body.id, self.root.map(|root| root.body.id))
+    }
+
+    fn bodies(&self) -> Vec<LicenseBody> {
+        let root = self.root.into_iter();
+        root.chain([self.license]).map(|held| held.body.clone()).collect()
+    }
+
+    fn permits(&self, now: Option<u64>, scene: &Scene<'_>) -> Result<Option<Timestamp>, &'static str> {
+        let first_play = self.root.unwrap_or(self.license).first_play;
+        permits(self.bodies(), first_play, false, now, scene)
+    }
+}
+
 /// the first play to record, or the rule that refuses.
 pub(crate) fn permits(
-    held: &Held,
+    chain: Vec<LicenseBody>,
+    first_play: Option<Timestamp>,
     playing: bool,
     now: Option<u64>,
     scene: &Scene<'_>,
 ) -> Result<Option<Timestamp>, &'static str> {
     let case = Case {
-        chain: vec![held.body.clone()],
-        usage: Usage {
-            first_play: held.first_play,
-            playing,
-        },
+        chain,
+        usage: Usage { first_play, playing },
         security_level: keyward_license::certificate::SECURITY_LEVEL_SOFTWARE,
         outputs: scene.outputs.to_vec(),
         frame: None,

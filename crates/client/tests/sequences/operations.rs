@@ -34,8 +34,13 @@ pub(crate) enum Operation {
     AskTime(u64),
     /// Opens content under these keys with what is held.
     Play(Vec<u8>),
+    /// The same, where leaves of all these keys ride in the content.
+    PlayCarried(Vec<u8>),
     /// Opens content under these keys, with leave to acquire licenses of these terms.
     Stream(Vec<u8>, Index),
+    /// What plays comes to a place that needs this key, where a leaf of it rides; with leave to ask, licenses of these
+    /// terms are given out.
+    Reach(u8, Index),
     /// Asks as a host does before a piece, and reads the piece.
     Piece,
     /// Judges again whether or not anything has changed, and reads a piece.
@@ -66,6 +71,8 @@ pub(crate) enum Operation {
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
     pub(crate) kid: u8,
+    /// Keys are given out in leaves under the root.
+    pub(crate) leaf: bool,
     pub(crate) in_memory: bool,
     /// Every response brings the same license; otherwise another one each time.
     same: Option<u8>,
@@ -91,6 +98,20 @@ impl Terms {
         if number == MEDIA {
             body.keys[0].key_type = KeyType::CencCtr;
         }
+        if body.leaf_of().is_none() {
+            self.write_times(body, base);
+        }
+        body.output_protection_levels = self.level.map(|level| OutputProtectionLevels {
+            uncompressed_digital_video: Some(level),
+            ..OutputProtectionLevels::default()
+        });
+        let internal = ExplicitRestriction::InternalScreenOnly;
+        body.explicit_restrictions = self.internal_only.then(|| vec![internal]);
+        body.minimum_security_level = self.minimum;
+    }
+
+    /// What no leaf holds.
+    fn write_times(&self, body: &mut LicenseBody, base: Timestamp) {
         body.begin = self.begin.map(|begin| base.plus(begin));
         body.end = self
             .lasts
@@ -101,13 +122,6 @@ impl Terms {
         body.real_time_expiration = (self.real_time && expires).then_some(Flag);
         let over: Option<Timestamp> = body.usable_until();
         body.removal_date = over.zip(self.removal).map(|(over, after)| over.plus(after));
-        body.output_protection_levels = self.level.map(|level| OutputProtectionLevels {
-            uncompressed_digital_video: Some(level),
-            ..OutputProtectionLevels::default()
-        });
-        let internal = ExplicitRestriction::InternalScreenOnly;
-        body.explicit_restrictions = self.internal_only.then(|| vec![internal]);
-        body.minimum_security_level = self.minimum;
     }
 }
 
@@ -158,6 +172,7 @@ fn watching(meanwhile: impl Strategy<Value = Operation>) -> impl Strategy<Value 
         2 => passes(),
         1 => any::<Index>().prop_map(Operation::Acquire),
         1 => shown().prop_map(Operation::Show),
+        1 => reaching(),
         1 => meanwhile,
     ];
     (opening(), vec((meanwhile, piece), 2..6)).prop_map(|(opening, pieces)| {
@@ -168,10 +183,17 @@ fn watching(meanwhile: impl Strategy<Value = Operation>) -> impl Strategy<Value 
     })
 }
 
+/// The keys of a playback take turns.
+fn reaching() -> impl Strategy<Value = Operation> {
+    let number = prop_oneof![Just(1), Just(MEDIA)];
+    (number, any::<Index>()).prop_map(|(number, terms)| Operation::Reach(number, terms))
+}
+
 fn opening() -> impl Strategy<Value = Operation> {
     prop_oneof![
-        several().prop_map(Operation::Play),
-        (several(), any::<Index>()).prop_map(|(numbers, terms)| Operation::Stream(numbers, terms)),
+        2 => several().prop_map(Operation::Play),
+        1 => several().prop_map(Operation::PlayCarried),
+        3 => (several(), any::<Index>()).prop_map(|(numbers, terms)| Operation::Stream(numbers, terms)),
     ]
 }
 
@@ -182,7 +204,7 @@ fn crowding() -> impl Strategy<Value = Vec<Operation>> {
         let acquired = licenses.into_iter().flat_map(|(other, seconds, plays)| {
             let terms = if seconds == 0 { other } else { most };
             let acquire = Operation::Acquire(terms);
-            let play = plays.then_some(Operation::Play(vec![1]));
+            let play = plays.then_some(Operation::PlayCarried(vec![1]));
             [acquire, Operation::Pass(seconds)].into_iter().chain(play)
         });
         acquired.collect()
@@ -207,9 +229,15 @@ fn terms(number: u8) -> impl Strategy<Value = Terms> {
         prop::bool::weighted(0.1),
         weighted(0.2, select(&[150, 2000, 2000, 3000][..])),
     );
-    let kinds = (numbers(), prop::bool::weighted(0.25), prop::bool::weighted(0.6));
-    (kinds, times, outputs).prop_map(move |((kid, in_memory, same), times, outputs)| Terms {
+    let key = prop_oneof![
+        3 => numbers().prop_map(|number| (number, false)),
+        2 => numbers().prop_map(|number| (number, true)),
+        2 => Just((ROOT, false)),
+    ];
+    let kinds = (key, prop::bool::weighted(0.25), prop::bool::weighted(0.6));
+    (kinds, times, outputs).prop_map(move |(((kid, leaf), in_memory, same), times, outputs)| Terms {
         kid,
+        leaf,
         in_memory,
         same: same.then_some(number),
         begin: times.0,
@@ -227,10 +255,18 @@ fn terms(number: u8) -> impl Strategy<Value = Terms> {
 /// The key id whose key serves media; those of the others serve files.
 pub(crate) const MEDIA: u8 = 2;
 
+/// The key id of the root.
+pub(crate) const ROOT: u8 = 200;
+
 /// Key ids of one content.
 fn several() -> impl Strategy<Value = Vec<u8>> {
     let contents = [&[1][..], &[1], &[MEDIA], &[1, MEDIA], &[MEDIA, 1]];
     select(contents.map(<[u8]>::to_vec).to_vec())
+}
+
+/// Key ids whose licenses are removed.
+fn removed() -> impl Strategy<Value = u8> {
+    prop_oneof![3 => numbers(), 1 => Just(ROOT)]
 }
 
 /// Key ids that licenses and content are of.
@@ -244,7 +280,8 @@ fn plain() -> impl Strategy<Value = Operation> {
         any::<Index>().prop_map(Operation::Acquire),
         any::<Index>().prop_map(Operation::Install),
         several().prop_map(Operation::Play),
-        numbers().prop_map(Operation::Delete),
+        several().prop_map(Operation::PlayCarried),
+        removed().prop_map(Operation::Delete),
         any::<Index>().prop_map(Operation::DeleteOne),
     ];
     let stops = select(&[Stop::Before, Stop::Between, Stop::After][..]);
@@ -262,7 +299,8 @@ fn plain() -> impl Strategy<Value = Operation> {
         2 => Just(Operation::Restart),
         2 => (crashing, 0..6_usize, stops)
             .prop_map(|(operation, at, stop)| Operation::Crash(Box::new(operation), at, stop)),
-        1 => numbers().prop_map(Operation::Delete),
+        2 => several().prop_map(Operation::PlayCarried),
+        1 => removed().prop_map(Operation::Delete),
         1 => any::<Index>().prop_map(Operation::DeleteOne),
         1 => Just(Operation::Clean),
         2 => shown().prop_map(Operation::Show),

@@ -4,19 +4,19 @@ use std::{cell::RefCell, rc::Rc};
 
 use keyward_client::{
     acquire::Wanted,
-    bound::Keys,
-    session::{Acquisition, Opened},
+    bound::{Bound, Keys},
+    session::{Acquisition, Needs, Opened},
 };
 use keyward_content::{
     cenc::{Iv, Pattern, SampleCipher, Scheme, Subsample},
     media::KeyRing,
 };
 use keyward_crypto::ContentKey;
-use keyward_license::ids::LicenseId;
+use keyward_license::license::LicenseBody;
 use proptest::sample::Index;
 
 use crate::{
-    model::{Exchange, Judged},
+    model::{Exchange, Judged, Under},
     operations::MEDIA,
     run::{Answered, Run},
     world::{content_key, kid, opens, wanted},
@@ -43,11 +43,24 @@ impl Playing {
     }
 
     /// The licenses that it goes on under, for each key; none where the key was taken back.
-    fn under(&self) -> Vec<Option<LicenseId>> {
+    fn under(&self) -> Vec<Option<Under>> {
         let bound = self.opened.bound.iter();
+        let under = |bound: &Bound| (bound.license(), bound.root().map(|root| root.id));
         bound
-            .map(|bound| bound.stopped().is_none().then(|| bound.license()))
+            .map(|bound| bound.stopped().is_none().then(|| under(bound)))
             .collect()
+    }
+
+    fn under_key(&self, number: u8) -> Option<Under> {
+        let at = self.numbers.iter().position(|of| *of == number)?;
+        self.under().get(at).copied().flatten()
+    }
+
+    /// The keys are those that the playback has now; the decoder has had its own from the beginning on.
+    fn came_to_new_keys(&mut self) {
+        let bound = self.opened.bound.iter();
+        self.numbers = bound.map(|bound| bound.kid().as_bytes()[0]).collect();
+        self.cipher = self.keys.cipher(kid(MEDIA), Scheme::Cenc, Pattern::NONE).ok();
     }
 
     /// Every key that is there opens its content, and no other does.
@@ -100,11 +113,15 @@ fn decrypts(cipher: &SampleCipher) -> bool {
 }
 
 impl Run<'_> {
-    pub(crate) fn play(&mut self, numbers: &[u8]) -> Judged {
+    pub(crate) fn play(&mut self, numbers: &[u8], with_leaves: bool) -> Judged {
         self.playing = None;
+        let licenses = self.ride(if with_leaves { numbers } else { &[] });
         let commits = self.commits();
         let kids: Vec<_> = numbers.iter().map(|number| kid(*number)).collect();
-        let wanted = wanted(numbers);
+        let wanted = Wanted {
+            licenses,
+            ..wanted(numbers)
+        };
         let played = self.drive(|client| client.open_content(kids, wanted, Acquisition::Never));
         let outputs = self.shown.clone();
         let scene = self.scene(&outputs);
@@ -130,14 +147,34 @@ impl Run<'_> {
     }
 
     /// Plays from now on; under which licenses.
-    fn begin(&mut self, numbers: &[u8], opened: Opened) -> Result<Vec<LicenseId>, String> {
+    fn begin(&mut self, numbers: &[u8], opened: Opened) -> Result<Vec<Under>, String> {
         let playing = self.playing.insert(Playing::new(numbers, opened));
         playing.check()?;
-        Ok(playing.under().into_iter().flatten().collect())
+        let under: Vec<_> = playing.under().into_iter().flatten().collect();
+        if under.iter().any(|(_, root)| root.is_some()) {
+            self.note("played under a root");
+        }
+        let of_content = |(id, _): &Under| self.content.iter().any(|(body, _)| body.id == *id);
+        if under.iter().any(of_content) {
+            self.note("played under a leaf of the content");
+        }
+        Ok(under)
+    }
+
+    /// Content is opened in which leaves of these keys ride.
+    fn ride(&mut self, numbers: &[u8]) -> Vec<Vec<u8>> {
+        let of = |body: &LicenseBody| numbers.iter().any(|number| body.asked_kid() == Ok(kid(*number)));
+        let riding = self.content.iter().filter(|(body, _)| of(body)).cloned();
+        let (bodies, signed): (Vec<_>, Vec<_>) = riding.unzip();
+        for model in &mut self.models {
+            model.ride(&bodies);
+        }
+        signed
     }
 
     pub(crate) fn stream(&mut self, numbers: &[u8], terms: Index) -> Judged {
         self.playing = None;
+        self.ride(&[]);
         let kids: Vec<_> = numbers.iter().map(|number| kid(*number)).collect();
         let wanted = Wanted {
             in_memory: self.order(terms).in_memory,
@@ -205,6 +242,49 @@ impl Run<'_> {
         (outcome, exchanges)
     }
 
+    pub(crate) fn reach(&mut self, number: u8, terms: Index) -> Judged {
+        if self.playing.is_none() {
+            return Ok(());
+        }
+        self.order(terms);
+        let mut playing = self.playing.take().unwrap();
+        let earlier = playing.under_key(number);
+        let carried = self
+            .content
+            .iter()
+            .find(|(body, _)| body.asked_kid() == Ok(kid(number)));
+        let (leaf, signed) = carried.cloned().unwrap();
+        let needs = Needs {
+            kids: vec![kid(number)],
+            licenses: vec![signed],
+            ..Needs::default()
+        };
+        let outputs = self.shown.clone();
+        let before = self.scene(&outputs);
+        let (reached, exchanges) = self.exchanging(|run| {
+            let client = run.client.as_mut().unwrap();
+            run.world.run(client.reach(&mut playing.opened, needs))
+        });
+        let after = self.scene(&outputs);
+        playing.came_to_new_keys();
+        playing.check()?;
+        let under = playing.under_key(number).filter(|_| reached.is_ok());
+        match (earlier, under) {
+            (Some(_), _) => self.note("reached what is there"),
+            (None, None) => self.note("not reached"),
+            (None, Some((_, root))) => self.note(if root.is_some() {
+                "reached under a root"
+            } else {
+                "reached"
+            }),
+        }
+        self.playing = Some(playing);
+        self.fork(|model| {
+            let model = model.clone();
+            model.reach(number, under, &leaf, &exchanges, (&before, &after))
+        })
+    }
+
     pub(crate) fn piece(&mut self) -> Judged {
         let Some(playing) = &self.playing else {
             return Ok(());
@@ -243,7 +323,11 @@ impl Run<'_> {
         self.fork(|model| model.clone().go_on(&under, &exchanges, (&before, &after)))
     }
 
-    fn note_how_it_went(&mut self, earlier: &[Option<LicenseId>], under: &[Option<LicenseId>]) {
+    fn note_how_it_went(&mut self, earlier: &[Option<Under>], under: &[Option<Under>]) {
+        let has_root = |under: &Option<Under>| matches!(under, Some((_, Some(_))));
+        if { earlier.iter().zip(under) }.any(|(earlier, now)| has_root(earlier) && now.is_none()) {
+            self.note("stopped with its root");
+        }
         if under.iter().all(Option::is_none) {
             self.note("stopped");
         } else if under.iter().any(Option::is_none) {

@@ -6,20 +6,25 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use keyward_client::{ClientError, acquire::Wanted, flow::Flow, store::memory::MemoryStore};
-use keyward_license::{license::LicenseBody, time::Timestamp, usage_rules::Output};
+use keyward_crypto::RootKey;
+use keyward_license::{
+    license::{KeyType, LicenseBody},
+    time::Timestamp,
+    usage_rules::Output,
+};
 use keyward_testkit::pki::NOW;
 use proptest::sample::Index;
 
 use crate::{
     licensed::{INTERNAL, Screens, on, pass},
     model::{Judged, Model, Scene},
-    operations::{Operation, Sequence, Terms},
+    operations::{MEDIA, Operation, ROOT, Sequence, Terms},
     playing::Playing,
     world::{Stop, TestClient, Trace, World, kid, wanted},
 };
 
 /// What has to come up in some sequence.
-pub(crate) const TO_BE_SEEN: [&str; 22] = [
+pub(crate) const TO_BE_SEEN: [&str; 29] = [
     "acquired",
     "acquired on the way",
     "acquired to go on",
@@ -36,9 +41,16 @@ pub(crate) const TO_BE_SEEN: [&str; 22] = [
     "piece",
     "played",
     "played several",
+    "played under a leaf of the content",
+    "played under a root",
+    "reached",
+    "reached under a root",
+    "reached what is there",
+    "not reached",
     "replay refused",
     SET_BACK,
     "stopped",
+    "stopped with its root",
     "streamed",
     "went on",
     "went on under another",
@@ -67,6 +79,8 @@ pub(crate) struct Run<'s> {
     pub(crate) models: Vec<Model>,
     /// Every license that the server has issued, in order.
     pub(crate) issued: Rc<RefCell<Vec<LicenseBody>>>,
+    /// Leaves that ride in the content of the keys, each as it is signed.
+    pub(crate) content: Vec<(LicenseBody, Vec<u8>)>,
     /// By the number of the request.
     pub(crate) answers: Vec<Option<Answered>>,
     copies: Vec<(MemoryStore, Vec<Model>)>,
@@ -80,6 +94,8 @@ pub(crate) struct Run<'s> {
 pub(crate) fn run(sequence: &Sequence, seen: &mut Seen) -> Judged {
     let (mut world, client) = World::enrolled();
     drop(client);
+    let root = RootKey::from_slice(&[9; 32]).unwrap();
+    world.server.roots.insert(kid(ROOT), root);
     let screens = Screens::default();
     screens.show(&[INTERNAL]);
     world.limits.licenses_per_kid = sequence.per_kid;
@@ -93,12 +109,16 @@ pub(crate) fn run(sequence: &Sequence, seen: &mut Seen) -> Judged {
         playing: None,
         models: vec![Model::enrolled(NOW.0, sequence.per_kid)],
         issued: Rc::default(),
+        content: Vec::new(),
         answers: Vec::new(),
         copies: Vec::new(),
         plain: true,
         was_put_back: false,
         seen,
     };
+    for number in [1, MEDIA] {
+        run.put_into_content(number);
+    }
     for (at, operation) in sequence.operations.iter().enumerate() {
         run.carry_out(operation)
             .map_err(|why| format!("operation {at}, {operation:?}: {why}"))?;
@@ -114,8 +134,10 @@ impl Run<'_> {
             Operation::Request(terms) => self.request(*terms),
             Operation::Install(answer) => self.install(*answer),
             Operation::AskTime(round_trip) => self.ask_time(*round_trip),
-            Operation::Play(numbers) => self.play(numbers),
+            Operation::Play(numbers) => self.play(numbers, false),
+            Operation::PlayCarried(numbers) => self.play(numbers, true),
             Operation::Stream(numbers, terms) => self.stream(numbers, *terms),
+            Operation::Reach(number, terms) => self.reach(*number, *terms),
             Operation::Piece => self.piece(),
             Operation::GoOn => self.go_on(),
             Operation::EndPlayback => self.end_playback(),
@@ -225,6 +247,20 @@ impl Run<'_> {
         *self.seen.entry(what).or_default() += 1;
     }
 
+    /// A leaf of a key for the content that it protects.
+    fn put_into_content(&mut self, number: u8) {
+        let made = Rc::new(RefCell::new(None));
+        let kept = Rc::clone(&made);
+        self.world.server.bent.license = Some(Box::new(move |body| {
+            if number == MEDIA {
+                body.keys[0].key_type = KeyType::CencCtr;
+            }
+            *kept.borrow_mut() = Some(body.clone());
+        }));
+        let signed = self.world.server.leaf(kid(number), kid(ROOT));
+        self.content.push((made.take().unwrap(), signed));
+    }
+
     /// Has the server issue these terms, and says what to ask for.
     pub(crate) fn order(&mut self, terms: Index) -> Wanted {
         let terms = terms.get(self.terms).clone();
@@ -232,6 +268,11 @@ impl Run<'_> {
             in_memory: terms.in_memory,
             ..wanted(&[terms.kid])
         };
+        self.world.server.leaves.clear();
+        if terms.leaf {
+            let leaves = [1, MEDIA].map(|number| (kid(number), kid(ROOT)));
+            self.world.server.leaves.extend(leaves);
+        }
         let issued = Rc::clone(&self.issued);
         self.world.server.bent.license = Some(Box::new(move |body| {
             terms.write(body);

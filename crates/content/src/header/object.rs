@@ -4,12 +4,16 @@
 //!   length u32 ‖ record count u16 ‖ { type u16 ‖ length u16 ‖ value }*
 //! ```
 
+use core::ops::Range;
+
 use super::HeaderError;
 
 /// Longest object, in bytes (15 KiB).
 pub const MAX_LEN: usize = 15 * 1024;
 
 const PREFIX_LEN: usize = 6;
+/// Type and length in front of the value of a record.
+const RECORD_LEN: usize = 4;
 const HEADER_RECORD: u16 = 1;
 const RESERVED_RECORD: u16 = 2;
 const STORE_RECORD: u16 = 3;
@@ -30,41 +34,30 @@ impl<'a> Object<'a> {
     /// [`HeaderError`] if the length field is not the length of `bytes`, above [`MAX_LEN`] bytes, if the
     /// records do not fill the object exactly, for a type above 3, or if a type stands twice.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, HeaderError> {
-        if bytes.len() > MAX_LEN {
-            return Err(HeaderError::TooLong(bytes.len()));
-        }
-        let mut rest = bytes;
-        let stated = u32::from_le_bytes(take(&mut rest)?);
-        if usize::try_from(stated) != Ok(bytes.len()) {
-            return Err(HeaderError::LengthMismatch {
-                stated,
-                actual: bytes.len(),
-            });
-        }
-        let count = u16::from_le_bytes(take(&mut rest)?);
-        let mut object = Self::default();
-        for _ in 0..count {
-            let kind = u16::from_le_bytes(take(&mut rest)?);
-            let len = u16::from_le_bytes(take(&mut rest)?);
-            let (value, after) = rest
-                .split_at_checked(len.into())
-                .ok_or(HeaderError::RecordBounds)?;
-            rest = after;
-            let slot = match kind {
-                HEADER_RECORD => &mut object.header,
-                STORE_RECORD => &mut object.embedded_store,
-                RESERVED_RECORD => continue,
-                _ => return Err(HeaderError::RecordType(kind)),
-            };
-            if slot.replace(value).is_some() {
-                return Err(HeaderError::RepeatedRecord(kind));
-            }
-        }
-        if rest.is_empty() {
-            Ok(object)
-        } else {
-            Err(HeaderError::RecordBounds)
-        }
+        let [header, embedded_store] = records(bytes)?;
+        let of = |range: Option<Range<usize>>| range.and_then(|range| bytes.get(range));
+        Ok(Self {
+            header: of(header),
+            embedded_store: of(embedded_store),
+        })
+    }
+
+    /// Where in an object the value of record 3 is, to be filled in place; nothing if there is none.
+    ///
+    /// # Errors
+    /// As [`Object::parse`].
+    pub fn store_range(bytes: &[u8]) -> Result<Option<Range<usize>>, HeaderError> {
+        let [_, embedded_store] = records(bytes)?;
+        Ok(embedded_store)
+    }
+
+    /// Most bytes of an embedded license store beside a header record of `header_len` bytes.
+    #[must_use]
+    pub const fn room_beside(header_len: usize) -> usize {
+        let taken = PREFIX_LEN
+            .saturating_add(2 * RECORD_LEN)
+            .saturating_add(header_len);
+        MAX_LEN.saturating_sub(taken)
     }
 
     /// Writes the object, record 1 first.
@@ -79,7 +72,7 @@ impl<'a> Object<'a> {
                 .filter_map(|(kind, value)| value.map(|value| (*kind, value)))
         };
         let len = present().fold(PREFIX_LEN, |len, (_, value)| {
-            len.saturating_add(value.len()).saturating_add(4)
+            len.saturating_add(value.len()).saturating_add(RECORD_LEN)
         });
         let too_long = HeaderError::TooLong(len);
         if len > MAX_LEN {
@@ -98,6 +91,47 @@ impl<'a> Object<'a> {
             bytes.extend_from_slice(value);
         }
         Ok(bytes)
+    }
+}
+
+/// Where in an object the values of records 1 and 3 are.
+fn records(bytes: &[u8]) -> Result<[Option<Range<usize>>; 2], HeaderError> {
+    if bytes.len() > MAX_LEN {
+        return Err(HeaderError::TooLong(bytes.len()));
+    }
+    let mut rest = bytes;
+    let stated = u32::from_le_bytes(take(&mut rest)?);
+    if usize::try_from(stated) != Ok(bytes.len()) {
+        return Err(HeaderError::LengthMismatch {
+            stated,
+            actual: bytes.len(),
+        });
+    }
+    let count = u16::from_le_bytes(take(&mut rest)?);
+    let (mut header, mut store) = (None, None);
+    for _ in 0..count {
+        let kind = u16::from_le_bytes(take(&mut rest)?);
+        let len = u16::from_le_bytes(take(&mut rest)?);
+        let start = bytes.len().saturating_sub(rest.len());
+        let (value, after) = rest
+            .split_at_checked(len.into())
+            .ok_or(HeaderError::RecordBounds)?;
+        rest = after;
+        let slot = match kind {
+            HEADER_RECORD => &mut header,
+            STORE_RECORD => &mut store,
+            RESERVED_RECORD => continue,
+            _ => return Err(HeaderError::RecordType(kind)),
+        };
+        let range = start..start.saturating_add(value.len());
+        if slot.replace(range).is_some() {
+            return Err(HeaderError::RepeatedRecord(kind));
+        }
+    }
+    if rest.is_empty() {
+        Ok([header, store])
+    } else {
+        Err(HeaderError::RecordBounds)
     }
 }
 
@@ -197,6 +231,40 @@ mod tests {
         for (hex, error) in cases {
             assert_eq!(parse(hex), Err(error), "{hex}");
         }
+    }
+
+    #[test]
+    fn an_embedded_license_store_is_found_in_place() {
+        let range = |hex: &str| Object::store_range(&hex::decode(hex.replace(' ', "")).unwrap());
+        assert_eq!(
+            range("13000000 0200 0100 0200 3c00 0300 0300 aabbcc"),
+            Ok(Some(16..19))
+        );
+        assert_eq!(
+            range("13000000 0200 0300 0300 aabbcc 0100 0200 3c00"),
+            Ok(Some(10..13))
+        );
+        assert_eq!(range("0c000000 0100 0100 0200 3c00"), Ok(None));
+        assert_eq!(range("0a000000 0100 0300 0100"), Err(HeaderError::RecordBounds));
+    }
+
+    #[test]
+    fn a_store_fills_the_room_beside_a_header() {
+        for header_len in [0, 2, 700] {
+            let header = vec![0; header_len];
+            let mut store = vec![0; Object::room_beside(header_len)];
+            let of = |store: &[u8]| {
+                let object = Object {
+                    header: Some(&header),
+                    embedded_store: Some(store),
+                };
+                object.to_bytes().map(|bytes| bytes.len())
+            };
+            assert_eq!(of(&store), Ok(MAX_LEN));
+            store.push(0);
+            assert_eq!(of(&store), Err(HeaderError::TooLong(MAX_LEN + 1)));
+        }
+        assert_eq!(Object::room_beside(MAX_LEN), 0);
     }
 
     #[test]

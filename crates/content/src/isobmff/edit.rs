@@ -2,10 +2,10 @@
 
 use super::{
     AuxiliaryBoxes, BaseForm, BoxError, EntryProtection, FourCc, Fragment, Node, SampleEntry, Track,
-    TrackDefaults,
+    TrackDefaults, TrackEncryption,
     auxiliary::is_of_encryption,
     fragment::{header_flag, run_flag},
-    kind,
+    groups, kind,
 };
 
 /// The `trak` box of a track in an opened or unopened `moov` box.
@@ -351,6 +351,31 @@ fn is_ours(saio: &Node<'_>) -> Result<bool, BoxError> {
 pub fn append_auxiliary(moof: &mut Node<'_>, index: usize, boxes: &AuxiliaryBoxes) -> Result<(), BoxError> {
     let traf = traf_mut(moof, index)?;
     traf.children_mut()?.extend(boxes.to_nodes()?);
+    Ok(())
+}
+
+/// Puts the `count` samples of the `index`-th `traf` box of a fragment into a group of their own, protected as
+/// `encryption` says, whatever the sample entry says (ISO/IEC 23001-7, clause 6): keys that rotate.
+///
+/// # Errors
+/// Those of reading boxes; [`BoxError::Edit`] if there are fewer track fragments.
+pub fn append_group(
+    moof: &mut Node<'_>,
+    index: usize,
+    encryption: &TrackEncryption,
+    count: u32,
+) -> Result<(), BoxError> {
+    let boxes = groups::of_fragment(encryption, count)?;
+    traf_mut(moof, index)?.children_mut()?.extend(boxes);
+    Ok(())
+}
+
+/// Appends `pssh` boxes to a fragment.
+///
+/// # Errors
+/// Those of reading boxes.
+pub fn append_system_headers(moof: &mut Node<'_>, boxes: Vec<Node<'static>>) -> Result<(), BoxError> {
+    moof.children_mut()?.extend(boxes);
     Ok(())
 }
 

@@ -122,6 +122,11 @@ impl TrackEncryption {
         Node::full(kind::TENC, patterned.into(), 0, &body)
     }
 
+    /// The entry of a `sgpd` box for `seig` that says this (clause 6).
+    pub(crate) fn to_group(self) -> Vec<u8> {
+        [&[0][..], &self.to_bytes()].concat()
+    }
+
     /// From the pattern on.
     fn to_bytes(self) -> Vec<u8> {
         let mut bytes = vec![

@@ -1,6 +1,6 @@
 //! Sample groups of common encryption (`seig`).
 
-use super::{BoxError, BoxSpan, Fields, TrackEncryption, kind, tables::Runs};
+use super::{BoxError, BoxPath, BoxSpan, Fields, Node, TrackEncryption, kind, tables::Runs};
 
 /// The `seig` sample groups in a `stbl` or `traf` box (ISO/IEC 14496-12, 8.9; ISO/IEC 23001-7, clause 6).
 #[derive(Debug, Clone, Default)]
@@ -56,6 +56,37 @@ impl<'a> Groups<'a> {
     pub(crate) fn map(&self) -> Option<Runs<'a>> {
         self.map.map(Runs::new)
     }
+}
+
+/// Group numbers above this one are descriptions in the track fragment itself (ISO/IEC 14496-12, 8.9.4).
+pub(crate) const LOCAL_GROUPS: u32 = 0x1_0000;
+
+/// The boxes that put the `count` samples of a track fragment into a group of its own, which `encryption`
+/// protects: `sgpd` of version 1, `sbgp` of version 0.
+pub(crate) fn of_fragment(encryption: &TrackEncryption, count: u32) -> Result<[Node<'static>; 2], BoxError> {
+    let entry = encryption.to_group();
+    let len = u32::try_from(entry.len()).map_err(|_| BoxError::OutOfRange {
+        path: BoxPath::TOP.join(kind::SGPD.into()).unwrap_or(BoxPath::TOP),
+        what: "the length of a group's description",
+    })?;
+    let descriptions = [
+        &kind::SEIG.0,
+        &len.to_be_bytes()[..],
+        &1_u32.to_be_bytes(),
+        &entry,
+    ]
+    .concat();
+    let group = LOCAL_GROUPS.saturating_add(1);
+    let map = [
+        kind::SEIG.0,
+        1_u32.to_be_bytes(),
+        count.to_be_bytes(),
+        group.to_be_bytes(),
+    ];
+    Ok([
+        Node::full(kind::SGPD, 1, 0, &descriptions),
+        Node::full(kind::SBGP, 0, 0, map.as_flattened()),
+    ])
 }
 
 /// Whether a box is about sample groups of common encryption.

@@ -4,7 +4,7 @@ use keyward_license::ids::Kid;
 
 use super::{
     Auxiliary, BoxError, BoxSpan, EntryProtection, FourCc, Fragment, Groups, Sample, Track, TrackEncryption,
-    TrackFragment, kind, tables::Runs,
+    TrackFragment, groups::LOCAL_GROUPS, kind, tables::Runs,
 };
 use crate::cenc::{Iv, Scheme, Subsample};
 
@@ -208,9 +208,6 @@ impl<'p> ProtectionCursor<'p> {
         }
     }
 }
-
-/// Group numbers above this one are descriptions in the track fragment itself (8.9.4).
-const LOCAL_GROUPS: u32 = 0x1_0000;
 
 /// Whether a sample is protected.
 #[derive(Debug, Clone, Copy)]

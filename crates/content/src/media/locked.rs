@@ -14,13 +14,14 @@ use super::{
     file::{Fetch, box_at, header_at},
     index::Index,
     map::{SampleMap, Spot},
+    needs::{Needs, Riding},
 };
 use crate::{
+    header::ContentHeader,
     isobmff::{
         BoxError, BoxSpan, EntryProtection, FourCc, Fragment, FragmentDefaults, Handler, Movie, Overwrite,
         ProtectionCursor, Track, TrackProtection, clear_fragment, clear_movie, kind,
     },
-    pssh::{Pssh, SystemId},
 };
 
 /// A protected MP4 whose boxes were read: what keys it needs and where its samples are.
@@ -32,11 +33,13 @@ pub struct LockedMedia<R> {
     tracks: Vec<MediaTrack>,
     protections: Vec<TrackProtection>,
     defaults: FragmentDefaults,
-    content_header: Option<Vec<u8>>,
+    /// The keys that the content header names, if keys become known while the media plays.
+    on_demand: Option<Vec<Kid>>,
     /// What the movie box describes.
     movie: Part,
-    /// The fragments that were read last, and which part they are.
-    fragments: Option<(usize, Part)>,
+    /// The fragments that were read last, each with the number of its part; the latest first. Two, so that one
+    /// may look at the needs of the next part.
+    fragments: Vec<(usize, Part)>,
 }
 
 /// A track.
@@ -69,7 +72,11 @@ pub(super) struct Part {
     pub(super) map: SampleMap,
     /// In file order.
     pub(super) overwrites: Vec<Overwrite>,
+    pub(super) riding: Riding,
 }
+
+/// Parts of fragments that are kept.
+const MAX_HELD_PARTS: usize = 2;
 
 /// Most boxes of one part that describe protection.
 const MAX_OVERWRITES: usize = 1 << 20;
@@ -99,11 +106,11 @@ impl<R: Read + Seek> LockedMedia<R> {
                 .map(MediaTrack::of)
                 .collect::<Result<_, _>>()?,
             protections,
-            content_header: content_header(&span)?,
+            on_demand: on_demand(part.riding.content_header.as_deref()),
             defaults: movie.defaults,
             movie: part,
             index,
-            fragments: None,
+            fragments: Vec::new(),
         })
     }
 
@@ -130,19 +137,52 @@ impl<R: Read + Seek> LockedMedia<R> {
     /// movie box has one.
     #[must_use]
     pub fn content_header(&self) -> Option<&[u8]> {
-        self.content_header.as_deref()
+        self.movie.riding.content_header.as_deref()
     }
 
-    /// The key ids that the movie box names, each once: those of sample entries and of sample groups.
-    /// Fragments may name others: see [`Self::all_kids`].
+    /// Whether the content header says that keys become known while the media plays (ONDEMAND): see
+    /// [`Self::needs_at`].
+    #[must_use]
+    pub const fn is_on_demand(&self) -> bool {
+        self.on_demand.is_some()
+    }
+
+    /// The key ids that have to be there before playback begins, each once: those that the movie box names in
+    /// sample entries and sample groups; where the content header is ONDEMAND, those of the header alone, which may
+    /// be of root licenses. Fragments may name others: see [`Self::all_kids`] and [`Self::needs_at`].
+    ///
+    /// A key id of all zeros in a sample entry names no key: the sample groups of the fragments do.
     #[must_use]
     pub fn required_kids(&self) -> Vec<Kid> {
+        if let Some(kids) = &self.on_demand {
+            return kids.clone();
+        }
         let mut seen = BTreeSet::new();
         let named = self.protections.iter().flat_map(TrackProtection::keys);
         named
             .map(|(kid, _)| kid)
-            .filter(|kid| seen.insert(*kid))
+            .filter(|kid| kid.as_bytes() != &[0; 16] && seen.insert(*kid))
             .collect()
+    }
+
+    /// What the part of the media with the byte `at` needs before it is read, and which licenses it brings
+    /// along. Behind the end that is what the last part needs. Costs the reading of one fragment's boxes, unless
+    /// it is one of the last two.
+    ///
+    /// # Errors
+    /// [`MediaError`] for a fragment that cannot be read.
+    pub fn needs_at(&mut self, at: u64) -> Result<Needs, MediaError> {
+        let number = self.index.part_of(at);
+        let range = self.index.range(number);
+        let (_, part) = self.load(number)?;
+        let mut seen = BTreeSet::new();
+        Ok(Needs {
+            range,
+            kids: part.map.kids().filter(|kid| seen.insert(*kid)).collect(),
+            content_header: part.riding.content_header.clone(),
+            licenses: part.riding.licenses.clone(),
+            faulty_stores: part.riding.faulty_stores,
+        })
     }
 
     /// [`Self::required_kids`], and the key ids of all samples: reads the boxes of every fragment.
@@ -207,20 +247,20 @@ impl<R: Read + Seek> LockedMedia<R> {
     }
 
     fn load(&mut self, number: usize) -> Result<(&mut R, &Part), MediaError> {
-        if number == 0 {
-            return Ok((&mut self.source, &self.movie));
+        if number > 0 {
+            let held = self.fragments.iter().position(|(held, _)| *held == number);
+            let part = match held {
+                Some(at) => self.fragments.remove(at),
+                None => {
+                    // Before the memory of another one is taken.
+                    self.fragments.truncate(MAX_HELD_PARTS.saturating_sub(1));
+                    (number, self.read_fragments(number)?)
+                }
+            };
+            self.fragments.insert(0, part);
         }
-        if self
-            .fragments
-            .as_ref()
-            .is_none_or(|(loaded, _)| *loaded != number)
-        {
-            self.fragments = None;
-            let part = self.read_fragments(number)?;
-            self.fragments = Some((number, part));
-        }
-        let part = self.fragments.as_ref().map_or(&self.movie, |(_, part)| part);
-        Ok((&mut self.source, part))
+        let held = self.fragments.first().filter(|_| number > 0);
+        Ok((&mut self.source, held.map_or(&self.movie, |(_, part)| part)))
     }
 
     /// Reads the `moof` boxes that a part begins with.
@@ -279,6 +319,7 @@ impl<R: Read + Seek> LockedMedia<R> {
             tracks.any(|(track, protection)| track.id == id && protection.is_protected())
         };
         part.overwrites.extend(clear_fragment(fragment, protected)?);
+        part.riding.add(&fragment.span)?;
         if part.overwrites.len() > MAX_OVERWRITES {
             return Err(MediaError::TooMany {
                 what: "protection boxes",
@@ -341,6 +382,7 @@ fn read_movie(
         .finish(&media_data(file.into_source(), index.range(0))?)?;
     let protected = |track: &Track<'_>| TrackProtection::of(track).is_protected();
     part.overwrites = clear_movie(movie, protected)?;
+    part.riding.add(&movie.span)?;
     Ok(part)
 }
 
@@ -366,16 +408,9 @@ fn media_data(source: &mut (impl Read + Seek), range: Range<u64>) -> Result<Vec<
     Ok(data)
 }
 
-/// The data of Keyward's `pssh` box, else of PlayReady's. It is a hint: a box that cannot be read is none.
-fn content_header(moov: &BoxSpan<'_>) -> Result<Option<Vec<u8>>, BoxError> {
-    let mut found = Vec::new();
-    for child in moov.children() {
-        let child = child?;
-        if child.kind() == kind::PSSH {
-            found.extend(Pssh::parse_body(child.body()));
-        }
-    }
-    let of = |system_id| found.iter().find(|pssh| pssh.system_id == system_id);
-    let chosen = of(SystemId::KEYWARD).or_else(|| of(SystemId::PLAYREADY));
-    Ok(chosen.map(|pssh| pssh.data.clone()))
+/// The keys of a content header that is ONDEMAND. A header that cannot be read says nothing.
+fn on_demand(object: Option<&[u8]>) -> Option<Vec<Kid>> {
+    let header = ContentHeader::read_object(object?).ok()?;
+    let kids = header.kids.iter().map(|key| key.kid);
+    header.on_demand.then(|| kids.collect())
 }

@@ -4,7 +4,7 @@ use core::fmt;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 
 use super::{
-    KeyRing, LockedMedia, MAX_SAMPLE_LEN, MediaError, SampleCursor, SampleSpan,
+    KeyRing, LockedMedia, MAX_SAMPLE_LEN, MediaError, Needs, SampleCursor, SampleSpan,
     file::read_at,
     keys::Ciphers,
     locked::Part,
@@ -19,7 +19,8 @@ use crate::{
 ///
 /// It has the length of the protected file, and everything is where it is there. Samples are decrypted a
 /// window at a time; what is skipped costs nothing. A sample whose key is missing is an error when it is
-/// reached, and not before: what lies in front of it, and behind it, can be read.
+/// reached, and not before: what lies in front of it, and behind it, can be read. After such an error the view
+/// stands at the first byte that it did not hand out; when the key is there, reading goes on.
 ///
 /// [`BufRead`] spares a copy: `fill_buf` lends a window.
 pub struct ClearView<R, K> {
@@ -67,6 +68,26 @@ impl<R: Read + Seek, K: KeyRing> ClearView<R, K> {
     #[must_use]
     pub const fn media(&self) -> &LockedMedia<R> {
         &self.media
+    }
+
+    /// The keys.
+    #[must_use]
+    pub const fn keys(&self) -> &K {
+        &self.keys
+    }
+
+    /// The keys, to add some: a read that failed for want of a key ([`MediaError::Key`]) left the view at its
+    /// place, and the next one goes on there. A key that is in use stays in use as long as the ring permits it.
+    pub const fn keys_mut(&mut self) -> &mut K {
+        &mut self.keys
+    }
+
+    /// As [`LockedMedia::needs_at`]: what to bind before one reads on from the byte `at`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn needs_at(&mut self, at: u64) -> Result<Needs, MediaError> {
+        self.media.needs_at(at)
     }
 
     /// As [`LockedMedia::next_sample`].

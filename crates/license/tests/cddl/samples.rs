@@ -165,10 +165,45 @@ pub(super) fn full_license() -> LicenseBody {
         output_protection_levels: Some(full_levels()),
         explicit_restrictions: Some(vec![explicit_restriction()]),
         play_enablers: Some(vec![PlayEnabler::AIRPLAY]),
+        embed: None,
         source_id: Some(267),
         extended_restrictions: Some(vec![extended_restriction()]),
         name: Some("name".into()),
         extended_rights: Some(vec![extended_right()]),
+    }
+}
+
+/// A license that is written into its content.
+pub(super) fn embedded_license() -> LicenseBody {
+    LicenseBody {
+        persistent: true,
+        nonce: None,
+        embed: Some(Flag),
+        ..full_license()
+    }
+}
+
+/// A root license: every term that a simple license may have.
+pub(super) fn root_license() -> LicenseBody {
+    LicenseBody {
+        kind: LicenseKind::Root,
+        keys: vec![KeyDescription::content(Kid::new([6; 16]), KeyType::Root)],
+        ..full_license()
+    }
+}
+
+/// A leaf license: all but the terms of time.
+pub(super) fn leaf_license() -> LicenseBody {
+    LicenseBody {
+        kind: LicenseKind::Leaf,
+        binding: Binding::root(Kid::new([6; 16])),
+        begin: None,
+        end: None,
+        expiration_after_first_play: None,
+        real_time_expiration: None,
+        removal_date: None,
+        grace_period: None,
+        ..embedded_license()
     }
 }
 
@@ -266,6 +301,7 @@ fn full_capabilities() -> Capabilities {
         source_ids: Some(vec![267]),
         watermarks: Some(vec![Guid::new([7; 16])]),
         exchange_multiple: Some(Flag),
+        more_licenses: Some(Flag),
     }
 }
 
@@ -291,6 +327,7 @@ fn full_response() -> LicenseResponse {
         server_time: Timestamp(1),
         transaction: Some(TransactionId::new([3; 16])),
         custom_data: Some(Bytes(vec![1])),
+        renew_at: Some(Timestamp(2)),
     }
 }
 
@@ -359,6 +396,7 @@ fn packaged_track() -> PackagedTrack {
         label: "video".into(),
         kid: Kid::new([1; 16]),
         key_type: KeyType::File,
+        period: Some(7),
     }
 }
 
@@ -373,6 +411,8 @@ pub(super) fn packaging_request() -> PackagingRequest {
         content_header: true,
         crypto_periods: Some(1),
         client: client_info(),
+        first_period: Some(7),
+        leaves: Some(Flag),
     }
 }
 
@@ -385,6 +425,7 @@ fn packaging_response() -> PackagingResponse {
         content_header: Some(Bytes(vec![1])),
         license_url: "https://license.example".into(),
         server_time: Timestamp(1),
+        roots: Some(vec![Kid::new([8; 16])]),
     }
 }
 
@@ -456,6 +497,9 @@ pub(super) fn maps() -> Vec<Map> {
             read_versioned!(SealedResponse),
         ),
         map("license", full_license().encode(), read_license),
+        map("license", embedded_license().encode(), read_license),
+        map("license", root_license().encode(), read_license),
+        map("license", leaf_license().encode(), read_license),
         map("license", exchange_license().encode(), read_license),
         map(
             "key-description",

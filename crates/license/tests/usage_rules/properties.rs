@@ -2,10 +2,11 @@
 //! it says that it changes, and there is always one.
 
 use keyward_license::{
+    license::LicenseBody,
     time::Timestamp,
     usage_rules::{Allowed, Decision, Hdcp, HdcpVersion, Output, Protections},
 };
-use proptest::{collection::vec, prelude::*};
+use proptest::{collection::vec, option::weighted, prelude::*};
 
 use crate::{
     config,
@@ -66,6 +67,34 @@ proptest! {
             prop_assert!(now < time, "{changes_at:?}");
             let later = at(&case, time).decide();
             prop_assert_ne!(but_for_when_it_changes(&later), but_for_when_it_changes(&decision));
+        }
+    }
+
+    /// V-036: under a leaf without terms of time the root's are the chain's, and a renewed root's the chain's again.
+    #[test]
+    fn a_chain_has_the_times_of_its_root(case in cases(), leaf in licenses(), renewed in limits()) {
+        let Some(root) = case.chain.first().cloned() else { return Ok(()) };
+        let leaf = timeless(leaf);
+        for root in [root.clone(), LicenseBody { end: renewed.0, begin: renewed.1, ..root }] {
+            let alone = Case { chain: vec![root.clone()], ..case.clone() };
+            let chain = Case { chain: vec![root, leaf.clone()], ..case.clone() };
+            match (chain.decide(), alone.decide()) {
+                (Decision::Allowed(chain), Decision::Allowed(alone)) => {
+                    let times = |allowed: &Allowed| {
+                        let Allowed { until, changes_at, playback_ends, first_play, .. } = allowed;
+                        (*until, *changes_at, *playback_ends, *first_play)
+                    };
+                    prop_assert_eq!(times(&chain), times(&alone));
+                }
+                (Decision::Refused(chain), Decision::Allowed(_)) => {
+                    let timely = ["R-003", "R-004", "R-005", "R-012"];
+                    prop_assert!(!timely.contains(&chain.rule().number()), "{chain:?}");
+                }
+                (Decision::Refused(_), Decision::Refused(_)) => {}
+                (Decision::Allowed(chain), Decision::Refused(alone)) => {
+                    return Err(TestCaseError::fail(format!("{chain:?}, the root alone {alone:?}")));
+                }
+            }
         }
     }
 
@@ -146,6 +175,25 @@ proptest! {
             Decision::Allowed(allowed) => prop_assert_eq!(allowed.outputs.len(), case.outputs.len()),
         }
     }
+}
+
+/// The license without its terms of time, as a leaf is.
+fn timeless(license: LicenseBody) -> LicenseBody {
+    LicenseBody {
+        begin: None,
+        end: None,
+        expiration_after_first_play: None,
+        real_time_expiration: None,
+        removal_date: None,
+        grace_period: None,
+        ..license
+    }
+}
+
+/// An end and a begin, near the times of the cases.
+fn limits() -> impl Strategy<Value = (Option<Timestamp>, Option<Timestamp>)> {
+    let time = || weighted(0.7, (94_u64..112).prop_map(Timestamp));
+    (time(), time())
 }
 
 /// Refused stays refused; what is allowed is so no longer, no larger, and by no output less strictly.

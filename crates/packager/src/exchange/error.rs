@@ -103,6 +103,10 @@ pub enum ExchangeError {
     )]
     WeakSuite,
 
+    /// V-078: a leaf license is none for this content.
+    #[error("the packaging response was refused: a leaf license in it: {0}")]
+    Leaves(MessageError),
+
     // What should not happen.
     /// A cryptographic operation failed.
     #[error(transparent)]
@@ -137,6 +141,7 @@ impl ExchangeError {
             Self::OtherRequest { .. }
             | Self::Tracks(_)
             | Self::Answer(_)
+            | Self::Leaves(_)
             | Self::ContentHeader(_)
             | Self::KeysNotOpened
             | Self::WeakSuite => "tell the operator: its license server does not follow the protocol",

@@ -1,24 +1,30 @@
 //! Encrypting the samples of a fragment: first which bytes, then the bytes as they stream by.
 
-use std::io::{Read, Seek};
+use std::{
+    io::{Read, Seek},
+    sync::Arc,
+};
 
 use keyward_content::{
-    cenc::{Direction, Iv, SampleCipher, SampleRun, Subsample},
+    cenc::{Direction, Iv, SampleRun, Scheme, Subsample},
     codec::{CodecError, SampleMapper},
-    isobmff::{AuxiliaryBoxes, BoxError, Sample},
+    isobmff::{AuxiliaryBoxes, BoxError, Node, Sample, TrackEncryption, edit},
     media::MAX_SAMPLE_LEN,
 };
 
 use super::{
     source::Source,
-    tracks::{self, TrackPlan},
+    tracks::{self, Protection, TrackCipher, TrackPlan},
 };
 use crate::{MediaError, PackagerError};
 
 /// A protected track on its way through the fragments.
 pub(super) struct TrackProtector<'m> {
     track: u32,
-    cipher: &'m SampleCipher,
+    protection: &'m Protection,
+    cipher: Arc<TrackCipher>,
+    /// Whether the key changes: fragments then say which one is theirs.
+    rotates: bool,
     /// Of each sample entry.
     mappers: Vec<SampleMapper>,
     whole_samples: bool,
@@ -28,23 +34,34 @@ pub(super) struct TrackProtector<'m> {
 }
 
 impl<'m> TrackProtector<'m> {
-    /// Nothing for a track that stays clear.
-    pub(super) fn new(plan: &'m TrackPlan<'_>) -> Result<Option<Self>, MediaError> {
-        let Some(protection) = &plan.protection else {
+    /// Nothing for a track that stays clear, which has no cipher.
+    pub(super) fn new(
+        plan: &'m TrackPlan<'_>,
+        cipher: Option<&Arc<TrackCipher>>,
+        rotates: bool,
+    ) -> Result<Option<Self>, MediaError> {
+        let (Some(protection), Some(cipher)) = (&plan.protection, cipher) else {
             return Ok(None);
         };
         let mappers = tracks::mappers(plan.track, protection.kind)?;
         Ok(Some(Self {
             track: plan.track.id,
-            cipher: &protection.cipher,
+            protection,
+            cipher: Arc::clone(cipher),
+            rotates,
             whole_samples: mappers.iter().all(SampleMapper::protects_whole_samples),
             mappers,
-            ivs: match protection.encryption.constant_iv {
-                Some(constant) => Ivs::Constant(constant),
-                None => Ivs::Each(protection.first_iv),
+            ivs: match protection.scheme {
+                Scheme::Cbcs => Ivs::Constant(protection.first_iv),
+                _ => Ivs::Each(protection.first_iv),
             },
             samples: 0,
         }))
+    }
+
+    /// The key of the samples that come next.
+    pub(super) fn set_cipher(&mut self, cipher: &Arc<TrackCipher>) {
+        self.cipher = Arc::clone(cipher);
     }
 
     /// Samples that were mapped.
@@ -53,9 +70,11 @@ impl<'m> TrackProtector<'m> {
     }
 
     /// Begins the samples of a fragment.
-    pub(super) fn begin(&self) -> FragmentMap<'m> {
+    pub(super) fn begin(&self) -> FragmentMap {
+        let group = self.rotates.then(|| self.protection.encryption(self.cipher.kid));
         FragmentMap {
-            cipher: self.cipher,
+            cipher: Arc::clone(&self.cipher),
+            group,
             subsamples: Vec::new(),
             auxiliary: AuxiliaryBoxes::new(!self.whole_samples),
             samples: Vec::new(),
@@ -69,7 +88,7 @@ impl<'m> TrackProtector<'m> {
         samples: impl Iterator<Item = Result<Sample, BoxError>>,
         start: u64,
         source: &mut Source<R>,
-        map: &mut FragmentMap<'m>,
+        map: &mut FragmentMap,
     ) -> Result<Run, PackagerError> {
         let mut run = Run {
             start,
@@ -114,7 +133,7 @@ impl<'m> TrackProtector<'m> {
         }
         let mut bytes = source.sample(sample.offset, sample.size.into());
         mapper
-            .map(&mut bytes, self.cipher.scheme(), out)
+            .map(&mut bytes, self.protection.scheme, out)
             .map_err(|source| match source {
                 CodecError::Read(error) => PackagerError::Read(error),
                 source => PackagerError::Media(MediaError::Sample {
@@ -152,12 +171,13 @@ impl Ivs {
 }
 
 /// What of the samples of one track in one fragment is protected.
-pub(super) struct FragmentMap<'m> {
-    cipher: &'m SampleCipher,
+pub(super) struct FragmentMap {
+    cipher: Arc<TrackCipher>,
+    /// What the fragment says of its key, where keys change.
+    group: Option<TrackEncryption>,
     samples: Vec<MappedSample>,
     subsamples: Vec<Subsample>,
-    /// The boxes that say it.
-    pub(super) auxiliary: AuxiliaryBoxes,
+    auxiliary: AuxiliaryBoxes,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -166,7 +186,21 @@ struct MappedSample {
     subsamples: u32,
 }
 
-impl FragmentMap<'_> {
+impl FragmentMap {
+    /// Appends the boxes that say how the samples are protected to the `index`-th `traf` box.
+    pub(super) fn append_to(&self, moof: &mut Node<'_>, index: usize) -> Result<(), BoxError> {
+        if let Some(group) = &self.group {
+            let count = u32::try_from(self.samples.len()).unwrap_or(u32::MAX);
+            edit::append_group(moof, index, group, count)?;
+        }
+        edit::append_auxiliary(moof, index, &self.auxiliary)
+    }
+
+    /// The key, where keys change.
+    pub(super) fn changing_key(&self) -> Option<&TrackCipher> {
+        self.group.and(Some(self.cipher.as_ref()))
+    }
+
     fn push(&mut self, size: u32, ivs: &Ivs, subsamples: &[Subsample]) -> Result<(), PackagerError> {
         let own = match ivs {
             Ivs::Constant(_) => None,
@@ -196,7 +230,7 @@ pub(super) struct Run {
 
 /// Encrypts the data of a fragment as it streams by, from its first byte to its last.
 pub(super) struct FragmentCipher<'f> {
-    maps: &'f [Option<FragmentMap<'f>>],
+    maps: &'f [Option<FragmentMap>],
     /// Runs that are not begun, with the index of their track; the next one last.
     runs: Vec<(usize, Run)>,
     /// Bytes that went by.
@@ -208,7 +242,7 @@ pub(super) struct FragmentCipher<'f> {
 
 impl<'f> FragmentCipher<'f> {
     /// For the runs of a fragment, each with the index of its track in `maps`.
-    pub(super) fn new(maps: &'f [Option<FragmentMap<'f>>], mut runs: Vec<(usize, Run)>) -> Self {
+    pub(super) fn new(maps: &'f [Option<FragmentMap>], mut runs: Vec<(usize, Run)>) -> Self {
         runs.sort_by_key(|(_, run)| core::cmp::Reverse(run.start));
         Self {
             maps,
@@ -302,7 +336,7 @@ impl<'f> FragmentCipher<'f> {
             let count = usize::try_from(sample.subsamples).unwrap_or(usize::MAX);
             let end = run.subsample.saturating_add(count);
             let subsamples = map.subsamples.get(run.subsample..end).unwrap_or_default();
-            let started = map.cipher.begin(
+            let started = map.cipher.cipher.begin(
                 Direction::Encrypt,
                 sample.size.into(),
                 run.ivs.current(),

@@ -6,9 +6,9 @@ use keyward_content::{
     isobmff::{BoxError, FourCc},
     pssh::PsshError,
 };
-use keyward_license::ids::Kid;
+use keyward_license::{embedded::EmbedError, ids::Kid};
 
-use super::TrackKind;
+use super::{TrackKind, periods::CryptoPeriods};
 
 /// Why an MP4 cannot be protected sample by sample.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +99,35 @@ pub enum MediaError {
     /// One key id that stands for two keys.
     #[error("key id {0} is given twice, with different keys")]
     KeyConflict(Kid),
+    /// Keys for the whole of the media beside keys of crypto periods.
+    #[error("keys are given for all of the media and for crypto periods")]
+    KeysAndPeriods,
+    /// A crypto period that has no index, or lasts no time.
+    #[error(
+        "there is no crypto period there: they last {} s, the first is number {}, and they end at 2^48",
+        .0.duration.as_secs_f64(), .0.first
+    )]
+    Period(CryptoPeriods),
+    /// Other crypto periods than those that were asked for.
+    #[error("the keys are not those of crypto periods {first} to {}", first.saturating_add(*count).saturating_sub(1))]
+    OtherPeriods {
+        /// Index of the first that was asked for.
+        first: u64,
+        /// How many were asked for.
+        count: u64,
+    },
+    /// A key id that stands in two crypto periods.
+    #[error("key id {0} is given for two crypto periods, one behind the other")]
+    KeyStays(Kid),
+    /// A license that cannot ride in a fragment.
+    #[error("a license cannot ride in its fragment: {0}")]
+    Riding(#[source] EmbedError),
+    /// No room for as large an embedded license store.
+    #[error("beside the content header there is room for an embedded license store of {room} bytes at most")]
+    StoreRoom {
+        /// Bytes that there is room for.
+        room: usize,
+    },
     /// Sample data that is not in an `mdat` box between its fragment and the next.
     #[error("the fragment at byte {0} describes data that is not in a media data box behind it")]
     DataElsewhere(u64),
@@ -136,6 +165,15 @@ impl MediaError {
             Self::Configuration { source, .. } | Self::Sample { source, .. } => source.hint(),
             Self::NoKey { .. } => "give a key for every kind of track that the file has",
             Self::KeyConflict(_) => "give each key a key id of its own",
+            Self::KeysAndPeriods => "give keys of one kind alone",
+            Self::Period(_) => "give a duration, and a first index that leaves room for the media",
+            Self::OtherPeriods { .. } | Self::KeyStays(_) => {
+                "ask whoever gives the keys: each crypto period has keys and key ids of its own"
+            }
+            Self::Riding(_) => "package without leaf licenses, or have the content put under fewer roots",
+            Self::StoreRoom { .. } => {
+                "reserve fewer bytes for embedded licenses, or shorten the header's texts"
+            }
             Self::TooLarge(_) => "encode it with shorter samples, and sync samples at shorter distances",
             Self::Cenc(error) => error.hint(),
             Self::Pssh(error) => error.hint(),

@@ -4,22 +4,33 @@ mod edited;
 mod made;
 
 use core::time::Duration;
-use std::io::{Read, Seek};
+use std::{
+    io::{Read, Seek},
+    sync::Arc,
+};
 
 use keyward_content::isobmff::{
-    BoxError, BoxKind, FourCc, Movie, SizeForm, TopBoxes, Track, TrackFragment, kind,
+    BoxError, BoxKind, FourCc, Movie, Node, SizeForm, TopBoxes, Track, TrackFragment, edit, kind,
 };
 
 use super::{
-    encrypt::TrackProtector, index::IndexBuilder, outlet::Outlet, source::Source, tracks::TrackPlan,
+    encrypt::{FragmentMap, TrackProtector},
+    index::IndexBuilder,
+    outlet::Outlet,
+    periods::ProtectedPeriods,
+    rotation::RotationState,
+    source::Source,
+    tracks::{TrackCipher, TrackPlan},
 };
 use crate::{MediaError, PackagerError};
 
 /// What the worker works from.
-#[derive(Debug)]
 pub(super) struct Job<'m> {
     pub(super) movie: &'m Movie<'m>,
     pub(super) plans: &'m [TrackPlan<'m>],
+    /// Of each track of the movie, at the beginning.
+    pub(super) ciphers: Vec<Option<Arc<TrackCipher>>>,
+    pub(super) rotation: Option<RotationState<'m>>,
     /// The `ftyp` box of the output.
     pub(super) brands: Vec<u8>,
     /// The `moov` box of the output.
@@ -46,6 +57,7 @@ pub(super) enum Form {
 pub(super) struct Made {
     /// Samples of each track that were protected.
     pub(super) samples: Vec<u64>,
+    pub(super) periods: Option<ProtectedPeriods>,
     /// Where the segment index is, and its bytes.
     pub(super) index_at: u64,
     pub(super) index: Vec<u8>,
@@ -59,9 +71,14 @@ pub(super) fn run<R: Read + Seek>(
     mut source: Source<R>,
     outlet: Outlet,
 ) -> Result<Made, PackagerError> {
+    let rotates = job.rotation.is_some();
+    let tracks = job.plans.iter().zip(&job.ciphers);
+    let tracks = tracks.map(|(plan, cipher)| TrackState::new(plan, cipher.as_ref(), rotates));
     let mut worker = Worker {
         movie: job.movie,
-        tracks: job.plans.iter().map(TrackState::new).collect::<Result<_, _>>()?,
+        plans: job.plans,
+        tracks: tracks.collect::<Result<_, _>>()?,
+        rotation: job.rotation,
         outlet,
         index: job.index,
         index_at: 0,
@@ -88,8 +105,10 @@ pub(super) fn run<R: Read + Seek>(
 /// What both forms of input are worked on with.
 struct Worker<'m> {
     movie: &'m Movie<'m>,
+    plans: &'m [TrackPlan<'m>],
     /// By track of the movie.
     tracks: Vec<TrackState<'m>>,
+    rotation: Option<RotationState<'m>>,
     outlet: Outlet,
     index: IndexBuilder,
     index_at: u64,
@@ -100,16 +119,16 @@ struct Worker<'m> {
 
 /// The clear lead.
 #[derive(Debug, Clone, Copy)]
-struct Lead {
+pub(super) struct Lead {
     length: Duration,
     /// When the reference track begins, in its timescale.
     start: Option<u64>,
     /// Whether the fragment at hand stays clear.
-    is_on: bool,
+    pub(super) is_on: bool,
 }
 
 impl Lead {
-    const fn new(length: Duration) -> Self {
+    pub(super) const fn new(length: Duration) -> Self {
         Self {
             length,
             start: None,
@@ -118,7 +137,7 @@ impl Lead {
     }
 
     /// Goes on to a fragment in which the reference track begins at `time`. One without it is as the one before.
-    fn reach(&mut self, time: Option<u64>, timescale: u32) {
+    pub(super) fn reach(&mut self, time: Option<u64>, timescale: u32) {
         let Some(time) = time.filter(|_| self.is_on) else {
             return;
         };
@@ -140,9 +159,13 @@ struct TrackState<'m> {
 }
 
 impl<'m> TrackState<'m> {
-    fn new(plan: &'m TrackPlan<'_>) -> Result<Self, MediaError> {
+    fn new(
+        plan: &'m TrackPlan<'_>,
+        cipher: Option<&Arc<TrackCipher>>,
+        rotates: bool,
+    ) -> Result<Self, MediaError> {
         Ok(Self {
-            protector: TrackProtector::new(plan)?,
+            protector: TrackProtector::new(plan, cipher, rotates)?,
             decode_time: 0,
             is_protected: false,
         })
@@ -162,6 +185,42 @@ impl<'m> Worker<'m> {
             check_entry(track, traf.description_index)?;
         }
         Ok(state)
+    }
+
+    /// Goes on to the next fragment, in which the reference track begins at `time`: its clear lead, its keys.
+    fn reach(&mut self, time: Option<u64>) -> Result<(), PackagerError> {
+        self.lead.reach(time, self.timescale());
+        let Some(rotation) = &mut self.rotation else {
+            return Ok(());
+        };
+        let Some(ciphers) = rotation.advance(self.plans)? else {
+            return Ok(());
+        };
+        for (track, cipher) in self.tracks.iter_mut().zip(ciphers) {
+            if let (Some(protector), Some(cipher)) = (&mut track.protector, cipher) {
+                protector.set_cipher(cipher);
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends to a fragment what it says of its protection: each track fragment of its own, and where keys change
+    /// also the whole. `maps` has each with the index of its `traf` box.
+    fn append_protection<'f>(
+        &mut self,
+        moof: &mut Node<'_>,
+        maps: impl Iterator<Item = (usize, &'f FragmentMap)>,
+    ) -> Result<(), PackagerError> {
+        let mut keys: Vec<&TrackCipher> = Vec::new();
+        for (index, map) in maps {
+            map.append_to(moof, index)?;
+            let key = map.changing_key();
+            keys.extend(key.filter(|key| keys.iter().all(|known| known.kid != key.kid)));
+        }
+        if let (Some(rotation), false) = (&mut self.rotation, keys.is_empty()) {
+            edit::append_system_headers(moof, rotation.fragment_headers(&keys)?)?;
+        }
+        Ok(())
     }
 
     /// The timescale of the reference track.
@@ -220,6 +279,7 @@ impl<'m> Worker<'m> {
             samples: protectors
                 .map(|track| track.map_or(0, TrackProtector::samples))
                 .collect(),
+            periods: self.rotation.as_ref().and_then(RotationState::periods),
             index_at: self.index_at,
             index: self.index.to_box(anchor)?,
             len: self.outlet.finish()?,

@@ -1,14 +1,18 @@
 //! What stands in front of the fragments: brands, and the movie box with its protection.
 
 use keyward_content::{
-    header::{Algorithm, ContentHeader, KeyReference},
+    header::{Algorithm, ContentHeader, KeyReference, Object},
     isobmff::{BoxError, BoxSpan, Movie, Node, SampleFlags, SizeForm, TrackDefaults, edit, kind},
     pssh::Pssh,
 };
 use keyward_crypto::seed;
-use keyward_license::license::KeyType;
+use keyward_license::{ids::Kid, license::KeyType};
 
-use super::{MediaOptions, carried, tracks::TrackPlan};
+use super::{
+    MediaOptions, carried,
+    rotation::stores,
+    tracks::{TrackCipher, TrackPlan},
+};
 use crate::{MediaError, PackagerError};
 
 /// The `ftyp` box, with a brand for what the output uses: `sidx`, `tfdt`, `saio`, bases at `moof`
@@ -28,57 +32,126 @@ pub(super) fn brands(input: Option<&[u8]>) -> Result<Vec<u8>, MediaError> {
     Ok(Node::new(kind::FTYP, [span.body(), b"iso6"].concat()).to_vec())
 }
 
-/// The `pssh` boxes: Keyward's with the content header, the common one with the key ids, and PlayReady's if
-/// that was asked for.
-pub(super) fn system_headers(
+/// The `pssh` boxes of the movie box: Keyward's with the content header and the room for embedded licenses, the
+/// common one with the key ids, if there are any, and PlayReady's if that was asked for.
+///
+/// # Errors
+/// [`MediaError::StoreRoom`]; those of the header.
+pub(super) fn movie_headers(
     options: &MediaOptions,
-    plans: &[TrackPlan<'_>],
+    header: &ContentHeader,
+    common: &[Kid],
 ) -> Result<Vec<Node<'static>>, PackagerError> {
-    let header = content_header(options, plans);
-    let object = header.to_object_bytes()?;
-    let mut boxes = vec![
-        Pssh::keyward(object.clone()),
-        Pssh::common(header.kids.iter().map(|key| key.kid).collect()),
-    ];
-    if options.playready_pssh {
-        boxes.push(Pssh::playready(object));
+    let store_len = usize::try_from(options.store_len).unwrap_or(usize::MAX);
+    let room = header.store_room()?;
+    if store_len > room {
+        return Err(MediaError::StoreRoom { room }.into());
     }
-    let node = |header: Pssh| {
+    let store = vec![0; store_len];
+    let object = header.to_object_with_store(Some(&store[..]).filter(|store| !store.is_empty()))?;
+    system_headers(options, header, vec![object], common)
+}
+
+/// The `pssh` boxes of a fragment, with the licenses that ride there. The common one names the keys of its samples.
+pub(super) fn fragment_headers(
+    options: &MediaOptions,
+    header: &ContentHeader,
+    common: &[Kid],
+    riding: &[&[u8]],
+) -> Result<Vec<Node<'static>>, PackagerError> {
+    let mut objects = Vec::new();
+    // Each has room for as much as stands beside the header in the first.
+    for store in stores(riding, header.store_room()?)? {
+        objects.push(match objects.is_empty() {
+            true => header.to_object_with_store(Some(&store))?,
+            false => Object {
+                header: None,
+                embedded_store: Some(&store),
+            }
+            .to_bytes()?,
+        });
+    }
+    if objects.is_empty() {
+        objects.push(header.to_object_bytes()?);
+    }
+    system_headers(options, header, objects, common)
+}
+
+fn system_headers(
+    options: &MediaOptions,
+    header: &ContentHeader,
+    objects: Vec<Vec<u8>>,
+    common: &[Kid],
+) -> Result<Vec<Node<'static>>, PackagerError> {
+    let mut boxes: Vec<Pssh> = objects.into_iter().map(Pssh::keyward).collect();
+    if !common.is_empty() {
+        boxes.push(Pssh::common(common.to_vec()));
+    }
+    if options.playready_pssh {
+        // Without licenses: they are none of PlayReady's.
+        boxes.push(Pssh::playready(header.to_object_bytes()?));
+    }
+    let node = |header: &Pssh| {
         let bytes = header.to_bytes().map_err(MediaError::from)?;
         Ok(Node::from_span(&BoxSpan::parse(&bytes, 0)?).into_owned())
     };
-    boxes.into_iter().map(node).collect()
+    boxes.iter().map(node).collect()
 }
 
-/// Every key of the content, once, and where licenses are.
-fn content_header(options: &MediaOptions, plans: &[TrackPlan<'_>]) -> ContentHeader {
+/// A content header that names keys, each once, and where licenses are.
+pub(super) fn content_header<'k>(
+    options: &MediaOptions,
+    keys: impl Iterator<Item = &'k TrackCipher>,
+    on_demand: bool,
+) -> ContentHeader {
     let mut kids: Vec<KeyReference> = Vec::new();
-    for protection in plans.iter().filter_map(|plan| plan.protection.as_ref()) {
-        let (kid, ctr) = (protection.kid, options.scheme.key_type() == KeyType::CencCtr);
-        if kids.iter().any(|known| known.kid == kid) {
+    for TrackCipher { kid, key, .. } in keys {
+        let ctr = options.scheme.key_type() == KeyType::CencCtr;
+        if kids.iter().any(|known| known.kid == *kid) {
             continue;
         }
         kids.push(KeyReference {
             algorithm: Some(if ctr { Algorithm::AesCtr } else { Algorithm::AesCbc }),
-            checksum: ctr.then(|| seed::aesctr_checksum(&protection.key, kid.as_bytes()).to_vec()),
-            ..KeyReference::new(kid)
+            checksum: ctr.then(|| seed::aesctr_checksum(key, kid.as_bytes()).to_vec()),
+            ..KeyReference::new(*kid)
         });
     }
+    with_places(options, kids, on_demand)
+}
+
+/// A content header that names the root licenses with which the keys of the fragments open.
+pub(super) fn root_header(options: &MediaOptions, roots: &[Kid]) -> ContentHeader {
+    with_places(
+        options,
+        roots.iter().copied().map(KeyReference::new).collect(),
+        true,
+    )
+}
+
+fn with_places(options: &MediaOptions, kids: Vec<KeyReference>, on_demand: bool) -> ContentHeader {
     ContentHeader {
         license_url: options.license_url.clone(),
         license_ui_url: options.license_ui_url.clone(),
         domain_service_id: options.domain_service_id,
         custom_attributes: options.custom_attributes.clone(),
+        on_demand,
         ..ContentHeader::new(kids)
     }
 }
 
-/// The `moov` box of the output. With a duration, in the movie's timescale, it is that of a progressive
+/// The key ids that sample entries name, given those of the first samples: where keys rotate zeros, as the
+/// fragments name the keys.
+pub(super) fn entry_kids(first: &[Option<Kid>], rotate: bool) -> Vec<Option<Kid>> {
+    let named = |kid: Kid| if rotate { Kid::new([0; 16]) } else { kid };
+    first.iter().map(|kid| kid.map(named)).collect()
+}
+
+/// The `moov` box of the output, with the key ids that the sample entries of the tracks name. With a duration, in the movie's timescale, it is that of a progressive
 /// file, and is made fragmented. With clear entries, those of
 /// the input stand behind the protected ones, for the samples of a clear lead.
 pub(super) fn movie_box(
-    movie: &Movie<'_>,
-    plans: &[TrackPlan<'_>],
+    (movie, plans): (&Movie<'_>, &[TrackPlan<'_>]),
+    kids: &[Option<Kid>],
     system_headers: Vec<Node<'static>>,
     duration: Option<u64>,
     with_clear_entries: bool,
@@ -87,14 +160,14 @@ pub(super) fn movie_box(
     if let Some(duration) = duration {
         make_fragmented(&mut moov, movie, duration)?;
     }
-    for plan in plans {
-        if let Some(protection) = &plan.protection {
+    for (plan, kid) in plans.iter().zip(kids) {
+        if let (Some(protection), Some(kid)) = (&plan.protection, kid) {
             let trak = edit::track_mut(&mut moov, plan.track.id)?;
             if with_clear_entries {
                 let clear = plan.track.entries.iter();
                 edit::append_entries(trak, clear.map(|entry| Node::from_span(&entry.span)).collect())?;
             }
-            edit::protect_entries(trak, plan.track, |entry| Some(protection.of_entry(entry)))?;
+            edit::protect_entries(trak, plan.track, |entry| Some(protection.of_entry(entry, *kid)))?;
         }
     }
     moov.children_mut()?.extend(system_headers);

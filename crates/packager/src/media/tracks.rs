@@ -1,6 +1,7 @@
 //! Which track is protected with which key, and its IVs.
 
 use core::fmt;
+use std::sync::Arc;
 
 use keyward_content::{
     cenc::{Iv, Pattern, SampleCipher, Scheme},
@@ -82,44 +83,80 @@ pub(super) struct TrackPlan<'m> {
     pub(super) protection: Option<Protection>,
 }
 
-/// How a track is protected.
+/// How a track is protected, whatever its key.
 #[derive(Debug)]
 pub(super) struct Protection {
     pub(super) kind: TrackKind,
     /// The format of its first sample entry.
     pub(super) format: FourCc,
-    pub(super) kid: Kid,
-    pub(super) key: ContentKey,
-    pub(super) cipher: SampleCipher,
-    pub(super) encryption: TrackEncryption,
-    /// Of the first sample.
+    pub(super) scheme: Scheme,
+    pattern: Pattern,
+    /// Of the first sample, or of all.
     pub(super) first_iv: Iv,
 }
 
 impl Protection {
-    /// What a sample entry is to say of it.
-    pub(super) fn of_entry(&self, entry: &SampleEntry<'_>) -> EntryProtection {
-        let scheme = self.cipher.scheme();
-        EntryProtection {
-            original_format: entry.format,
-            scheme_type: FourCc(scheme.fourcc()),
-            scheme_version: SCHEME_VERSION,
-            scheme: Some(scheme),
-            default: Some(self.encryption),
+    /// What is to be said of samples under the key `kid`.
+    pub(super) fn encryption(&self, kid: Kid) -> TrackEncryption {
+        let constant_iv = (self.scheme == Scheme::Cbcs).then_some(self.first_iv);
+        TrackEncryption {
+            protected: true,
+            pattern: self.pattern,
+            iv_size: match (self.scheme, constant_iv) {
+                (_, Some(_)) => 0,
+                (Scheme::Cbc1, None) => 16,
+                (_, None) => 8,
+            },
+            kid,
+            constant_iv,
         }
     }
+
+    /// What a sample entry is to say of samples under the key `kid`.
+    pub(super) fn of_entry(&self, entry: &SampleEntry<'_>, kid: Kid) -> EntryProtection {
+        EntryProtection {
+            original_format: entry.format,
+            scheme_type: FourCc(self.scheme.fourcc()),
+            scheme_version: SCHEME_VERSION,
+            scheme: Some(self.scheme),
+            default: Some(self.encryption(kid)),
+        }
+    }
+
+    fn cipher(&self, track: u32, keys: &[TrackKey]) -> Result<TrackCipher, MediaError> {
+        let chosen = keys
+            .iter()
+            .find(|key| key.tracks.matches(track, self.kind))
+            .ok_or(MediaError::NoKey {
+                track,
+                kind: self.kind,
+            })?;
+        let key = chosen.key.content_key(chosen.kid);
+        Ok(TrackCipher {
+            kid: chosen.kid,
+            cipher: SampleCipher::new(&key, self.scheme, self.pattern)?,
+            key,
+        })
+    }
+}
+
+/// The key of a track, for some time or for all of it.
+#[derive(Debug)]
+pub(super) struct TrackCipher {
+    pub(super) kid: Kid,
+    pub(super) key: ContentKey,
+    pub(super) cipher: SampleCipher,
 }
 
 /// ISO/IEC 23001-7, 4.1.
 const SCHEME_VERSION: u32 = 0x1_0000;
 
-/// Gives every video and audio track its key and IVs. The other tracks stay clear.
+/// Gives every video and audio track its IVs. The other tracks stay clear.
 ///
 /// IVs are disjoint between all tracks, whether they share a key or not.
 pub(super) fn plan<'m>(
     movie: &'m Movie<'m>,
     scheme: Scheme,
-    keys: &[TrackKey],
     rng: &mut impl CryptoRng,
 ) -> Result<Vec<TrackPlan<'m>>, MediaError> {
     let mut seed = [0; 16];
@@ -127,12 +164,11 @@ pub(super) fn plan<'m>(
     let mut plans: Vec<TrackPlan<'_>> = Vec::new();
     for (number, track) in (0..).zip(&movie.tracks) {
         let protection = match TrackKind::of(track.handler) {
-            Some(kind) => Some(protect(track, kind, scheme, keys, iv(scheme, seed, number)?)?),
+            Some(kind) => Some(protect(track, kind, scheme, iv(scheme, seed, number)?)?),
             None => None,
         };
         plans.push(TrackPlan { track, protection });
     }
-    check_keys(&plans)?;
     Ok(plans)
 }
 
@@ -140,45 +176,40 @@ fn protect(
     track: &Track<'_>,
     kind: TrackKind,
     scheme: Scheme,
-    keys: &[TrackKey],
     first_iv: Iv,
 ) -> Result<Protection, MediaError> {
-    let chosen = keys
-        .iter()
-        .find(|key| key.tracks.matches(track.id, kind))
-        .ok_or(MediaError::NoKey {
-            track: track.id,
-            kind,
-        })?;
-    let key = chosen.key.content_key(chosen.kid);
     // Samples without subsamples have no pattern (ISO/IEC 23001-7, 9.7).
     let whole = mappers(track, kind)?
         .iter()
         .all(SampleMapper::protects_whole_samples);
-    let pattern = match kind {
-        TrackKind::Video if scheme.has_pattern() && !whole => Pattern::VIDEO,
-        _ => Pattern::NONE,
-    };
-    let constant_iv = (scheme == Scheme::Cbcs).then_some(first_iv);
     Ok(Protection {
         kind,
         format: track.entries.first().map_or(FourCc([0; 4]), |entry| entry.format),
-        kid: chosen.kid,
-        cipher: SampleCipher::new(&key, scheme, pattern)?,
-        key,
-        encryption: TrackEncryption {
-            protected: true,
-            pattern,
-            iv_size: match (scheme, constant_iv) {
-                (_, Some(_)) => 0,
-                (Scheme::Cbc1, None) => 16,
-                (_, None) => 8,
-            },
-            kid: chosen.kid,
-            constant_iv,
+        scheme,
+        pattern: match kind {
+            TrackKind::Video if scheme.has_pattern() && !whole => Pattern::VIDEO,
+            _ => Pattern::NONE,
         },
         first_iv,
     })
+}
+
+/// The cipher of each track; nothing for one that stays clear.
+///
+/// # Errors
+/// [`MediaError::NoKey`], [`MediaError::KeyConflict`].
+pub(super) fn ciphers(
+    plans: &[TrackPlan<'_>],
+    keys: &[TrackKey],
+) -> Result<Vec<Option<Arc<TrackCipher>>>, MediaError> {
+    let cipher = |plan: &TrackPlan<'_>| {
+        let protection = plan.protection.as_ref();
+        let cipher = protection.map(|protection| protection.cipher(plan.track.id, keys));
+        Ok(cipher.transpose()?.map(Arc::new))
+    };
+    let ciphers = plans.iter().map(cipher).collect::<Result<Vec<_>, MediaError>>()?;
+    check_keys(ciphers.iter().flatten())?;
+    Ok(ciphers)
 }
 
 /// Where the IVs of the `number`-th track begin, from a seed that is random for each packaging. Each track
@@ -196,8 +227,8 @@ fn iv(scheme: Scheme, seed: [u8; 16], number: u16) -> Result<Iv, MediaError> {
 }
 
 /// One key id names one key.
-fn check_keys(plans: &[TrackPlan<'_>]) -> Result<(), MediaError> {
-    let used: Vec<_> = plans.iter().filter_map(|plan| plan.protection.as_ref()).collect();
+fn check_keys<'c>(used: impl Iterator<Item = &'c Arc<TrackCipher>>) -> Result<(), MediaError> {
+    let used: Vec<_> = used.collect();
     for (at, later) in used.iter().enumerate() {
         let mut before = used.iter().take(at);
         if before.any(|earlier| earlier.kid == later.kid && earlier.key != later.key) {

@@ -4,13 +4,17 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::expect_used,
     clippy::cast_possible_truncation,
     reason = "helpers of tests: a failure is a failed test"
 )]
 
 mod build;
+mod chromium;
+mod embedding;
 mod flow;
 mod fragmented;
 mod progressive;
 mod read;
 mod refusals;
+mod rotation;

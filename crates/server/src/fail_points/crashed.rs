@@ -5,7 +5,7 @@ use sqlx::SqlitePool;
 
 use super::{
     Moment, Point, Write,
-    scenario::{Cast, IMPORTED, METERS, Run, Step, Told, act, license, place, signed},
+    scenario::{Cast, IMPORTED, METERS, Run, SEASON, Step, Told, act, license, place, signed},
 };
 use crate::{
     Error,
@@ -83,6 +83,13 @@ pub(super) async fn holds(step: Step, told: &Told, world: &World, run: &Run) {
             let key = server.exchange_key(METERS).await.unwrap();
             assert!(key.versions.last().unwrap().destroyed && key.minimum_version >= 2);
         }
+        Step::Root => assert_eq!(server.root(SEASON).await.unwrap().0.name, "season"),
+        Step::PutUnderRoot => {
+            let under = server.root(SEASON).await.unwrap().1;
+            assert_eq!((under.contents.len(), under.keys.len()), (1, 1));
+            assert_eq!(under.blackouts[0].id.to_string(), *said());
+        }
+        Step::Channel => assert_eq!(server.channels().await.unwrap().len(), 1),
         Step::AdminToken => {
             let found = server.authenticate_admin(said()).await.unwrap().unwrap();
             assert_eq!((&found.name[..], found.scope), ("reader", Scope::Read));
@@ -174,7 +181,8 @@ pub(super) async fn again(step: Step, point: Point, world: &World, run: &Run) {
             | Step::RevokeExchangeToken,
             Err(Error::OutOfRange { .. }),
         )
-        | (Step::ExchangeKey, Err(Error::ExchangeKeyExists(_))) => {}
+        | (Step::ExchangeKey, Err(Error::ExchangeKeyExists(_)))
+        | (Step::Root, Err(Error::KidOfRoot(_))) => {}
         (Step::Backup, Err(Error::BackupExists(_))) | (Step::Restore, Err(Error::OperatorExists(_))) => {
             holds(step, told, world, run).await;
         }
@@ -250,6 +258,13 @@ const HALVES: &[&str] = &[
     "SELECT (SELECT count(*) FROM keys) <> (SELECT count(*) FROM events WHERE kind = 'key-registered')",
     "SELECT count(*) FROM tracks WHERE kid NOT IN (SELECT kid FROM keys)",
     "SELECT (SELECT count(*) FROM tracks) <> 2 * (SELECT count(*) FROM packagings)",
+    "SELECT count(*) FROM packagings p WHERE (SELECT count(*) FROM packaged_leaves WHERE packaging = p.id) <> 2",
+    "SELECT count(*) FROM roots r WHERE (SELECT count(*) FROM root_fingerprints WHERE root = r.kid) <> 3",
+    "SELECT (SELECT count(*) FROM roots) <> (SELECT count(*) FROM events WHERE kind = 'root-created')",
+    "SELECT (SELECT count(*) FROM root_contents) <> (SELECT count(*) FROM events WHERE kind = 'root-content-put')",
+    "SELECT (SELECT count(*) FROM root_keys) <> (SELECT count(*) FROM events WHERE kind = 'root-key-put')",
+    "SELECT (SELECT count(*) FROM blackouts) <> (SELECT count(*) FROM events WHERE kind = 'blackout-made')",
+    "SELECT (SELECT count(*) FROM channels) > (SELECT count(*) FROM events WHERE kind = 'channel-set')",
     "SELECT (SELECT count(*) FROM seeds) <> 1 + (SELECT count(*) FROM events WHERE kind = 'seed-added')",
     "SELECT (SELECT count(*) FROM policies) <> 1 + (SELECT count(*) FROM events WHERE kind = 'policy-added')",
     "SELECT (SELECT count(*) FROM entitlements) <> (SELECT count(*) FROM events WHERE kind = 'entitlement-granted')",

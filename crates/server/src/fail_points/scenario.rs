@@ -11,7 +11,7 @@ use keyward_crypto::{
 use keyward_license::{
     enrolment::{EnrolmentRequest, EnrolmentRole},
     ids::Kid,
-    license::KeyType,
+    license::{Flag, KeyType},
     packaging::PackagingRequest,
     request::LicenseRequest,
     time::Timestamp,
@@ -29,6 +29,7 @@ use crate::{
     key_exchange::{Caller, Destroy, Item, NewKey, Output},
     operator,
     policy::PolicyTerms,
+    roots::{Channel, NewRoot, Periods},
     sealing::KekSource,
 };
 
@@ -51,6 +52,9 @@ pub(super) enum Step {
     RevokeExchangeToken,
     Perform,
     DestroyExchangeKey,
+    Root,
+    PutUnderRoot,
+    Channel,
     AdminToken,
     RevokeAdminToken,
     ServiceToken,
@@ -74,7 +78,7 @@ pub(super) enum Step {
 }
 
 impl Step {
-    pub(super) const ALL: [Self; 36] = [
+    pub(super) const ALL: [Self; 39] = [
         Self::Init,
         Self::Open,
         Self::Policy,
@@ -91,6 +95,9 @@ impl Step {
         Self::RevokeExchangeToken,
         Self::Perform,
         Self::DestroyExchangeKey,
+        Self::Root,
+        Self::PutUnderRoot,
+        Self::Channel,
         Self::AdminToken,
         Self::RevokeAdminToken,
         Self::ServiceToken,
@@ -223,7 +230,10 @@ async fn prepare(step: Step, world: &World, cast: &mut Cast) {
         Step::Package => {
             let mut packager = Device::new(2, &Suite::ALL);
             packager.chain.clone_from(&cast.enrolments[1].0.chain);
-            let body = asking::request(&mut packager, &recipient, "film", asking::media());
+            let body = PackagingRequest {
+                leaves: Some(Flag),
+                ..asking::request(&mut packager, &recipient, "film", asking::media())
+            };
             let sealed = asking::sealed(&mut packager, &recipient, &body);
             cast.packaging = Some((packager, body, sealed));
         }
@@ -293,6 +303,24 @@ pub(super) async fn act(step: Step, world: &World, cast: &Cast) -> Result<Told, 
         Step::Perform => vec![hex::encode(signed(server).await?)],
         Step::DestroyExchangeKey => server
             .destroy_exchange_key(METERS, Destroy::Version(1))
+            .await
+            .map(done)?,
+        Step::Root => {
+            let new = NewRoot {
+                kid: Some(SEASON),
+                ..NewRoot::new("season")
+            };
+            vec![server.create_root(new).await?.to_string()]
+        }
+        Step::PutUnderRoot => {
+            server
+                .put_content_under_root(SEASON, "film", Periods::ALL)
+                .await?;
+            server.put_key_under_root(SEASON, KID).await?;
+            vec![server.black_out(SEASON, "news", 5, Some(6)).await?.to_string()]
+        }
+        Step::Channel => server
+            .set_channel(Channel::new("news", 60, Some(NOW)))
             .await
             .map(done)?,
         Step::AdminToken => {
@@ -423,14 +451,14 @@ async fn together(world: &World, cast: &Cast) -> Result<Told, Error> {
     Ok([one, two].concat())
 }
 
-/// Key ids and keys.
+/// Key ids and keys, and the ids of the leaf licenses.
 async fn package(world: &World, (packager, body, sealed): &(Device, PackagingRequest, Vec<u8>)) -> Told {
     let answer = world.server.package(sealed).await.unwrap();
     let packaged = asking::read(world, packager, body, &answer);
     let pairs = packaged.pairs().into_iter();
-    pairs
-        .map(|(kid, key)| format!("{kid} {}", hex::encode(key)))
-        .collect()
+    let pairs = pairs.map(|(kid, key)| format!("{kid} {}", hex::encode(key)));
+    let leaves = packaged.leaves.iter().map(|leaf| leaf.body().id.to_string());
+    pairs.chain(leaves).collect()
 }
 
 /// The database's file is away for a while: nothing is written meanwhile, and the server goes on afterwards.
@@ -472,3 +500,4 @@ fn rental() -> PolicyTerms {
 
 pub(super) const IMPORTED: Kid = Kid::new([0x5a; 16]);
 pub(super) const METERS: Kid = Kid::new([0x4d; 16]);
+pub(super) const SEASON: Kid = Kid::new([0x5e; 16]);

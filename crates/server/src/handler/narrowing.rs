@@ -45,6 +45,7 @@ impl Narrowing {
                 self.expiration_after_first_play_seconds,
             ),
             persistent_allowed,
+            embed: terms.embed && persistent_allowed,
             removal_after_end_seconds: terms.removal_after_end_seconds.filter(|_| persistent_allowed),
             minimum_security_level: terms.minimum_security_level.max(level),
             ..terms

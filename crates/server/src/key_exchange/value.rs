@@ -1,11 +1,8 @@
 //! The value of a version: sealed in its place, and known by its fingerprints for good.
 
-use std::collections::BTreeSet;
-
 use keyward_crypto::{
     Secret,
     exchange::{Algorithm, ExchangeKey, Operation},
-    kdf::hmac_sha256,
 };
 use keyward_license::ids::Kid;
 
@@ -27,7 +24,7 @@ pub(super) fn seal(
     let row = row(kid, version);
     Ok(NewExchangeValue {
         sealed: kek.seal(cell(&row), key.bytes().expose(), &mut rng())?,
-        fingerprints: fingerprints_of(fingerprints, key.bytes().expose())?,
+        fingerprints: vault::fingerprints(fingerprints, key.bytes().expose())?,
     })
 }
 
@@ -64,23 +61,6 @@ pub(super) fn operation(number: u64) -> Result<Operation, Error> {
     Operation::from_number(number).ok_or(Error::Damaged("an exchange key has no known operation"))
 }
 
-/// Keyed hashes of a value and of each 16 bytes of a longer one, those made as a content key's is: no part of an
-/// exchange key is a content key, or the other way about.
-fn fingerprints_of(secret: &Secret<32>, value: &[u8]) -> Result<Vec<[u8; 32]>, Error> {
-    let mut found = BTreeSet::new();
-    let (blocks, _) = value.as_chunks();
-    for block in blocks {
-        found.insert(vault::fingerprint(secret, block)?);
-    }
-    if value.len() != CONTENT_KEY {
-        found.insert(hmac_sha256(secret.expose(), &[b"exchange key", value])?);
-    }
-    Ok(found.into_iter().collect())
-}
-
-/// Bytes of a content key.
-const CONTENT_KEY: usize = 16;
-
 /// Key id and version, big-endian: no two versions have the same bytes.
 fn row(kid: &Kid, version: u32) -> [u8; 20] {
     let mut row = [0; 20];
@@ -107,7 +87,7 @@ mod tests {
     #[test]
     fn a_value_is_known_whole_and_in_each_16_bytes() {
         let halves: Vec<u8> = [[1; 16], [2; 16]].concat();
-        let of = |value: &[u8]| fingerprints_of(&SECRET, value).unwrap();
+        let of = |value: &[u8]| vault::fingerprints(&SECRET, value).unwrap();
         assert_eq!(of(&[1; 16]), [vault::fingerprint(&SECRET, &[1; 16]).unwrap()]);
         let both = of(&halves);
         assert_eq!(both.len(), 3);
@@ -120,7 +100,7 @@ mod tests {
         assert_eq!(shared.count(), 1, "the block, and not the whole");
         assert_ne!(
             of(&[3; 16]),
-            fingerprints_of(&Secret::new([8; 32]), &[3; 16]).unwrap()
+            vault::fingerprints(&Secret::new([8; 32]), &[3; 16]).unwrap()
         );
     }
 

@@ -85,6 +85,8 @@ pub(super) struct Document {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     play_enablers: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    embed: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     source_id: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     extended_restrictions: Option<Vec<Extended>>,
@@ -186,6 +188,7 @@ impl TryFrom<Document> for PolicyTerms {
                 .iter()
                 .map(|name| enabler(name))
                 .collect::<Result<_, _>>()?,
+            embed: document.embed.unwrap_or_default(),
             source_id: document.source_id,
             extended_restrictions: all(extended, Extended::into_license)?,
             extended_rights: all(rights, Right::into_license)?,
@@ -213,6 +216,7 @@ impl From<PolicyTerms> for Document {
             output_protection_levels: terms.output_protection_levels.map(Levels::of),
             explicit_restrictions: (!terms.explicit_restrictions.is_empty()).then_some(restrictions),
             play_enablers: some(enablers),
+            embed: terms.embed.then_some(true),
             source_id: terms.source_id,
             extended_restrictions: some(extended),
             extended_rights: some(rights),
@@ -360,6 +364,7 @@ pub(crate) const fn term_name(term: u64) -> Option<&'static str> {
         17 => "output_protection_levels",
         18 => "explicit_restrictions",
         19 => "play_enablers",
+        23 => "embed",
         24 => "source_id",
         25 => "extended_restrictions",
         28 => "extended_rights",

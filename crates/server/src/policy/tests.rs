@@ -149,6 +149,7 @@ fn every_term_is_written_by_its_name_and_read_again() {
             "watermark": "00112233-4455-6677-8899-aabbccddeeff",
         },
         "play_enablers": ["airplay", "00112233-4455-6677-8899-aabbccddeeff"],
+        "embed": true,
         "source_id": 267,
         "extended_restrictions": [
             { "kind": 400, "must_understand": true, "best_effort": false, "data": "c0ffee" },
@@ -328,6 +329,7 @@ fn impossible_combinations_are_refused_with_the_reason() {
         json!({ "duration_seconds": 60, "expiration_after_first_play_seconds": 61 }),
         json!({ "duration_seconds": 60, "expiration_after_first_play_seconds": 60 }),
         json!({ "duration_seconds": 60, "removal_after_end_seconds": 0, "persistent_allowed": false }),
+        json!({ "embed": true, "persistent_allowed": false }),
         json!({ "explicit_restrictions": { "internal_screen_only": true }, "play_enablers": ["airplay"] }),
         json!({ "explicit_restrictions": { "digital_video_only": true }, "play_enablers": ["unknown-output"] }),
         json!({ "explicit_restrictions": { "digital_video_only": true }, "play_enablers": ["airplay"] }),
@@ -365,6 +367,7 @@ fn impossible_combinations_are_refused_with_the_reason() {
     the time after first play is longer than the license lasts
     fine
     a license that is not stored has no removal date
+    a license that is not stored is not written into content
     a play enabler permits an output that the restriction to the internal screen blocks
     a play enabler permits unknown outputs, which the restriction to digital video blocks
     fine

@@ -6,6 +6,7 @@
 
 pub(crate) mod exchange;
 pub(crate) mod records;
+pub(crate) mod roots;
 pub(crate) mod sqlite;
 
 pub(crate) use records::*;

@@ -13,6 +13,7 @@ use keyward_license::{
     time::Timestamp,
 };
 
+use super::roots::{ChainBasis, Holdings, PackagedLeaf, TrackRow};
 use crate::{handler::Once, policy::Policy};
 
 /// What a license request asks the database.
@@ -84,8 +85,10 @@ pub(crate) struct RightRow {
     pub(crate) key: Option<KeyRow>,
     /// None if the account is not entitled.
     pub(crate) grant: Option<Grant>,
-    /// Content id and label, if a packager asked for the key.
-    pub(crate) track: Option<(String, String)>,
+    /// Where it belongs, if a packager asked for the key.
+    pub(crate) track: Option<TrackRow>,
+    /// Whether the key id is a root's or may be under one. Which that is, is asked by itself.
+    pub(crate) chained: bool,
 }
 
 /// Under which terms an account may have a key id, and until when.
@@ -101,10 +104,20 @@ pub(crate) struct Basis {
     pub(crate) account: i64,
     /// Security level of the enrolment.
     pub(crate) security_level: u64,
-    /// What each license rests on.
+    /// What each license rests on that is for content by itself, or for key exchange.
     pub(crate) grants: Vec<LicenseBasis>,
     /// What is used up with them, each once.
     pub(crate) once: Vec<Once>,
+    /// What root licenses, and those under roots, rest on.
+    pub(crate) chains: ChainBasis,
+}
+
+impl Basis {
+    /// Who granted each license.
+    pub(crate) fn rests(&self) -> impl Iterator<Item = &Rests> {
+        let of_roots = self.chains.roots.iter().map(|root| &root.rests);
+        self.grants.iter().map(|grant| &grant.rests).chain(of_roots)
+    }
 }
 
 /// What one license was decided on.
@@ -147,6 +160,8 @@ pub(crate) struct PreparedAnswer {
     pub(crate) results: Vec<PreparedResult>,
     /// For the application.
     pub(crate) custom_data: Option<Vec<u8>>,
+    /// When the client should ask for what comes next.
+    pub(crate) renew_at: Option<Timestamp>,
 }
 
 /// What becomes of one key id.
@@ -232,15 +247,17 @@ pub(crate) struct PackagerRow {
 #[derive(Debug)]
 pub(crate) struct AssignedTrack {
     pub(crate) label: String,
+    /// Of content that has crypto periods.
+    pub(crate) period: Option<u64>,
     pub(crate) key: KeyRow,
     /// Of a fresh key, which is to be registered; none if the track has its key id already.
     pub(crate) fingerprint: Option<[u8; 32]>,
 }
 
 impl AssignedTrack {
-    /// The key id, if the track has it already.
-    pub(super) fn registered_kid(&self) -> Option<Kid> {
-        self.fingerprint.is_none().then_some(self.key.kid)
+    /// The key, if the track has it already.
+    pub(super) fn registered(&self) -> Option<&KeyRow> {
+        Some(&self.key).filter(|_| self.fingerprint.is_none())
     }
 }
 
@@ -252,6 +269,16 @@ pub(crate) struct PackagingAnswer {
     pub(crate) request: Digest,
     pub(crate) server_time: Timestamp,
     pub(crate) prepared: PreparedPackaging,
+    pub(crate) leaves: Vec<PackagedLeaf>,
+}
+
+/// What a packaging answer was made of. Recording it asks whether it still is so.
+#[derive(Debug)]
+pub(crate) struct PackagedContent {
+    pub(crate) content_id: String,
+    pub(crate) tracks: Vec<AssignedTrack>,
+    /// What was under which roots.
+    pub(crate) holdings: Holdings,
 }
 
 /// What recording a packaging answer came to.
@@ -262,7 +289,7 @@ pub(crate) enum PackagingRecord {
     ToSign(super::Recorded<PackagingAnswer>),
     /// The same request was answered before, with these bytes.
     Answered(Vec<u8>),
-    /// Another request registered one of the tracks meanwhile. Nothing was written.
+    /// One of the tracks was registered meanwhile, or what is under a root changed. Nothing was written.
     Overtaken,
 }
 

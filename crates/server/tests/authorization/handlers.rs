@@ -14,7 +14,7 @@ use super::{AUTHORIZATION_REFUSED, BUSY, NOT_ENTITLED, OTHER, ask, licensed, wor
 use crate::common::{ACCOUNT, KID, NOW, World};
 
 /// Decides as the function says.
-struct Handler<F>(F);
+pub(crate) struct Handler<F>(pub(crate) F);
 
 impl<F> LicenseHandler for Handler<F>
 where
@@ -25,7 +25,7 @@ where
     }
 }
 
-async fn deciding(
+pub(crate) async fn deciding(
     decide: impl Fn(&Asked) -> Result<Decision, HandlerError> + Send + Sync + 'static,
 ) -> World {
     let mut world = world("[\"rows\"]", "", &[]).await;

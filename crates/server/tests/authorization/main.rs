@@ -13,6 +13,7 @@ mod asking;
 #[path = "../common/mod.rs"]
 mod common;
 mod handlers;
+mod roots;
 mod tokens;
 mod webhook;
 

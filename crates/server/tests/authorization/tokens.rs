@@ -14,12 +14,12 @@ use crate::common::{ACCOUNT, Device, KID, NOW, World, ids, pending, read};
 const SECRET: &[u8] = b"a secret of thirty-two bytes or more\n";
 
 /// Who signs tokens.
-struct Shop {
+pub(crate) struct Shop {
     key: KeyPair,
 }
 
 impl Shop {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
         Self { key }
     }
@@ -31,12 +31,12 @@ impl Shop {
         )
     }
 
-    async fn world(&self, more: &str) -> World {
+    pub(crate) async fn world(&self, more: &str) -> World {
         let key = self.key.public_key_pem();
         world("[\"jwt\"]", &self.section(more), &[("shop.pem", key.as_bytes())]).await
     }
 
-    fn sign(&self, claims: &Value) -> String {
+    pub(crate) fn sign(&self, claims: &Value) -> String {
         self.sign_with(&Header::new(Algorithm::ES256), claims)
     }
 

@@ -31,7 +31,7 @@ use crate::common::{KID, NOW, World, ids};
 const SECRET: &[u8] = b"the webhook's secret of at least thirty-two bytes";
 
 /// What the service was asked, and how it answers.
-struct Service {
+pub(crate) struct Service {
     address: SocketAddr,
     shared: Arc<Shared>,
 }
@@ -48,7 +48,7 @@ struct Shared {
 
 type Answering = Box<dyn Fn(&Value) -> Reply + Send + Sync>;
 
-enum Reply {
+pub(crate) enum Reply {
     Json(Value),
     Raw(Response),
     /// Says nothing, ever.
@@ -58,7 +58,7 @@ enum Reply {
 }
 
 impl Service {
-    async fn new(answer: impl Fn(&Value) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn new(answer: impl Fn(&Value) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         Self::at(listener, address, answer)
@@ -93,11 +93,11 @@ impl Service {
         )
     }
 
-    async fn world(&self, sources: &str, more: &str) -> World {
+    pub(crate) async fn world(&self, sources: &str, more: &str) -> World {
         world(sources, &self.section(more), &[("webhook.secret", SECRET)]).await
     }
 
-    fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.shared.asked.lock().unwrap().len()
     }
 }
@@ -126,7 +126,7 @@ fn json_response(value: &Value) -> Response {
 }
 
 /// An answer to a question, about these key ids.
-fn reply(question: &Value, keys: Value) -> Value {
+pub(crate) fn reply(question: &Value, keys: Value) -> Value {
     let mut answer = json!({ "request": question["request"] });
     answer["keys"] = keys;
     answer

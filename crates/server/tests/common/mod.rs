@@ -413,7 +413,7 @@ impl Device {
         let key = self
             .sealing
             .iter()
-            .find(|key| key.suite() == license.suite())
+            .find(|key| Some(key.suite()) == license.sealing().suite())
             .unwrap();
         let sealed = license.sealed();
         let opened = key

@@ -62,7 +62,10 @@ fn open(world: &World, device: &Device, result: &KeyResult) -> (License, License
     let bytes = &result.license.as_ref().unwrap().0;
     let license = License::verify(bytes, &world.anchor(), Some(NOW)).unwrap();
     assert!(license.body().binding.is_device(&device.id()));
-    let sealing = device.sealing.iter().find(|key| key.suite() == license.suite());
+    let sealing = device
+        .sealing
+        .iter()
+        .find(|key| Some(key.suite()) == license.sealing().suite());
     let sealed = license.sealed();
     let opened = sealing
         .unwrap()

@@ -9,6 +9,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/served.rs"]
+mod served_world;
 
 mod backups;
 mod keys;

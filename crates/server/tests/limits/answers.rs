@@ -48,6 +48,8 @@ async fn the_answer_with_the_most_tracks_is_one_that_packagers_read() {
         tracks: tracks.collect(),
         content_header: true,
         crypto_periods: None,
+        first_period: None,
+        leaves: None,
         client: client_info(),
     };
     let (body, chain) = (body.encode(), &packager.chain);

@@ -270,6 +270,8 @@ async fn a_packager_has_a_rate_as_devices_have() {
             }],
             content_header: false,
             crypto_periods: None,
+            first_period: None,
+            leaves: None,
             client: client_info(),
         };
         let (body, chain) = (body.encode(), &packager.chain);

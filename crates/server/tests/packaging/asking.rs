@@ -6,7 +6,7 @@ use keyward_license::{
     envelope::SealedResponse,
     error_code::Problem,
     ids::{Digest, Kid, Nonce},
-    license::{KeyType, SealedKey},
+    license::{KeyType, License, SealedKey},
     packaging::{PackagingKeys, PackagingRequest, PackagingResponse, WantedTrack, key_binding},
     signed::{self, SignedBody, Unverified},
 };
@@ -18,6 +18,7 @@ pub(crate) struct Packaged {
     pub(crate) body: PackagingResponse,
     pub(crate) keys: Vec<[u8; 16]>,
     pub(crate) suite: u64,
+    pub(crate) leaves: Vec<License>,
 }
 
 impl Packaged {
@@ -57,6 +58,8 @@ pub(crate) fn request(
         tracks,
         content_header: true,
         crypto_periods: None,
+        first_period: None,
+        leaves: None,
         client: client_info(),
     }
 }
@@ -111,7 +114,19 @@ pub(crate) fn read(world: &World, packager: &Device, body: &PackagingRequest, an
             .is_err(),
         "the keys are bound to the body"
     );
+    verified
+        .body()
+        .check_tracks(&body.tracks, body.periods())
+        .unwrap();
+    let server_time = verified.body().server_time;
+    let leaves = PackagingResponse::leaves(&verified, &world.anchor(), server_time).unwrap();
+    let leaves = leaves.into_iter().map(|leaf| {
+        let license = License::verify(leaf.bytes(), &world.anchor(), Some(server_time)).unwrap();
+        assert_eq!(license.body().leaf_of(), Some(leaf.root()));
+        license
+    });
     Packaged {
+        leaves: leaves.collect(),
         keys: keys.keys.iter().map(|key| *key.expose()).collect(),
         suite: sealed.suite,
         body: verified.into_body(),

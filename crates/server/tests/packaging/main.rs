@@ -8,6 +8,7 @@
 mod asking;
 #[path = "../common/mod.rs"]
 mod common;
+mod periods;
 
 use std::collections::BTreeSet;
 
@@ -37,7 +38,7 @@ async fn a_packager_gets_key_ids_keys_and_a_header_in_every_suite() {
         let body = request(&mut packager, &recipient, "film", media());
         let packaged = ask(&world, &mut packager, &body).await.unwrap();
         assert_eq!(packaged.suite, best.number(), "the best suite of the certificate");
-        assert_eq!(packaged.body.check_tracks(&media()), Ok(()));
+        assert_eq!(packaged.body.check_tracks(&media(), None), Ok(()));
         assert_eq!(packaged.body.license_url, "http://127.0.0.1:8470");
         assert_eq!(packaged.body.server_time, NOW);
         for (kid, key) in packaged.pairs() {
@@ -328,18 +329,6 @@ async fn v_073_what_is_not_made_is_refused() {
     let world = World::new().await;
     let recipient = world.recipient().await;
     let mut packager = world.packager(1, &Suite::ALL).await;
-    for (periods, refused) in [(0, None), (1, None), (2, Some(601)), (u64::MAX, Some(601))] {
-        let body = PackagingRequest {
-            crypto_periods: Some(periods),
-            ..request(&mut packager, &recipient, "film", media())
-        };
-        let answer = send(&world, &mut packager, &body).await;
-        assert_eq!(
-            answer.err().map(|problem| problem.code),
-            refused,
-            "{periods} periods"
-        );
-    }
     let mixed = vec![track("a", KeyType::CencCtr), track("b", KeyType::CencCbc)];
     let body = request(&mut packager, &recipient, "film", mixed);
     assert_eq!(code(&world, &mut packager, &body).await, 601);

@@ -15,20 +15,20 @@ use keyward_content::header::Object;
 use keyward_crypto::{Secret, SecretBytes, aead, kdf};
 use keyward_license::{
     cbor_map,
-    codec::Wire,
+    codec::{Bytes, Wire},
     discovery::Discovery,
     enrolment::EnrolmentResponse,
-    ids::EpochId,
-    license::{LicenseBody, PreparedLicense},
+    ids::{EpochId, Kid},
+    license::{Chain, LicenseBody, LicenseKind, PreparedLicense},
     party::PartyKeys,
-    response::LicenseResponse,
+    response::{KeyResult, LicenseResponse},
     signed::SignedBody,
 };
 
 use super::{
     Input,
     cbor::read,
-    world::{DeviceKeys, KID, TestClient, WORLD, answer_with, draws, drive, found, refuse},
+    world::{DeviceKeys, KID, ROOT, TestClient, WORLD, answer_with, draws, drive, found, refuse},
 };
 use crate::pki::NOW;
 
@@ -44,6 +44,9 @@ pub(super) mod answer {
     pub(in crate::fuzzing) const LICENSE: u8 = 3;
     /// The body of a license whose key is sealed to the device under these terms.
     pub(in crate::fuzzing) const TERMS: u8 = 4;
+    /// Two bytes of length and the body of a root license whose key is sealed to the device under these terms,
+    /// then the body of a leaf license whose key is sealed under that key.
+    pub(in crate::fuzzing) const CHAIN: u8 = 5;
 }
 
 /// Installing a response to the one pending request. A refused one leaves nothing usable behind, an
@@ -64,6 +67,7 @@ pub fn client_install(bytes: &[u8]) -> bool {
     };
     let signed = license.map(|(body, sealed)| WORLD.sign::<LicenseBody>(&body, &[&sealed]));
     let response = match (kind, signed) {
+        (answer::CHAIN, _) => answered(&chain(input.part(), input.rest()).encode()),
         (_, Some(license)) => answered(&WORLD.response(license).encode()),
         (answer::OPENED, _) => answer_with(LicenseResponse::CONTEXT, rest, &WORLD.request),
         (answer::BODY, _) => answered(rest),
@@ -84,6 +88,22 @@ pub fn client_install(bytes: &[u8]) -> bool {
         Err(_) => assert_nothing_usable(&mut client, &mut store),
     }
     installed.is_ok()
+}
+
+/// A leaf license for the key that was asked for, and a root license that goes along.
+fn chain(root: &[u8], leaf: &[u8]) -> LicenseResponse {
+    let of = |kid: Kid, PreparedLicense { body, sealed }: PreparedLicense| KeyResult {
+        kid,
+        license: Some(Bytes(WORLD.sign::<LicenseBody>(&body, &[&sealed]))),
+        denial: None,
+    };
+    LicenseResponse {
+        results: vec![
+            of(KID, WORLD.prepared_leaf(leaf.to_vec())),
+            of(ROOT, WORLD.prepared_root(root.to_vec())),
+        ],
+        ..WORLD.response(Vec::new())
+    }
 }
 
 fn answered(body: &[u8]) -> Vec<u8> {
@@ -109,10 +129,14 @@ fn assert_only_what_was_asked(acquired: &Acquired, client: &mut TestClient<'_>, 
         .iter()
         .filter(|(_, key)| matches!(key, AcquiredKey::Stored(_)));
     assert_eq!(told.count(), stored.len());
-    assert!(acquired.outcomes.iter().all(|(kid, _)| *kid == KID));
+    // V-014: licenses may go along, denials may not.
+    let goes_along = |key: &AcquiredKey| !matches!(key, AcquiredKey::Denied(_));
+    let mut outcomes = acquired.outcomes.iter();
+    assert!(outcomes.all(|(kid, key)| *kid == KID || goes_along(key)));
     let device = WORLD.device.id();
     for body in &stored {
-        assert!(body.persistent && body.binding.is_device(&device) && body.check() == Ok(()));
+        let binds = body.binding.is_device(&device) || body.leaf_of().is_some();
+        assert!(body.persistent && binds && body.check() == Ok(()));
     }
     let opened = drive(
         client.open_content(vec![KID], Wanted::default(), Acquisition::Never),
@@ -124,7 +148,18 @@ fn assert_only_what_was_asked(acquired: &Acquired, client: &mut TestClient<'_>, 
         let permits = |body: &LicenseBody| {
             body.begin.is_none_or(|begin| begin <= now) && body.usable_until().is_none_or(|end| NOW < end)
         };
-        assert!(stored.iter().any(permits));
+        // V-037: a leaf permits with its root alone.
+        let permits = |body: &LicenseBody| match body.kind {
+            LicenseKind::Leaf => stored
+                .iter()
+                .any(|root| Chain::new(root, body).is_ok() && permits(root)),
+            _ => permits(body),
+        };
+        assert!(
+            stored
+                .iter()
+                .any(|body| body.asked_kid() == Ok(KID) && permits(body))
+        );
     }
 }
 
@@ -436,7 +471,7 @@ cbor_map! {
         /// Suite number.
         [1] suite: u64,
         /// Its encoding.
-        [2] private_key: keyward_license::codec::Bytes,
+        [2] private_key: Bytes,
     }
 }
 

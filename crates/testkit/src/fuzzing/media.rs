@@ -1,6 +1,8 @@
 //! Boxes, protection and codecs of media.
 
+use core::time::Duration;
 use std::{
+    collections::BTreeSet,
     io::{Cursor, Read, Seek, SeekFrom},
     panic,
     sync::{Mutex, PoisonError},
@@ -13,16 +15,19 @@ use keyward_content::{
         AuxiliaryData, BoxError, BoxSpan, Fragment, Movie, Node, ProtectionCursor, Sample, SampleProtection,
         TopBox, TopBoxes, TrackProtection, kind,
     },
-    media::{ClearView, SampleSpan, danger::RawKeys},
+    media::{ClearView, MAX_RIDING_LICENSES, SampleSpan, danger::RawKeys},
     pssh::Pssh,
 };
 use keyward_crypto::ContentKey;
 use keyward_license::ids::Kid;
-use keyward_packager::{KeySource, MediaOptions, MemorySink, TrackKey, TrackSelector, protect_media};
+use keyward_packager::{
+    CryptoPeriods, KeySource, MediaOptions, MemorySink, PackagerError, PeriodBatch, PeriodKeys, PeriodSource,
+    ProtectedMedia, RidingLicense, Rotation, TrackKey, TrackSelector, protect_media, protect_rotating,
+};
 
 use super::{
     Input,
-    world::{KEY, KID, draws},
+    world::{KEY, KID, WORLD, draws},
 };
 
 /// Bytes of the file that [`movie`] takes its tables to be of.
@@ -156,6 +161,7 @@ pub fn clear_view(bytes: &[u8]) -> bool {
         assert!(same || clear.kind() == kind::FREE, "another box");
     }
     each_sample_is_in_place(&mut view, &clear);
+    each_part_says_what_it_needs(&mut view);
     let (mut again, still_clear) = decrypted(&clear).unwrap();
     each_sample(&mut again, |_, span| {
         assert_eq!(span.kid, None, "protection that is left")
@@ -164,28 +170,28 @@ pub fn clear_view(bytes: &[u8]) -> bool {
     true
 }
 
-/// First byte of an input of [`media_packager`]: the scheme.
+/// First byte of an input of [`media_packager`]: the scheme, and whether keys rotate.
 pub(super) const CBCS: u8 = 1;
+pub(super) const ROTATING: u8 = 2;
 
 /// A file that is protected: what comes out is protected, and decrypted it has the samples that went in.
 #[must_use]
 pub fn media_packager(bytes: &[u8]) -> bool {
-    let Some((&scheme, file)) = bytes.split_first() else {
+    let Some((&form, file)) = bytes.split_first() else {
         return false;
     };
-    let scheme = if scheme == CBCS {
-        Scheme::Cbcs
+    let scheme = match form & CBCS {
+        0 => Scheme::Cenc,
+        _ => Scheme::Cbcs,
+    };
+    let rotates = form & ROTATING != 0;
+    let made = if rotates {
+        rotating(file, &MediaOptions::new(scheme, Vec::new()))
     } else {
-        Scheme::Cenc
+        let options = MediaOptions::new(scheme, vec![key(KID)]);
+        let sink = MemorySink::default();
+        protect_media(Cursor::new(file), sink, &options, &mut draws(30), &mut |_| {})
     };
-    let key = TrackKey {
-        tracks: TrackSelector::All,
-        kid: KID,
-        key: KeySource::Raw(ContentKey::new(KEY)),
-    };
-    let options = MediaOptions::new(scheme, vec![key]);
-    let sink = MemorySink::default();
-    let made = protect_media(Cursor::new(file), sink, &options, &mut draws(30), &mut |_| {});
     let Ok(made) = made else {
         return false;
     };
@@ -205,11 +211,15 @@ pub fn media_packager(bytes: &[u8]) -> bool {
     assert_eq!(ids(&protected), ids(&clear));
     let of = |id| made.tracks.iter().find(|track| track.id == id);
     for id in ids(&clear) {
-        let kid = of(id).map(|track| track.kid);
+        let is_right = |found: Option<Kid>| match of(id) {
+            None => found.is_none(),
+            Some(_) if rotates => found.is_some_and(|kid| kid != KID),
+            Some(track) => found == Some(track.kid),
+        };
         let (wanted, found) = (samples_of(&mut clear, id), samples_of(&mut protected, id));
         assert!(wanted.iter().all(|(kid, _)| kid.is_none()));
         assert!(
-            found.iter().all(|(found, _)| *found == kid),
+            found.iter().all(|(found, _)| is_right(*found)),
             "samples that are not protected"
         );
         assert!(of(id).is_none_or(|track| track.samples == found.len() as u64));
@@ -217,6 +227,60 @@ pub fn media_packager(bytes: &[u8]) -> bool {
         assert!(bytes(wanted).eq(bytes(found)), "other samples of track {id}");
     }
     true
+}
+
+/// Protects a file under keys that rotate each 40 ms, with licenses that ride along.
+pub(super) fn rotating(
+    file: &[u8],
+    options: &MediaOptions,
+) -> Result<ProtectedMedia<Vec<u8>>, PackagerError> {
+    let rotation = Rotation {
+        periods: CryptoPeriods {
+            duration: Duration::from_millis(40),
+            first: 5,
+        },
+        source: &mut Rotating,
+    };
+    let sink = MemorySink::default();
+    protect_rotating(
+        Cursor::new(file),
+        sink,
+        options,
+        rotation,
+        &mut draws(30),
+        &mut |_| {},
+    )
+}
+
+/// One key, under another key id in each crypto period.
+struct Rotating;
+
+impl PeriodSource for Rotating {
+    fn keys(&mut self, first: u64, count: u64) -> Result<PeriodBatch, PackagerError> {
+        let of = |index: u64| {
+            let kid = Kid::new((u128::from(index) << 1 | 1).to_be_bytes());
+            PeriodKeys {
+                index,
+                keys: vec![key(kid)],
+                leaves: vec![RidingLicense {
+                    kid,
+                    license: WORLD.leaf(),
+                }],
+            }
+        };
+        Ok(PeriodBatch {
+            roots: Vec::new(),
+            periods: (first..first + count).map(of).collect(),
+        })
+    }
+}
+
+fn key(kid: Kid) -> TrackKey {
+    TrackKey {
+        tracks: TrackSelector::All,
+        kid,
+        key: KeySource::Raw(ContentKey::new(KEY)),
+    }
 }
 
 /// Keeps a panic that the code under test catches from ending the fuzzer, which libFuzzer's own hook does. One
@@ -371,6 +435,22 @@ fn each_sample_is_in_place(view: &mut View<'_>, clear: &[u8]) {
             view.read_sample(&span, &mut sample).unwrap();
             assert!(sample == wanted, "another sample than at its place");
         }
+    });
+}
+
+/// The parts fill the file, and say all keys of the samples in it before one is read.
+fn each_part_says_what_it_needs(view: &mut View<'_>) {
+    let (mut at, mut said) = (0, BTreeSet::new());
+    while at < view.media().len() {
+        let needs = view.needs_at(at).unwrap();
+        assert!(needs.range.start == at && needs.range.end > at);
+        assert!(needs.licenses.len() <= MAX_RIDING_LICENSES);
+        assert_eq!(view.needs_at(needs.range.end - 1).unwrap(), needs);
+        said.extend(needs.kids);
+        at = needs.range.end;
+    }
+    each_sample(view, |_, span| {
+        assert!(span.size == 0 || span.kid.is_none_or(|kid| said.contains(&kid)));
     });
 }
 

@@ -18,7 +18,7 @@ use keyward_license::{
     envelope::{SealedRequest, SealedResponse, binding},
     error_code::Problem,
     ids::Kid,
-    license::{ExplicitRestriction, License, LicenseBody, LicenseKeys, SealedKey},
+    license::{ExplicitRestriction, License, LicenseBody, LicenseKeys, LicenseKind, SealedKey, Sealing},
     operator_profile::OperatorProfile,
     packaging::{PackagingKeys, PackagingRequest, PackagingResponse},
     request::LicenseRequest,
@@ -35,7 +35,7 @@ use p256::pkcs8::der::{
 use super::{
     Input,
     cbor::{read, respelled},
-    world::{WORLD, draws},
+    world::{WORLD, draws, root_key},
 };
 use crate::pki::{Identity, NOW};
 
@@ -297,7 +297,6 @@ pub fn license_response(bytes: &[u8]) -> bool {
 /// under its own terms and no others, and it permits nothing outside of its time.
 #[must_use]
 pub fn license(bytes: &[u8]) -> bool {
-    let genuine = WORLD.license_body().encode();
     let message = match bytes.split_first() {
         Some((&BODY, parts)) => {
             let mut input = Input(parts);
@@ -311,19 +310,26 @@ pub fn license(bytes: &[u8]) -> bool {
         return false;
     };
     let body = license.body();
+    let genuine = match license.sealing() {
+        Sealing::Root => WORLD.leaf_body().encode(),
+        Sealing::Hpke(_) => WORLD.license_body().encode(),
+    };
+    assert_eq!(license.sealing() == Sealing::Root, body.kind == LicenseKind::Leaf);
     if bytes.first() != Some(&BODY) {
         assert_eq!(body.encode(), genuine);
     }
     assert_eq!(body.check(), Ok(()));
     assert_permits_within_its_time(body);
     let sealed = license.sealed();
-    let pair = WORLD.device.sealing_key(license.suite());
-    pair.open(
-        &license.key_binding(),
-        &sealed.encapsulated.0,
-        &sealed.ciphertext.0,
-    )
-    .is_ok_and(|opened| {
+    let opened = match license.sealing() {
+        Sealing::Root => root_key().open(&license.key_binding(), &sealed.ciphertext.0),
+        Sealing::Hpke(suite) => WORLD.device.sealing_key(suite).open(
+            &license.key_binding(),
+            &sealed.encapsulated.0,
+            &sealed.ciphertext.0,
+        ),
+    };
+    opened.is_ok_and(|opened| {
         assert_eq!(
             body.encode(),
             genuine,

@@ -2,7 +2,7 @@
 
 use keyward_crypto::x509::Role;
 use keyward_license::{
-    codec::Wire,
+    codec::{Bytes, Wire},
     license::SealedKey,
     packaging::{PackagingKeys, PackagingRequest, PackagingResponse, key_binding},
     signed::Unverified,
@@ -12,7 +12,7 @@ use super::{
     Input,
     cbor::read,
     messages::{BODY, assert_genuine, verified},
-    world::{WORLD, packaging},
+    world::{LEAF_KID, ROOT, WORLD, packaging},
 };
 use crate::pki::NOW;
 
@@ -33,8 +33,8 @@ pub fn packaging_request(bytes: &[u8]) -> bool {
     accepted
 }
 
-/// A packaging response as the packager reads it: a message, or a body and a sealed part that the license
-/// server signs. The keys open under the one body that they were sealed under.
+/// A packaging response as the packager reads it: a message, or a body, a sealed part and leaf licenses that the
+/// license server signs. The keys open under the one body that they were sealed under.
 #[must_use]
 pub fn packaging_response(bytes: &[u8]) -> bool {
     let genuine = packaging::response().encode();
@@ -42,8 +42,10 @@ pub fn packaging_response(bytes: &[u8]) -> bool {
         Some((&BODY, parts)) => {
             let mut input = Input(parts);
             let body = input.part();
-            let _ = (read::<PackagingResponse>(body), read::<SealedKey>(input.rest()));
-            WORLD.sign::<PackagingResponse>(body, &[input.rest()])
+            let sealed = input.part();
+            let _ = (read::<PackagingResponse>(body), read::<SealedKey>(sealed));
+            let _ = read::<Vec<Bytes>>(input.rest());
+            WORLD.sign::<PackagingResponse>(body, &[sealed, input.rest()])
         }
         _ => bytes.get(1..).unwrap_or_default().to_vec(),
     };
@@ -72,7 +74,15 @@ pub fn packaging_response(bytes: &[u8]) -> bool {
         genuine,
         "keys opened under a body that they were not sealed with"
     );
-    let asked = packaging::request().tracks;
-    let tracks = response.body().check_tracks(&asked);
-    PackagingKeys::decode(opened.expose()).is_ok_and(|keys| tracks.is_ok() && keys.check(asked.len()).is_ok())
+    let request = packaging::request();
+    let periods = request.periods();
+    let tracks = response.body().check_tracks(&request.tracks, periods);
+    let leaves = PackagingResponse::leaves(&response, &WORLD.anchor, NOW);
+    for leaf in leaves.iter().flatten() {
+        assert_eq!((leaf.root(), leaf.kid()), (ROOT, LEAF_KID));
+        assert_eq!(leaf.bytes(), WORLD.leaf());
+    }
+    PackagingKeys::decode(opened.expose()).is_ok_and(|keys| {
+        tracks.is_ok() && leaves.is_ok() && keys.check(response.body().tracks.len()).is_ok()
+    })
 }

@@ -12,11 +12,12 @@ use keyward_license::{
     certificate::Claims,
     codec::{Bytes, Wire, grease},
     discovery::Discovery,
+    embedded::EmbeddedStore,
     envelope::SealedRequest,
     error_code::{ErrorCode, Problem},
     ids::Kid,
     license::{
-        AgcAndColourStripe, BindingKind, CopyControl, ExplicitRestriction, ExtendedRestriction,
+        AgcAndColourStripe, Binding, BindingKind, CopyControl, ExplicitRestriction, ExtendedRestriction,
         ExtendedRight, Flag, HdcpType, LicenseBody, LicenseKind, OutputProtectionLevels, PlayEnabler,
         PreparedLicense, Resolution,
     },
@@ -28,7 +29,7 @@ use p256::pkcs8::der::{Decode, Reader, SliceReader, asn1::AnyRef};
 
 use super::{
     messages::BODY,
-    world::{KID, WORLD, draws},
+    world::{KID, LEAF_KID, WORLD, draws},
 };
 use crate::pki::{DAY, NOW, Operator};
 
@@ -53,6 +54,8 @@ pub fn seeds() -> Vec<Seed> {
     seeds.revocation_lists();
     seeds.envelopes();
     seeds.licenses();
+    seeds.leaves();
+    seeds.embedded_stores();
     seeds.exchanges();
     seeds.packagings();
     seeds.exchange_results();
@@ -277,6 +280,79 @@ impl Seeds {
             hex("a20101024b0000000000000000000000"),
         );
         self.valid("sealed_response", "license", response);
+    }
+
+    fn leaves(&mut self) {
+        let right = WORLD.prepared_leaf(WORLD.leaf_body().encode());
+        self.valid("license", "leaf", [&[0], &signed_license(&right)[..]].concat());
+        self.valid("license", "leaf-parts", [&[BODY], &parts(&right)[..]].concat());
+        type Edit = fn(&mut LicenseBody);
+        let edits: [(&str, Edit); 6] = [
+            ("other-root", |body| {
+                body.binding = Binding::root(Kid::new([9; 16]))
+            }),
+            ("own-root", |body| body.binding = Binding::root(LEAF_KID)),
+            ("to-device", |body| {
+                body.binding = Binding::device(&WORLD.device.id())
+            }),
+            ("simple", |body| body.kind = LicenseKind::Simple),
+            ("ends", |body| body.end = Some(NOW.plus(DAY))),
+            ("lower-level", |body| body.minimum_security_level = None),
+        ];
+        for (name, edit) in edits {
+            let mut body = WORLD.leaf_body();
+            edit(&mut body);
+            let other = PreparedLicense {
+                body: body.encode(),
+                sealed: right.sealed.clone(),
+            };
+            let bytes = [&[BODY], &parts(&other)[..]].concat();
+            self.invalid("license", &format!("leaf-{name}"), bytes);
+        }
+        let to_device = WORLD.prepared(WORLD.leaf_body().encode());
+        self.invalid(
+            "license",
+            "leaf-sealed-to-device",
+            [&[BODY], &parts(&to_device)[..]].concat(),
+        );
+        let under_root = WORLD.prepared_leaf(WORLD.license_body().encode());
+        self.invalid(
+            "license",
+            "simple-under-root",
+            [&[BODY], &parts(&under_root)[..]].concat(),
+        );
+    }
+
+    fn embedded_stores(&mut self) {
+        let target = "embedded_store";
+        let mut store = EmbeddedStore::default();
+        store.put(&WORLD.leaf()).unwrap();
+        let filled = store.write(2048).unwrap();
+        self.accepted(target, "leaf-and-room", &filled[..]);
+        let simple = signed_license(&WORLD.prepared(WORLD.license_body().encode()));
+        store.put(&simple).unwrap();
+        let array: Vec<Bytes> = store.licenses().iter().cloned().map(Bytes).collect();
+        self.accepted(target, "two-full", store.write(array.encode().len() + 4).unwrap());
+        self.accepted(target, "nothing", []);
+        self.accepted(target, "empty", [0; 40]);
+        self.accepted(target, "no-licenses", hex("000000018000"));
+        self.accepted(target, "short-licenses", hex("00000004824041aa0000"));
+        for (name, bytes) in [
+            ("too-short", "010203"),
+            ("length-beyond", "0000000580000000"),
+            ("length-of-nothing", "0000000080"),
+            ("length-huge", "ffffffff80"),
+            ("rest-not-zero", "00000001800001"),
+            ("trailing-in-array", "000000028000 00"),
+            ("not-an-array", "0000000141"),
+            ("text", "000000028160"),
+            ("indefinite", "000000029fff"),
+        ] {
+            self.invalid(target, name, hex(bytes));
+        }
+        let many = vec![Bytes(Vec::new()); 65].encode();
+        let length = u32::try_from(many.len()).unwrap().to_be_bytes();
+        self.invalid(target, "65-licenses", [&length[..], &many].concat());
     }
 
     fn licenses(&mut self) {

@@ -13,7 +13,7 @@ use keyward_client::{
     store::memory::MemoryStore,
 };
 use keyward_crypto::{
-    CryptoError, Secret, SecretBytes,
+    CryptoError, RootKey, Secret, SecretBytes,
     ecdsa::{PublicKey, Signer},
     hpke::Suite,
     x509::{
@@ -28,7 +28,9 @@ use keyward_license::{
     enrolment::{EnrolmentRequest, EnrolmentResponse, seal_chain},
     envelope::{SealedRequest, SealedResponse},
     ids::{Digest, Kid, LicenseId, Nonce},
-    license::{Binding, KeyDescription, KeyType, LicenseBody, LicenseKeys, LicenseKind, PreparedLicense},
+    license::{
+        Binding, Flag, KeyDescription, KeyType, LicenseBody, LicenseKeys, LicenseKind, PreparedLicense,
+    },
     operator_profile::OperatorProfile,
     party::PartyKeys,
     request::{ClientInfo, LicenseRequest},
@@ -46,6 +48,14 @@ pub(super) const KID: Kid = Kid::new([0x4b; 16]);
 pub(super) const KEY: [u8; 16] = [0x6b; 16];
 /// The license that the server issues for it.
 pub(super) const LICENSE_ID: LicenseId = LicenseId::new([0x11; 16]);
+/// The key id of the root license.
+pub(super) const ROOT: Kid = Kid::new([0x52; 16]);
+/// The key id of the leaf license under it.
+pub(super) const LEAF_KID: Kid = Kid::new([1; 16]);
+/// The root license.
+pub(super) const ROOT_ID: LicenseId = LicenseId::new([0x13; 16]);
+/// The leaf license.
+pub(super) const LEAF_ID: LicenseId = LicenseId::new([0x12; 16]);
 /// The client's time.
 pub(super) const MOMENT: Moment = Moment {
     utc: Some(NOW),
@@ -81,6 +91,11 @@ pub(super) struct World {
     /// A store whose client is enrolled and waits for the answer to `request`.
     pub(super) store: MemoryStore,
     pub(super) request: Asked,
+}
+
+/// The key under which the leaf license of [`World::leaf_body`] stands.
+pub(super) fn root_key() -> RootKey {
+    RootKey::new(Secret::new([0x72; 32]))
 }
 
 /// A generator for a client; the number tells the purposes apart.
@@ -173,6 +188,7 @@ impl World {
         let host = HostProfile {
             asks_while_playing: true,
             states_frames: true,
+            embeds: true,
             ..HostProfile::default()
         };
         Ok(drive(flow, store, refuse)?.on_host(host))
@@ -258,6 +274,52 @@ impl World {
         PreparedLicense::for_device(body, &keys, Suite::XWing, public, &mut draws(4)).unwrap()
     }
 
+    /// The body of the license with the key [`ROOT`].
+    pub(super) fn root_body(&self) -> LicenseBody {
+        let key = KeyDescription::content(ROOT, KeyType::Root);
+        LicenseBody {
+            id: ROOT_ID,
+            kind: LicenseKind::Root,
+            keys: vec![key],
+            ..self.license_body()
+        }
+    }
+
+    /// The root key, sealed to the device for a root license with this body.
+    pub(super) fn prepared_root(&self, body: Vec<u8>) -> PreparedLicense {
+        let keys = LicenseKeys {
+            keys: vec![Bytes(root_key().expose().to_vec())],
+            proof_key: Secret::new([7; 32]),
+        };
+        let public = self.device.sealing_key(Suite::XWing).public_key();
+        PreparedLicense::for_device(body, &keys, Suite::XWing, public, &mut draws(10)).unwrap()
+    }
+
+    /// The body of a leaf license under [`ROOT`].
+    pub(super) fn leaf_body(&self) -> LicenseBody {
+        let key = KeyDescription::content(LEAF_KID, KeyType::CencCbc);
+        LicenseBody {
+            minimum_security_level: Some(SECURITY_LEVEL_SOFTWARE),
+            embed: Some(Flag),
+            ..LicenseBody::new(LEAF_ID, LicenseKind::Leaf, key, Binding::root(ROOT), NOW)
+        }
+    }
+
+    /// The key, sealed under the root key for a leaf license with this body.
+    pub(super) fn prepared_leaf(&self, body: Vec<u8>) -> PreparedLicense {
+        let keys = LicenseKeys {
+            keys: vec![Bytes(KEY.to_vec())],
+            proof_key: Secret::new([7; 32]),
+        };
+        PreparedLicense::under_root(body, &keys, &root_key(), &mut draws(8)).unwrap()
+    }
+
+    /// The leaf license, signed.
+    pub(super) fn leaf(&self) -> Vec<u8> {
+        let PreparedLicense { body, sealed } = self.prepared_leaf(self.leaf_body().encode());
+        self.sign::<LicenseBody>(&body, &[&sealed])
+    }
+
     /// The answer to the license request that carries this license.
     pub(super) fn response(&self, license: Vec<u8>) -> LicenseResponse {
         LicenseResponse {
@@ -273,6 +335,7 @@ impl World {
             server_time: NOW,
             transaction: None,
             custom_data: None,
+            renew_at: None,
         }
     }
 

@@ -1,12 +1,13 @@
 //! Licenses, judged alone: out of a store, or as they arrive in a response.
 
+mod chains;
 mod exchange;
 mod forms;
 mod terms;
 
 use std::collections::BTreeMap;
 
-use keyward_crypto::{Secret, ecdsa::Signer, hpke::Suite, x509::Role};
+use keyward_crypto::{RootKey, Secret, ecdsa::Signer, hpke::Suite, x509::Role};
 use keyward_license::{
     codec::{Bytes, Wire, grease},
     ids::{Kid, LicenseId, Nonce},
@@ -56,6 +57,7 @@ pub(super) fn add(world: &mut World, all: &mut Vec<Vector>) {
     cases.encodings();
     cases.cose();
     cases.key_exchange();
+    cases.chains();
 }
 
 /// A license of the test operator for its device: what the worked example in `spec/license.md` shows.
@@ -85,6 +87,8 @@ pub(super) fn license_for(world: &World, kid: Kid, device: &Device, name: &str) 
     draft.finish(&mut rng).message
 }
 
+pub(super) use chains::{ChainFor, leaf_for};
+
 struct Cases<'a> {
     world: &'a World,
     all: &'a mut Vec<Vector>,
@@ -100,6 +104,10 @@ struct Draft<'w> {
     keys: LicenseKeys,
     suite: Suite,
     receiver: &'w Device,
+    /// Seals under this key instead of to the receiver.
+    under: Option<RootKey>,
+    /// A root license that the receiver holds.
+    root_license: Option<Vec<u8>>,
     /// Alters the encoded sealed part.
     edit_sealed: fn(Vec<u8>) -> Vec<u8>,
     signer: &'w dyn Signer,
@@ -131,6 +139,8 @@ impl<'w> Draft<'w> {
             },
             suite: Suite::P256,
             receiver: &world.device,
+            under: None,
+            root_license: None,
             edit_sealed: |sealed| sealed,
             signer: &world.license_server.key,
             chain: world.license_server.chain.clone(),
@@ -150,10 +160,11 @@ impl<'w> Draft<'w> {
         let body = self.raw_body.clone().unwrap_or_else(|| self.body.encode());
         let under = self.sealed_under.clone().unwrap_or_else(|| body.clone());
         let receiver = self.receiver.sealing_key(self.suite).public_key();
-        let sealed = PreparedLicense::for_device(under, &self.keys, self.suite, receiver, rng)
-            .unwrap()
-            .sealed;
-        let sealed = (self.edit_sealed)(sealed);
+        let prepared = match &self.under {
+            Some(root) => PreparedLicense::under_root(under, &self.keys, root, rng),
+            None => PreparedLicense::for_device(under, &self.keys, self.suite, receiver, rng),
+        };
+        let sealed = (self.edit_sealed)(prepared.unwrap().sealed);
         let items = [body.clone(), sealed.clone()];
         let mut cose = Cose::new(
             LicenseBody::MEDIA_TYPE,
@@ -184,6 +195,9 @@ impl<'w> Draft<'w> {
         if let Some(nonce) = self.request_nonce {
             all.insert("request-nonce".into(), nonce.to_string());
         }
+        if let Some(license) = &self.root_license {
+            all.insert("root-license".into(), hex::encode(license));
+        }
         all
     }
 
@@ -199,8 +213,11 @@ impl<'w> Draft<'w> {
 
 impl Draft<'_> {
     fn learns_keys(&self) -> (&'static str, String) {
-        if self.body.kind != LicenseKind::KeyExchange {
-            return ("content-key", hex::encode(&self.keys.keys.first().unwrap().0));
+        let only = || hex::encode(&self.keys.keys.first().unwrap().0);
+        match self.body.kind {
+            LicenseKind::Simple | LicenseKind::Leaf => return ("content-key", only()),
+            LicenseKind::Root => return ("root-key", only()),
+            LicenseKind::KeyExchange => {}
         }
         let described = self.body.keys.iter().zip(&self.keys.keys);
         let keys = described.map(|(described, key)| {
@@ -439,8 +456,8 @@ impl<'a> Cases<'a> {
             |number: u64| format!("the message is malformed: suite {number} is not known to this version");
         self.refuse(
             "license-suite-16",
-            "a key under a root license's key is not for this version",
-            ("V-001", &unknown(16)),
+            "a simple license is not sealed under a root license's key",
+            ("V-036", &format!("the message is malformed: {}", chains::SEALED)),
             |draft, _| {
                 draft.edit_sealed = |sealed| with_value(&with_value(&sealed, 1, &uint(16)), 2, &bytes(b""));
             },

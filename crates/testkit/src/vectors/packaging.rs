@@ -1,14 +1,15 @@
 //! Packaging data, both directions.
 
 use keyward_content::header::{Algorithm, ContentHeader, KeyReference};
-use keyward_crypto::{ContentKey, Secret, hpke::Suite};
+use keyward_crypto::{ContentKey, RootKey, Secret, hpke::Suite, kdf::sha256};
 use keyward_license::{
     codec::{Bytes, Wire, grease},
     envelope::{SealedRequest, SealedResponse},
     ids::{Digest, Kid, Nonce},
-    license::KeyType,
+    license::{Flag, KeyDescription, KeyType, LicenseBody},
     packaging::{
-        PackagedTrack, PackagingKeys, PackagingRequest, PackagingResponse, PreparedPackaging, WantedTrack,
+        PackagedTrack, PackagingKeys, PackagingRequest, PackagingResponse, Periods, PreparedPackaging,
+        WantedTrack,
     },
     signed::SignedBody,
 };
@@ -17,7 +18,7 @@ use rand_chacha::ChaCha20Rng;
 use super::{
     Expect, MessageType, Vector, World,
     build::{Cose, bytes, uint, with_entry, with_value, without_entry},
-    draws, inputs, requests, sealing_inputs, vector,
+    draws, inputs, licenses, requests, sealing_inputs, vector,
 };
 use crate::pki::{Identity, NOW, Recipient};
 
@@ -77,6 +78,8 @@ impl<'w> Request<'w> {
                 tracks: wanted(),
                 content_header: true,
                 crypto_periods: None,
+                first_period: None,
+                leaves: None,
                 client: requests::client_info(),
             },
             raw_body: None,
@@ -102,6 +105,17 @@ impl<'w> Request<'w> {
     }
 }
 
+/// Asks for crypto periods, and for no content header.
+const fn periods(body: &mut PackagingRequest, count: u64, first: u64) {
+    (body.crypto_periods, body.first_period) = (Some(count), Some(first));
+    body.content_header = false;
+}
+
+/// As an input or as what is learnt: the index of the first, and the number.
+fn text(periods: Periods) -> String {
+    format!("{}:{}", periods.first, periods.count)
+}
+
 /// Step and words of a refusal; none for a valid message.
 type Refusal<'a> = Option<(&'a str, &'a str)>;
 
@@ -115,16 +129,29 @@ fn requests(world: &World, all: &mut Vec<Vector>) {
 }
 
 fn valid_requests(world: &World, all: &mut Vec<Vector>) {
-    let cases: [(&str, &str, EditRequest); 3] = [
+    let cases: [(&str, &str, EditRequest); 5] = [
         (
             "packaging-request-valid",
             "a packager names a piece of content and two tracks",
             |_, _| (),
         ),
         (
-            "packaging-request-valid-one-period",
-            "one crypto period is what there is without the entry",
-            |request, _| request.body.crypto_periods = Some(1),
+            "packaging-request-valid-periods",
+            "keys of four crypto periods, and leaf licenses",
+            |request, _| {
+                periods(&mut request.body, 4, 12_345);
+                request.body.leaves = Some(Flag);
+            },
+        ),
+        (
+            "packaging-request-valid-last-period",
+            "the last crypto period that there may be",
+            |request, _| periods(&mut request.body, 1, (1 << 48) - 1),
+        ),
+        (
+            "packaging-request-valid-leaves",
+            "leaf licenses for keys that do not change",
+            |request, _| request.body.leaves = Some(Flag),
         ),
         (
             "packaging-request-valid-greased",
@@ -199,7 +226,7 @@ fn refused_recipients_and_signers(world: &World, all: &mut Vec<Vector>) {
 }
 
 fn refused_bodies(world: &World, all: &mut Vec<Vector>) {
-    let cases: [(&str, &str, (&str, &str), EditRequest); 12] = [
+    let cases: [(&str, &str, (&str, &str), EditRequest); 17] = [
         (
             "packaging-request-without-tracks",
             "nothing is asked for",
@@ -259,10 +286,55 @@ fn refused_bodies(world: &World, all: &mut Vec<Vector>) {
             |request, _| request.body.content_id = "c".repeat(256),
         ),
         (
-            "packaging-request-two-periods",
-            "keys of two crypto periods are not made in this version",
-            ("V-073", "keys of more than one crypto period are not made"),
-            |request, _| request.body.crypto_periods = Some(2),
+            "packaging-request-header-of-periods",
+            "a content header for keys that change",
+            ("V-073", "a content header is not made for crypto periods"),
+            |request, _| {
+                periods(&mut request.body, 1, 0);
+                request.body.content_header = true;
+            },
+        ),
+        (
+            "packaging-request-periods-from-nowhere",
+            "crypto periods without the index of the first",
+            (
+                "V-001",
+                "crypto periods have a number and a first index, or neither",
+            ),
+            |request, _| request.body.crypto_periods = Some(1),
+        ),
+        (
+            "packaging-request-first-of-no-periods",
+            "the index of the first of no crypto periods",
+            (
+                "V-001",
+                "crypto periods have a number and a first index, or neither",
+            ),
+            |request, _| request.body.first_period = Some(1),
+        ),
+        (
+            "packaging-request-too-many-period-tracks",
+            "258 tracks in 129 crypto periods",
+            (
+                "V-001",
+                "crypto periods are 1 to 256, and so are their tracks together",
+            ),
+            |request, _| periods(&mut request.body, 129, 0),
+        ),
+        (
+            "packaging-request-no-periods",
+            "no crypto period at all",
+            (
+                "V-001",
+                "crypto periods are 1 to 256, and so are their tracks together",
+            ),
+            |request, _| periods(&mut request.body, 0, 0),
+        ),
+        (
+            "packaging-request-period-too-far",
+            "a crypto period beyond the last",
+            ("V-001", "the index of a crypto period is below 2^48"),
+            |request, _| periods(&mut request.body, 2, (1 << 48) - 1),
         ),
         (
             "packaging-request-mixed-header",
@@ -275,9 +347,9 @@ fn refused_bodies(world: &World, all: &mut Vec<Vector>) {
             "an unknown critical key in the body",
             (
                 "V-001",
-                "the message is malformed: packaging request holds critical key 10, which this version does not know",
+                "the message is malformed: packaging request holds critical key 12, which this version does not know",
             ),
-            |request, _| request.raw_body = Some(with_entry(&request.body.encode(), 10, &uint(0))),
+            |request, _| request.raw_body = Some(with_entry(&request.body.encode(), 12, &uint(0))),
         ),
         (
             "packaging-request-version-2",
@@ -327,13 +399,15 @@ fn push_request(
         .iter()
         .map(|track| format!("{}:{}", track.label, track.key_type.number()))
         .collect();
-    let learns = [
+    let mut learns = vec![
         ("packager-id", world.packager.id().to_string()),
         ("nonce", draft.body.nonce.to_string()),
         ("content-id", draft.body.content_id.clone()),
         ("tracks", tracks.join(" ")),
         ("content-header", draft.body.content_header.to_string()),
+        ("leaves", draft.body.leaves.is_some().to_string()),
     ];
+    learns.extend(draft.body.periods().map(|periods| ("periods", text(periods))));
     let expect = refused.map_or(Expect::Valid(&learns), |(rule, error)| {
         Expect::Invalid(rule, error)
     });
@@ -366,6 +440,8 @@ struct Answer<'w> {
     context: &'static str,
     greased: bool,
     edit_prepared: fn(&mut PreparedPackaging),
+    periods: Option<Periods>,
+    leaves: Vec<Vec<u8>>,
 }
 
 impl<'w> Answer<'w> {
@@ -377,6 +453,7 @@ impl<'w> Answer<'w> {
                 label: track.label,
                 kid: Kid::random(rng),
                 key_type: track.key_type,
+                period: None,
             })
             .collect();
         let keys = tracks.iter().map(|_| ContentKey::random(rng)).collect();
@@ -392,6 +469,7 @@ impl<'w> Answer<'w> {
                 tracks,
                 license_url: LICENSE_URL.into(),
                 server_time: NOW,
+                roots: None,
             },
             keys,
             suite: Suite::XWing,
@@ -400,7 +478,39 @@ impl<'w> Answer<'w> {
             context: PackagingResponse::CONTEXT,
             greased: false,
             edit_prepared: |_| (),
+            periods: None,
+            leaves: Vec::new(),
         }
+    }
+
+    /// Of two crypto periods, from 7 on, with fresh keys for the second.
+    fn of_two_periods(&mut self) {
+        self.periods = Some(Periods { first: 7, count: 2 });
+        self.body.content_header = None;
+        for track in &mut self.body.tracks {
+            track.period = Some(7);
+        }
+        let next = self.body.tracks.clone().into_iter().map(|track| PackagedTrack {
+            kid: flipped(track.kid),
+            period: Some(8),
+            ..track
+        });
+        self.body.tracks.extend(next.collect::<Vec<_>>());
+        let flip = |key: &ContentKey| ContentKey::new(key.expose().map(|byte| !byte));
+        self.keys.extend(self.keys.iter().map(flip).collect::<Vec<_>>());
+    }
+
+    /// A leaf license for each track under one root.
+    fn with_leaves(&mut self, world: &World, name: &str, edit: fn(&mut LicenseBody)) {
+        self.body.roots = Some(vec![ROOT]);
+        let described = |track: &PackagedTrack| KeyDescription::content(track.kid, track.key_type);
+        self.leaves = self
+            .body
+            .tracks
+            .iter()
+            .map(described)
+            .map(|key| leaf(world, key, ROOT, name, edit))
+            .collect();
     }
 
     fn finish(&self, rng: &mut ChaCha20Rng) -> Vec<u8> {
@@ -414,7 +524,8 @@ impl<'w> Answer<'w> {
         let receiver = (self.suite, self.receiver.sealing_key(self.suite).public_key());
         let mut prepared = PreparedPackaging::new(body, &keys, receiver, rng).unwrap();
         (self.edit_prepared)(&mut prepared);
-        let items = [prepared.body, prepared.sealed];
+        let leaves: Vec<Bytes> = self.leaves.iter().cloned().map(Bytes).collect();
+        let items = [prepared.body, prepared.sealed, leaves.encode()];
         let Identity { chain, key } = self.signer;
         let (typ, context) = (PackagingResponse::MEDIA_TYPE, PackagingResponse::CONTEXT);
         let signed = Cose::new(typ, context, &items, chain, key).finish();
@@ -422,6 +533,20 @@ impl<'w> Answer<'w> {
             .unwrap()
             .encode()
     }
+}
+
+/// The root of leaf licenses.
+const ROOT: Kid = Kid::new([0x0a; 16]);
+
+/// A leaf license under a root with this key id.
+fn leaf(world: &World, key: KeyDescription, root: Kid, name: &str, edit: fn(&mut LicenseBody)) -> Vec<u8> {
+    let root_key = RootKey::new(Secret::new([0x0b; 32]));
+    licenses::leaf_for(world, key, (root, &root_key), name, edit)
+}
+
+/// Another key id.
+fn flipped(kid: Kid) -> Kid {
+    Kid::new(kid.as_bytes().map(|byte| !byte))
 }
 
 fn header(tracks: &[PackagedTrack]) -> Bytes {
@@ -443,12 +568,12 @@ fn responses(world: &World, all: &mut Vec<Vector>) {
     for (name, proves, edit) in valid_answers() {
         response(world, all, (name, proves), None, edit);
     }
-    for (name, proves, refusal, edit) in refused_answers() {
+    for (name, proves, refusal, edit) in refused_answers().into_iter().chain(refused_leaves()) {
         response(world, all, (name, proves), Some(refusal), edit);
     }
 }
 
-fn valid_answers() -> [(&'static str, &'static str, EditAnswer); 3] {
+fn valid_answers() -> [(&'static str, &'static str, EditAnswer); 6] {
     [
         (
             "packaging-response-valid",
@@ -465,6 +590,24 @@ fn valid_answers() -> [(&'static str, &'static str, EditAnswer); 3] {
             "an unknown optional key is skipped, and is part of what the keys are bound to",
             |answer, _| answer.greased = true,
         ),
+        (
+            "packaging-response-valid-periods",
+            "the keys of two crypto periods, period by period",
+            |answer, _| answer.of_two_periods(),
+        ),
+        (
+            "packaging-response-valid-leaves",
+            "a leaf license for each track",
+            |answer, world| answer.with_leaves(world, "packaging-response-valid-leaves", |_| ()),
+        ),
+        (
+            "packaging-response-valid-periods-and-roots",
+            "the keys of two crypto periods, and two roots whose leaves the license server keeps",
+            |answer, _| {
+                answer.of_two_periods();
+                answer.body.roots = Some(vec![flipped(ROOT), ROOT]);
+            },
+        ),
     ]
 }
 
@@ -475,7 +618,7 @@ type RefusedAnswer = (
     EditAnswer,
 );
 
-fn refused_answers() -> [RefusedAnswer; 13] {
+fn refused_answers() -> [RefusedAnswer; 18] {
     const TRACKS: &str = "the tracks are not those that were asked for";
     [
         (
@@ -524,11 +667,48 @@ fn refused_answers() -> [RefusedAnswer; 13] {
         (
             "packaging-response-kid-twice",
             "two tracks under one key id",
-            ("V-075", "two tracks have one key id"),
+            ("V-075", "two tracks or roots have one key id"),
             |answer, _| {
                 let kid = answer.body.tracks.first().unwrap().kid;
                 answer.body.tracks.last_mut().unwrap().kid = kid;
             },
+        ),
+        (
+            "packaging-response-period-missing",
+            "the tracks of one of two crypto periods",
+            ("V-075", TRACKS),
+            |answer, _| {
+                answer.of_two_periods();
+                answer.body.tracks.truncate(2);
+                answer.keys.truncate(2);
+            },
+        ),
+        (
+            "packaging-response-other-period",
+            "the tracks of a crypto period that was not asked for",
+            ("V-075", TRACKS),
+            |answer, _| {
+                answer.of_two_periods();
+                answer.body.tracks.last_mut().unwrap().period = Some(9);
+            },
+        ),
+        (
+            "packaging-response-period-not-asked-for",
+            "a crypto period where none was asked for",
+            ("V-075", TRACKS),
+            |answer, _| answer.body.tracks.last_mut().unwrap().period = Some(0),
+        ),
+        (
+            "packaging-response-root-is-a-track",
+            "a root with the key id of a track",
+            ("V-075", "two tracks or roots have one key id"),
+            |answer, _| answer.body.roots = Some(vec![answer.body.tracks.first().unwrap().kid]),
+        ),
+        (
+            "packaging-response-no-roots",
+            "a list of roots that is empty",
+            ("V-075", "a response that names roots names 1 to 64"),
+            |answer, _| answer.body.roots = Some(Vec::new()),
         ),
         (
             "packaging-response-signer-role",
@@ -559,11 +739,11 @@ fn refused_answers() -> [RefusedAnswer; 13] {
             "an unknown critical key in the body",
             (
                 "V-001",
-                "the message is malformed: packaging response holds critical key 8, which this version does not know",
+                "the message is malformed: packaging response holds critical key 9, which this version does not know",
             ),
             |answer, _| {
                 answer.edit_prepared = |prepared| {
-                    prepared.body = with_entry(&prepared.body, 8, &bytes(&[1]));
+                    prepared.body = with_entry(&prepared.body, 9, &bytes(&[1]));
                 }
             },
         ),
@@ -578,6 +758,81 @@ fn refused_answers() -> [RefusedAnswer; 13] {
                 answer.edit_prepared = |prepared| {
                     prepared.sealed = with_entry(&prepared.sealed, 4, &uint(0));
                 }
+            },
+        ),
+    ]
+}
+
+/// V-078
+fn refused_leaves() -> [RefusedAnswer; 6] {
+    const NO_LEAF: &str =
+        "the message is malformed: a license that comes along is not a leaf under a root of the response";
+    const NO_TRACK: &str = "the message is malformed: a leaf license is for no track of the response";
+    [
+        (
+            "packaging-response-leaf-of-another-root",
+            "a leaf under a root that the response does not name",
+            ("V-078", NO_LEAF),
+            |answer, world| {
+                answer.with_leaves(world, "packaging-response-leaf-of-another-root", |_| ());
+                answer.body.roots = Some(vec![flipped(ROOT)]);
+            },
+        ),
+        (
+            "packaging-response-leaf-of-another-key",
+            "a leaf for a key that no track has",
+            ("V-078", NO_TRACK),
+            |answer, world| {
+                answer.with_leaves(world, "packaging-response-leaf-of-another-key", |leaf| {
+                    leaf.keys.first_mut().unwrap().kid = Kid::new([0x0c; 16]);
+                });
+            },
+        ),
+        (
+            "packaging-response-leaf-of-another-key-type",
+            "a leaf whose key serves something else than the track's",
+            ("V-078", NO_TRACK),
+            |answer, world| {
+                answer.with_leaves(world, "packaging-response-leaf-of-another-key-type", |leaf| {
+                    leaf.keys.first_mut().unwrap().key_type = KeyType::File;
+                });
+            },
+        ),
+        (
+            "packaging-response-leaf-in-memory",
+            "a leaf that is of use to one request alone does not ride in content",
+            (
+                "V-078",
+                "the message is malformed: a leaf license for content is in memory only",
+            ),
+            |answer, world| {
+                answer.with_leaves(world, "packaging-response-leaf-in-memory", |leaf| {
+                    (leaf.persistent, leaf.nonce) = (false, Some(Nonce::new([5; 16])));
+                });
+            },
+        ),
+        (
+            "packaging-response-leaf-twice",
+            "two leaves for one key under one root",
+            (
+                "V-078",
+                "the message is malformed: two leaf licenses are for one key under one root",
+            ),
+            |answer, world| {
+                answer.with_leaves(world, "packaging-response-leaf-twice", |_| ());
+                let first = answer.leaves.first().unwrap().clone();
+                answer.leaves.push(first);
+            },
+        ),
+        (
+            "packaging-response-leaf-that-is-none",
+            "a root among the leaves",
+            ("V-078", NO_LEAF),
+            |answer, world| {
+                answer.body.roots = Some(vec![ROOT]);
+                let kid = answer.body.tracks.first().unwrap().kid;
+                let chain = licenses::ChainFor::new(world, kid, "packaging-response-leaf-that-is-none");
+                answer.leaves = vec![chain.root];
             },
         ),
     ]
@@ -601,13 +856,19 @@ fn response(
         .zip(&answer.keys)
         .map(|(track, key)| format!("{}:{}:{}", track.label, track.kid, hex::encode(key.expose())))
         .collect();
+    let roots: Vec<_> = answer.body.roots.iter().flatten().map(Kid::to_string).collect();
+    let leaves: Vec<_> = answer
+        .leaves
+        .iter()
+        .map(|leaf| hex::encode(sha256(&[leaf])))
+        .collect();
+    let header = answer.body.content_header.as_ref().map(|header| &header.0[..]);
     let learns = [
         ("tracks", tracks.join(" ")),
         ("license-url", answer.body.license_url.clone()),
-        (
-            "content-header",
-            hex::encode(&answer.body.content_header.as_ref().unwrap().0),
-        ),
+        ("content-header", hex::encode(header.unwrap_or_default())),
+        ("roots", roots.join(" ")),
+        ("leaves", leaves.join(" ")),
     ];
     let expect = refused.map_or(Expect::Valid(&learns), |(rule, error)| {
         Expect::Invalid(rule, error)
@@ -619,6 +880,9 @@ fn response(
         ("response-key", answer.response_key.expose()),
     ]);
     inputs.insert("request-tracks".into(), "video:1 audio:1".into());
+    if let Some(periods) = answer.periods {
+        inputs.insert("request-periods".into(), text(periods));
+    }
     inputs.extend(sealing_inputs("packager", &world.packager.sealing));
     all.push(vector(
         MessageType::PackagingResponse,

@@ -30,6 +30,7 @@ pub(super) fn add(world: &mut World, all: &mut Vec<Vector>) {
     cases.envelopes();
     cases.signers(&retired);
     cases.results();
+    cases.licenses_that_go_along();
 }
 
 /// A response's body with one license and one denial, as the worked example in `spec/protocol.md`.
@@ -49,6 +50,8 @@ struct Pending {
     nonce: Nonce,
     response_key: Secret<32>,
     kids: [Kid; 2],
+    /// It announced that it takes licenses that go along.
+    takes_more: bool,
 }
 
 /// A response before it is signed and sealed.
@@ -71,6 +74,7 @@ impl<'w> Draft<'w> {
             nonce: Nonce::random(rng),
             response_key: Secret::random(rng),
             kids: [Kid::random(rng), Kid::random(rng)],
+            takes_more: false,
         };
         let [first, second] = pending.kids;
         let license = licenses::license_for(world, first, &world.device, name);
@@ -83,6 +87,7 @@ impl<'w> Draft<'w> {
             server_time: NOW,
             transaction: None,
             custom_data: None,
+            renew_at: None,
         };
         Self {
             pending,
@@ -137,6 +142,15 @@ fn denied(kid: Kid) -> KeyResult {
     }
 }
 
+/// Puts a leaf in the place of the license, and its root behind everything; the root's key id.
+fn chain(draft: &mut Draft<'_>, world: &World, name: &str) -> Kid {
+    let [first, _] = draft.pending.kids;
+    let chain = licenses::ChainFor::new(world, first, name);
+    *draft.body.results.first_mut().unwrap() = licensed(first, chain.leaf);
+    draft.body.results.push(licensed(chain.root_kid, chain.root));
+    chain.root_kid
+}
+
 impl<'a> Cases<'a> {
     fn accept(&mut self, name: &str, proves: &str, edit: impl FnOnce(&mut Draft<'a>, &mut ChaCha20Rng)) {
         let (draft, message) = self.draft(name, edit);
@@ -152,11 +166,12 @@ impl<'a> Cases<'a> {
             .filter_map(|result| Some((result.kid, result.denial.as_ref()?.code)));
         let granted: Vec<_> = granted.map(|result| result.kid.to_string()).collect();
         let denied: Vec<_> = denied.map(|(kid, code)| format!("{kid}:{code}")).collect();
-        let learns = [
+        let mut learns = vec![
             ("granted", granted.join(" ")),
             ("denied", denied.join(" ")),
             ("server-time", NOW.0.to_string()),
         ];
+        learns.extend(draft.body.renew_at.map(|time| ("renew-at", time.0.to_string())));
         self.push(name, proves, &draft.pending, &message, &Expect::Valid(&learns));
     }
 
@@ -195,6 +210,9 @@ impl<'a> Cases<'a> {
             ("response-key", pending.response_key.expose()),
         ]);
         inputs.insert("request-kids".into(), kids);
+        if pending.takes_more {
+            inputs.insert("takes-more".into(), "yes".into());
+        }
         inputs.extend(sealing_inputs("device", &self.world.device.sealing));
         self.all.push(vector(
             MessageType::LicenseResponse,
@@ -225,6 +243,7 @@ impl<'a> Cases<'a> {
                 draft.body.revocation_lists = Some(Vec::new());
                 draft.body.transaction = Some(TransactionId::random(rng));
                 draft.body.custom_data = Some(Bytes(b"custom".to_vec()));
+                draft.body.renew_at = Some(NOW.plus(DAY));
             },
         );
         self.accept(
@@ -340,8 +359,53 @@ impl<'a> Cases<'a> {
             },
         );
         self.refuse("response-unknown-critical", "an unknown critical key in the body",
-            ("V-001", "the message is malformed: license response holds critical key 9, which this version does not know"),
-            |draft, _| draft.raw_body = Some(with_entry(&draft.body.encode(), 9, &uint(0))));
+            ("V-001", "the message is malformed: license response holds critical key 10, which this version does not know"),
+            |draft, _| draft.raw_body = Some(with_entry(&draft.body.encode(), 10, &uint(0))));
+    }
+
+    fn licenses_that_go_along(&mut self) {
+        let world = self.world;
+        let refused = ("V-014", "");
+        let name = "response-valid-root-goes-along";
+        self.accept(
+            name,
+            "a leaf that was asked for, and its root, which was not",
+            |draft, _| {
+                chain(draft, world, name);
+                draft.pending.takes_more = true;
+            },
+        );
+        let name = "response-valid-root-asked-for";
+        self.accept(name, "a leaf and its root, both asked for", |draft, _| {
+            let root = chain(draft, world, name);
+            draft.body.results.remove(1);
+            draft.pending.kids[1] = root;
+        });
+        let name = "response-root-not-announced";
+        self.refuse(
+            name,
+            "nothing goes along with what is asked for unless the client announced that it takes it",
+            refused,
+            |draft, _| {
+                chain(draft, world, name);
+            },
+        );
+        self.refuse(
+            "response-denial-goes-along",
+            "a denial is for a key id that was asked for",
+            refused,
+            |draft, rng| {
+                draft.pending.takes_more = true;
+                draft.body.results.push(denied(Kid::random(rng)));
+            },
+        );
+        let name = "response-leaf-twice";
+        self.refuse(name, "two licenses for one key id", refused, |draft, _| {
+            chain(draft, world, name);
+            draft.pending.takes_more = true;
+            let leaf = draft.body.results.first().unwrap().clone();
+            draft.body.results.push(leaf);
+        });
     }
 
     fn results(&mut self) {

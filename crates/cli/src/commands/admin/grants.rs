@@ -1,5 +1,6 @@
 //! `keyward admin grant`, `grants` and `end-grant`: who may have which keys.
 
+use keyward_license::ids::Kid;
 use keyward_server::admin::Entitlement;
 use serde_json::json;
 
@@ -12,10 +13,14 @@ use crate::{
 
 pub(super) fn grant(args: &GrantArgs, report: Report) -> Result<(), Failure> {
     let operator = Operator::open(&args.operator)?;
-    let entitlement = operator.grant(&args.account, args.kid, &args.policy, args.expires)?;
-    let what = args
-        .kid
-        .map_or_else(|| "every key".to_owned(), |kid| format!("key {kid}"));
+    let root = args.root.as_deref().map(|named| operator.root_named(named));
+    let kid = root.transpose()?.or(args.kid);
+    let entitlement = operator.grant(&args.account, kid, &args.policy, args.expires)?;
+    let what = match (&args.root, kid) {
+        (Some(named), _) => format!("what is under root {}", report::quoted(named)),
+        (None, Some(kid)) => format!("key {kid}"),
+        (None, None) => "every key".to_owned(),
+    };
     let end = args
         .expires
         .map_or_else(String::new, |end| format!(", {}", report::until(Some(end))));
@@ -27,6 +32,7 @@ pub(super) fn grant(args: &GrantArgs, report: Report) -> Result<(), Failure> {
         &json!({
             "entitlement": entitlement,
             "account": args.account,
+            "kid": kid.map(|kid| kid.to_string()),
             "policy": args.policy,
             "expires": args.expires.map(|expires| expires.0),
         }),
@@ -34,11 +40,16 @@ pub(super) fn grant(args: &GrantArgs, report: Report) -> Result<(), Failure> {
 }
 
 pub(super) fn list(args: &GrantsArgs, report: Report) -> Result<(), Failure> {
-    let entitlements = Operator::open(&args.operator)?.entitlements(&args.account)?;
+    let operator = Operator::open(&args.operator)?;
+    let entitlements = operator.entitlements(&args.account)?;
+    let roots = operator.roots()?;
+    let root_of = |kid: Kid| roots.iter().find(|root| root.kid == kid);
     let line = |entitlement: &Entitlement| {
-        let what = entitlement
-            .kid
-            .map_or_else(|| "every key".to_owned(), |kid| format!("key {kid}"));
+        let what = match entitlement.kid.map(|kid| (kid, root_of(kid))) {
+            None => "every key".to_owned(),
+            Some((kid, None)) => format!("key {kid}"),
+            Some((kid, Some(root))) => format!("root {kid} {}", report::quoted(&root.name)),
+        };
         format!(
             "entitlement {}: {what} under policy {}, granted {}, {}",
             entitlement.id,
@@ -54,6 +65,7 @@ pub(super) fn list(args: &GrantsArgs, report: Report) -> Result<(), Failure> {
             json!({
                 "entitlement": entitlement.id,
                 "kid": entitlement.kid.map(|kid| kid.to_string()),
+                "root": entitlement.kid.and_then(root_of).map(|root| &root.name),
                 "policy": entitlement.policy,
                 "granted": entitlement.granted.0,
                 "expires": entitlement.expires.map(|expires| expires.0),

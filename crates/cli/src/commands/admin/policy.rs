@@ -102,6 +102,9 @@ impl TermsArgs {
         if self.real_time {
             overrides.set("real_time_expiration", true);
         }
+        if self.embed {
+            overrides.set("embed", true);
+        }
         if self.in_memory {
             overrides.set("persistent_allowed", false);
             // What is not stored is not removed.
@@ -146,33 +149,26 @@ fn in_words(terms: &PolicyTerms) -> String {
     words.extend(
         terms
             .duration_seconds
-            .map(|duration| format!("for {}", length(duration))),
+            .map(|duration| format!("for {}", report::seconds(duration))),
     );
     words.extend(terms.end.map(|end| report::until(Some(end))));
     if terms.duration_seconds.is_none() && terms.end.is_none() {
         words.push("without end".to_owned());
     }
     let first_play = terms.expiration_after_first_play_seconds;
-    words.extend(first_play.map(|duration| format!("{} from the first play", length(duration))));
+    words.extend(first_play.map(|duration| format!("{} from the first play", report::seconds(duration))));
     words.extend(
         terms
             .grace_period_seconds
-            .map(|grace| format!("{} of grace", length(grace))),
+            .map(|grace| format!("{} of grace", report::seconds(grace))),
     );
     if terms.real_time_expiration {
         words.push("playback stops at the end".to_owned());
     }
-    words.join(", ")
-}
-
-fn length(seconds: u64) -> String {
-    let units = [(86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
-    let fitting = units.into_iter().find(|(unit, _)| seconds.is_multiple_of(*unit));
-    let (unit, name) = fitting.unwrap_or((1, "second"));
-    match seconds / unit {
-        1 => format!("1 {name}"),
-        count => format!("{count} {name}s"),
+    if terms.embed {
+        words.push("embedded in the content".to_owned());
     }
+    words.join(", ")
 }
 
 /// Most of a file of terms that comes by standard input.

@@ -2,7 +2,10 @@
 
 use keyward_content::header::{ContentHeader, HeaderError, KeyReference, Object, xml};
 
-use super::explanation::{Explanation, Fields, Kind, Standing, Value, foreign, length, list, plain, size};
+use super::{
+    embedded::store_fields,
+    explanation::{Explanation, Fields, Kind, Standing, Value, foreign, length, list, plain, size},
+};
 use crate::failure::Failure;
 
 /// Explains a PlayReady Object.
@@ -63,7 +66,7 @@ pub(super) fn object_fields(bytes: &[u8]) -> Fields {
             .with("header_bytes", object.header.map(size))
             .faults([error.to_string()]),
     };
-    said.with("embedded_license_store_bytes", object.embedded_store.map(size))
+    said.with("embedded_license_store", object.embedded_store.map(store_fields))
 }
 
 /// What a content header says.

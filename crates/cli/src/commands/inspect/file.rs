@@ -7,6 +7,7 @@ use keyward_crypto::stream::TAG_LEN;
 
 use super::{
     content_header,
+    embedded::store_fields,
     explanation::{Explanation, Fields, Kind, Standing, Value, foreign, plain, said},
 };
 
@@ -16,18 +17,12 @@ pub(super) fn explain(source: &mut impl Read) -> io::Result<Explanation> {
     let sealed = io::copy(source, &mut io::sink())?;
     let header = locked.unverified_header();
     let (layout, fault) = layout(header, sealed);
-    let store = locked.embedded_store();
     let fields = Fields::default()
         .with("kid", plain(header.kid))
         .with("name", header.name.as_deref().map(foreign))
         .with("media_type", header.media_type.as_deref().map(foreign))
         .and(layout)
-        .with(
-            "embedded_license_store",
-            Fields::default()
-                .with("reserved_bytes", Value::Size(header.store_len.into()))
-                .with("used", store.iter().any(|byte| *byte != 0)),
-        )
+        .with("embedded_license_store", store_fields(locked.embedded_store()))
         .with("content_header", content_header::fields(locked.content_header()))
         .faults(fault);
     let bytes = locked.embedded_store_range().end.saturating_add(sealed);

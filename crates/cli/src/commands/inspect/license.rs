@@ -1,11 +1,12 @@
 //! Licenses: their terms in the words of the usage rules.
 
-use keyward_crypto::{exchange::Operation, hpke::Suite};
+use keyward_crypto::exchange::Operation;
 use keyward_license::{
     codec::Wire,
     ids::DeviceId,
     license::{
         Binding, BindingKind, KeyDescription, KeyType, License, LicenseBody, LicenseKind, Right, SealedKey,
+        Sealing,
     },
 };
 
@@ -87,6 +88,7 @@ fn fields(body: &LicenseBody, device: Option<DeviceId>) -> Fields {
             "end",
             match body.end {
                 Some(end) => said(end.0, format!("not from {} on (R-005)", report::time(end))),
+                None if body.leaf_of().is_some() => said(serde_json::Value::Null, "that of the root license"),
                 None if unlimited => said(serde_json::Value::Null, "without end"),
                 None => Value::Absent,
             },
@@ -134,7 +136,8 @@ pub(super) fn key_type(key_type: KeyType) -> Value {
     said(name, words)
 }
 
-const fn kind(kind: LicenseKind) -> &'static str {
+/// The kind of a license.
+pub(in crate::commands) const fn kind(kind: LicenseKind) -> &'static str {
     match kind {
         LicenseKind::Simple => "simple",
         LicenseKind::Root => "root",
@@ -169,7 +172,7 @@ fn sealed_fault(sealed: Option<&SealedKey>) -> Option<String> {
     let Some(sealed) = sealed else {
         return Some("the license has no readable sealed key".to_owned());
     };
-    let known = Suite::from_number(sealed.suite);
+    let known = Sealing::from_number(sealed.suite);
     known
         .is_none()
         .then(|| format!("suite {} is not one of this version", sealed.suite))

@@ -6,12 +6,15 @@ mod track;
 use std::io::{Read, Seek};
 
 use keyward_content::{
+    header::Object,
     isobmff::{
         BoxError, BoxSpan, FourCc, Fragment, FragmentDefaults, Movie, ProtectionCursor, ScanError,
         SegmentIndex, TopBox, TopBoxes, kind,
     },
     media::{MAX_FRAGMENT_LEN, MAX_MOVIE_LEN, begins_like_mp4},
+    pssh::{Pssh, SystemId},
 };
+use keyward_license::embedded::EmbeddedStore;
 
 use super::{
     explanation::{Explanation, Fields, Kind, Standing, Value, list, plain, said},
@@ -57,6 +60,7 @@ struct Facts {
     tracks: Vec<TrackFacts>,
     defaults: FragmentDefaults,
     headers: Vec<Value>,
+    riding: Riding,
     indexes: Vec<Value>,
     fragments: u64,
     media_data: u64,
@@ -117,6 +121,7 @@ impl Facts {
 
     fn fragment<R: Read + Seek>(&mut self, reader: &mut R, span: &BoxSpan<'_>) -> Result<(), ScanError> {
         self.headers_in(span, "moof");
+        self.riding.end_fragment();
         if self.movie.is_none() {
             // A media segment: only its movie box says what its samples are.
             return Ok(());
@@ -168,6 +173,9 @@ impl Facts {
     }
 
     fn header(&mut self, span: &BoxSpan<'_>, place: &'static str) {
+        if place == "moof" && !self.riding.count(span.body()) {
+            return;
+        }
         let place = Fields::default().with("found_in", plain(place));
         push_bounded(
             &mut self.headers,
@@ -206,6 +214,7 @@ impl Facts {
                 ),
             )
             .with("pssh", Value::List(self.headers))
+            .with("riding", self.riding.into_fields())
             .with("segment_indexes", Value::List(self.indexes))
             .with("fragments", self.fragments)
             .with("media_data_bytes", Value::Size(self.media_data))
@@ -216,6 +225,58 @@ impl Facts {
             .not_checked(&["that keys open the samples, and that the samples can be decoded"])
     }
 }
+
+/// What rides in fragments: keys that change, and licenses for them.
+#[derive(Default)]
+struct Riding {
+    boxes: u64,
+    licenses: u64,
+    faulty_stores: u64,
+    fragments: u64,
+    /// Boxes when the fragment began.
+    before: u64,
+}
+
+impl Riding {
+    /// Takes in a `pssh` box, and says whether it is one of the first, which are shown.
+    fn count(&mut self, body: &[u8]) -> bool {
+        self.boxes = self.boxes.saturating_add(1);
+        let object = Pssh::parse_body(body)
+            .ok()
+            .filter(|pssh| pssh.system_id == SystemId::KEYWARD);
+        let store = object
+            .as_ref()
+            .and_then(|pssh| Object::parse(&pssh.data).ok()?.embedded_store);
+        match store.map(EmbeddedStore::read) {
+            Some(Ok(store)) => {
+                let licenses = u64::try_from(store.licenses().len()).unwrap_or(u64::MAX);
+                self.licenses = self.licenses.saturating_add(licenses);
+            }
+            Some(Err(_)) => self.faulty_stores = self.faulty_stores.saturating_add(1),
+            None => {}
+        }
+        self.boxes <= SHOWN_RIDING
+    }
+
+    fn end_fragment(&mut self) {
+        let has_some = self.boxes > self.before;
+        self.fragments = self.fragments.saturating_add(has_some.into());
+        self.before = self.boxes;
+    }
+
+    fn into_fields(self) -> Option<Fields> {
+        (self.boxes > 0).then(|| {
+            Fields::default()
+                .with("fragments", self.fragments)
+                .with("pssh_boxes", self.boxes)
+                .with("licenses", self.licenses)
+                .with("faulty_stores", self.faulty_stores)
+        })
+    }
+}
+
+/// How many `pssh` boxes of fragments are shown.
+const SHOWN_RIDING: u64 = 8;
 
 /// The brands of `ftyp` and `styp`.
 fn brands(span: &BoxSpan<'_>) -> Result<Fields, BoxError> {

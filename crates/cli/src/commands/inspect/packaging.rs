@@ -2,13 +2,13 @@
 
 use keyward_crypto::x509::Role;
 use keyward_license::{
-    codec::Wire,
-    license::{KeyType, SealedKey},
+    codec::{Bytes, Wire},
+    license::{Flag, KeyType, SealedKey},
     packaging::{PackagingRequest, PackagingResponse},
 };
 
 use super::{
-    content_header,
+    content_header, embedded,
     explanation::{Explanation, Fields, Kind, foreign, length, list, plain},
     license::{key_type, sealed_key},
     message::{Said, Signed, version_fault},
@@ -41,6 +41,8 @@ pub(super) fn explain_request(signed: &Signed<'_>, trust: &Trust) -> Explanation
         )
         .with("content_header", body.content_header)
         .with("crypto_periods", body.crypto_periods)
+        .with("first_period", body.first_period)
+        .with("leaves", body.leaves.map(|Flag| true))
         .with("client", client(&body.client))
         .with("body_digest", plain(said.digest))
         .and(signed.signer())
@@ -67,6 +69,7 @@ pub(super) fn explain_response(signed: &Signed<'_>, trust: &Trust) -> Explanatio
     let tracks = list(&body.tracks, |packaged| {
         track(&packaged.label, packaged.key_type)
             .with("kid", plain(packaged.kid))
+            .with("period", packaged.period)
             .into()
     });
     let header = body
@@ -77,6 +80,15 @@ pub(super) fn explain_response(signed: &Signed<'_>, trust: &Trust) -> Explanatio
         .attachments
         .first()
         .and_then(|sealed| SealedKey::decode(&sealed.0).ok());
+    // Each is a license of its own, which says who vouches for it.
+    let leaves: Vec<Vec<u8>> = said
+        .attachments
+        .get(1)
+        .and_then(|leaves| Vec::<Bytes>::decode(&leaves.0).ok())
+        .unwrap_or_default()
+        .into_iter()
+        .map(|leaf| leaf.0)
+        .collect();
     let unsealed = sealed
         .is_none()
         .then(|| "the response has no readable sealed keys".to_owned());
@@ -89,6 +101,8 @@ pub(super) fn explain_response(signed: &Signed<'_>, trust: &Trust) -> Explanatio
         .with("tracks", tracks)
         .with("license_url", foreign(&body.license_url))
         .with("content_header", header)
+        .with("roots", list(body.roots.iter().flatten(), plain))
+        .with("leaf_licenses", embedded::licenses(&leaves))
         .with("sealed_keys", sealed.map(|sealed| sealed_key(&sealed)))
         .and(signed.signer())
         .faults([version_fault(body.version), unsealed].into_iter().flatten());
@@ -98,7 +112,10 @@ pub(super) fn explain_response(signed: &Signed<'_>, trust: &Trust) -> Explanatio
         said.standing.clone(),
         fields,
     )
-    .not_checked(&["that the sealed keys open for the packager"])
+    .not_checked(&[
+        "that the sealed keys open for the packager",
+        "whether each leaf license is one of the operator's",
+    ])
 }
 
 fn track(label: &str, serves: KeyType) -> Fields {

@@ -128,6 +128,12 @@ fn capabilities(capabilities: &Capabilities) -> Fields {
             "exchange_multiple",
             capabilities.exchange_multiple.map(|Flag| true),
         )
+        .with(
+            "more_licenses",
+            capabilities
+                .more_licenses
+                .map(|Flag| said(true, "licenses may go along with those that it asks for (V-014)")),
+        )
         .with("suites", list(&capabilities.suites, |number| suite(*number)))
         .with("clock", plain(clock))
 }
@@ -142,6 +148,7 @@ fn term(number: u64) -> Value {
         10 => "begin",
         11 => "end",
         12 => "minimum-security-level",
+        23 => "embed",
         _ => return number.into(),
     };
     plain(name)

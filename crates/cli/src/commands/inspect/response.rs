@@ -40,6 +40,7 @@ pub(super) fn explain(signed: &Signed<'_>, trust: &Trust) -> Explanation {
             "revocation_lists_bytes",
             list(body.revocation_lists.iter().flatten(), |list| size(&list.0)),
         )
+        .with("renew_at", body.renew_at)
         .with("transaction", body.transaction.map(plain))
         .with(
             "custom_data_bytes",

@@ -47,13 +47,16 @@ fn times(body: &LicenseBody) -> Fields {
     let first_play = |seconds| {
         said(
             seconds,
-            format!("not from {} after the first play on (R-012)", duration(seconds)),
+            format!(
+                "not from {} after the first play on (R-012)",
+                report::seconds(seconds)
+            ),
         )
     };
     let grace = |seconds| {
         said(
             seconds,
-            format!("usable for {} after the end (R-013)", duration(seconds)),
+            format!("usable for {} after the end (R-013)", report::seconds(seconds)),
         )
     };
     Fields::default()
@@ -71,6 +74,11 @@ fn times(body: &LicenseBody) -> Fields {
             "removal_date",
             body.removal_date
                 .map(|at| said(at.0, format!("may be removed from {} on", report::time(at)))),
+        )
+        .with(
+            "embed",
+            body.embed
+                .map(|_| said(true, "the client writes it into the content (R-045)")),
         )
 }
 
@@ -177,35 +185,4 @@ fn right(right: &ExtendedRight) -> Value {
             right.restrictions.as_ref().map(|all| list(all, extended)),
         )
         .into()
-}
-
-/// Seconds in the largest unit that they are a whole number of.
-fn duration(seconds: u64) -> String {
-    let units = [(86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
-    let (size, name) = units
-        .into_iter()
-        .find(|(size, _)| seconds.is_multiple_of(*size))
-        .unwrap_or((1, "second"));
-    match seconds / size {
-        1 => format!("1 {name}"),
-        count => format!("{count} {name}s"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_in_whole_units() {
-        for (seconds, words) in [
-            (172_800, "2 days"),
-            (86_400, "1 day"),
-            (90_000, "25 hours"),
-            (60, "1 minute"),
-            (61, "61 seconds"),
-        ] {
-            assert_eq!(duration(seconds), words);
-        }
-    }
 }

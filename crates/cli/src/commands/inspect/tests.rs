@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use rand_core::UnwrapErr;
 use serde_json::Value;
 
-use super::{explanation::Explanation, recognise, trust::Trust};
+use super::{embedded, explanation::Explanation, recognise, trust::Trust};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 
@@ -43,6 +43,18 @@ fn vectors() -> Vec<Vector> {
     vectors
 }
 
+/// The vectors whose message is of this type.
+fn of_type(message_type: &str) -> Vec<Value> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../vectors");
+    let files = std::fs::read_dir(folder).unwrap();
+    let files = files.map(|entry| entry.unwrap().path());
+    files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .map(|path| serde_json::from_slice::<Value>(&std::fs::read(path).unwrap()).unwrap())
+        .filter(|json| json["message_type"] == message_type)
+        .collect()
+}
+
 fn vector(json: &Value) -> Option<Vector> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     Some(Vector {
@@ -55,7 +67,7 @@ fn vector(json: &Value) -> Option<Vector> {
             "operator-profile" => "operator_profile",
             "problem" => "problem_document",
             // Bytes that nothing tells from others.
-            "exchange-result" => return None,
+            "exchange-result" | "embedded-store" => return None,
             other => panic!("a new type of message: {other}"),
         },
         valid: json["verdict"] == "valid",
@@ -124,6 +136,27 @@ fn valid_vectors_are_explained_and_the_signed_ones_verified() {
         );
         assert!(found.get("verified").is_none(), "{name}");
     }
+}
+
+#[test]
+fn embedded_stores_are_explained_and_malformed_ones_are_faults() {
+    let (mut licenses, mut faults) = (0, 0);
+    for vector in of_type("embedded-store") {
+        let store = hex::decode(vector["message"].as_str().unwrap()).unwrap();
+        let found = embedded::store_fields(&store).to_json();
+        let found_faults = found["faults"].as_array().map_or(0, Vec::len);
+        let is_valid = vector["verdict"] == "valid";
+        assert_eq!(found_faults == 0, is_valid, "{}: {found}", vector["name"]);
+        faults += found_faults;
+        let held = found["licenses"].as_array().into_iter().flatten();
+        // A store takes what it is given: some hold a byte in the place of a license.
+        for license in held.filter(|license| license["license_bytes"].as_u64() > Some(1)) {
+            licenses += 1;
+            assert!(license["kid"].is_string(), "{}: {license}", vector["name"]);
+            assert_eq!(license["root"].is_string(), license["license_kind"] == "leaf");
+        }
+    }
+    assert!(licenses > 2 && faults > 5, "{licenses} {faults}");
 }
 
 /// Steps that `inspect` takes; a license that fails a later one may be verified and of no use to a device.

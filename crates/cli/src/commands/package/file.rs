@@ -13,7 +13,7 @@ use keyward_packager::{ProtectOptions, protect_file};
 use rand_core::UnwrapErr;
 use serde_json::json;
 
-use super::{beside, keys::Keys, warn_of_url};
+use super::{beside, embedded::Embedded, keys::Keys, warn_of_url};
 use crate::{
     args::PackageArgs,
     failure::{Failure, file_error},
@@ -40,17 +40,26 @@ pub(super) fn run(args: &PackageArgs, input: Input, report: Report) -> Result<()
             "name its key id with `--kid`",
         ));
     }
+    if args.crypto_period.is_some() {
+        return Err(Failure::new(
+            "a file of any kind has one key, and no crypto periods",
+            "leave `--crypto-period` out, or protect an MP4 sample by sample",
+        ));
+    }
     let mut rng = UnwrapErr(SysRng);
     let output = output_path(args, &input)?;
     // Before keys are asked for: no key leaves the license server for an output that cannot be.
     let sink = FileSink::create(&output, args.force)?;
+    Embedded::fits(args, &sink)?;
     let label = args.exchange.label.as_deref().unwrap_or("file");
     let keys = Keys::open(args, &[label], KeyType::File)?;
     warn_of_url(args.license_url.as_deref(), keys.license_url().as_deref(), report);
 
+    let embedded = Embedded::plan(args, keys.leaves(), report)?;
     let (kid, key) = keys.fresh(args, label, KeyType::File)?;
     let mut options = ProtectOptions::new(kid, key);
     options.license_url = args.license_url.clone().or_else(|| keys.license_url());
+    options.store_len = embedded.reserve;
     options.media_type = args.media_type.clone();
     options.name = name(args, &input, report);
     let (source, total): (Box<dyn Read + Send>, _) = match input {
@@ -66,6 +75,7 @@ pub(super) fn run(args: &PackageArgs, input: Input, report: Report) -> Result<()
     })
     .map_err(|error| Failure::from(error).context(format!("cannot protect {}", args.file.display())))?;
     bar.finish_and_clear();
+    let leaves = embedded.write(&made.output)?;
 
     if let Some(note) = keys.to_register(kid, "file") {
         report.note(&note);
@@ -83,6 +93,8 @@ pub(super) fn run(args: &PackageArgs, input: Input, report: Report) -> Result<()
             "clear_bytes": made.plain_len,
             "protected_bytes": made.sealed_len,
             "license_url": options.license_url,
+            "reserved_bytes": embedded.reserve,
+            "leaf_licenses": leaves,
         }),
     )
 }

@@ -34,9 +34,11 @@ impl Keys {
                 key_type,
             };
             let tracks: Vec<_> = labels.iter().map(track).collect();
-            return Ok(Self::Exchanged(
-                PackagerDir::open(folder)?.packaging_data(content_id, &tracks)?,
-            ));
+            return Ok(Self::Exchanged(PackagerDir::open(folder)?.packaging_data(
+                content_id,
+                &tracks,
+                args.leaves,
+            )?));
         }
         if let Some(path) = &args.seed_file {
             let seed = LicenseKeySeed::new(read_hex(path)?.expose()).map_err(|error| {
@@ -56,6 +58,14 @@ impl Keys {
             Self::Seed(_) => None,
             Self::Operator { operator, .. } => Some(operator.license_url()),
             Self::Exchanged(data) => Some(data.license_url.clone()),
+        }
+    }
+
+    /// The leaf licenses that came along, as they were signed.
+    pub(super) fn leaves(&self) -> Vec<Vec<u8>> {
+        match self {
+            Self::Exchanged(data) => data.leaves.iter().map(|leaf| leaf.bytes().to_vec()).collect(),
+            Self::Seed(_) | Self::Operator { .. } => Vec::new(),
         }
     }
 

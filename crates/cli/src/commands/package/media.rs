@@ -6,15 +6,20 @@ use getrandom::SysRng;
 use keyward_content::cenc::Scheme;
 use keyward_packager::{MediaOptions, ProtectedMedia, TrackKey, TrackKind, TrackSelector, protect_media};
 use rand_core::UnwrapErr;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{beside, keys::Keys, warn_of_url};
+use super::{
+    beside,
+    embedded::{Embedded, leaf_licenses},
+    keys::Keys,
+    rotating, warn_of_url,
+};
 use crate::{
     args::PackageArgs,
     failure::Failure,
     joined::Joined,
     output::{FileSink, differs},
-    report::Report,
+    report::{self, Report},
 };
 
 pub(super) fn run(args: &PackageArgs, scheme: Scheme, report: Report) -> Result<(), Failure> {
@@ -33,13 +38,19 @@ pub(super) fn run(args: &PackageArgs, scheme: Scheme, report: Report) -> Result<
     let input = Joined::open(&inputs)?;
     // Before keys are asked for: no key leaves the license server for an output that cannot be.
     let sink = FileSink::create(&output, args.force)?;
+    if let Some(duration) = args.crypto_period {
+        return rotating::run(args, scheme, duration, (input, sink), report);
+    }
+    Embedded::fits(args, &sink)?;
     let labels: Vec<_> = selectors(args).map(|(label, _)| label).collect();
     let keys = Keys::open(args, &labels, scheme.key_type())?;
     warn_of_url(args.license_url.as_deref(), keys.license_url().as_deref(), report);
+    let embedded = Embedded::plan(args, keys.leaves(), report)?;
     let options = MediaOptions {
         license_url: args.license_url.clone().or_else(|| keys.license_url()),
         playready_pssh: args.playready_pssh,
         clear_lead: Duration::from_secs(args.clear_lead.into()),
+        store_len: embedded.reserve,
         ..MediaOptions::new(scheme, track_keys(args, &keys, scheme)?)
     };
 
@@ -49,13 +60,18 @@ pub(super) fn run(args: &PackageArgs, scheme: Scheme, report: Report) -> Result<
     })
     .map_err(|error| Failure::from(error).context(format!("cannot protect {}", args.file.display())))?;
     bar.finish_and_clear();
+    let leaves = embedded.write(&made.output)?;
 
     for key in &options.keys {
         if let Some(note) = keys.to_register(key.kid, scheme.as_str()) {
             report.note(&note);
         }
     }
-    tell(&made, scheme, &options, report)
+    let (mut words, json) = told(&made, &options);
+    if leaves > 0 {
+        words += &format!("\n  embedded: {}", leaf_licenses(leaves));
+    }
+    report.result(&words, &report::with(json, [("leaf_licenses", leaves.into())]))
 }
 
 /// Which track has which key.
@@ -84,7 +100,7 @@ fn track_keys(args: &PackageArgs, keys: &Keys, scheme: Scheme) -> Result<Vec<Tra
 }
 
 /// Which tracks share a key, and its name within the content.
-fn selectors(args: &PackageArgs) -> impl Iterator<Item = (&str, TrackSelector)> {
+pub(super) fn selectors(args: &PackageArgs) -> impl Iterator<Item = (&str, TrackSelector)> {
     let kinds = [TrackKind::Video, TrackKind::Audio].map(|kind| (label_of(kind), TrackSelector::Kind(kind)));
     let all = (
         args.exchange.label.as_deref().unwrap_or("media"),
@@ -104,12 +120,9 @@ const fn label_of(kind: TrackKind) -> &'static str {
     }
 }
 
-fn tell(
-    made: &ProtectedMedia<PathBuf>,
-    scheme: Scheme,
-    options: &MediaOptions,
-    report: Report,
-) -> Result<(), Failure> {
+/// What was made, for people and for programs.
+pub(super) fn told(made: &ProtectedMedia<PathBuf>, options: &MediaOptions) -> (String, Value) {
+    let scheme = options.scheme;
     let mut words = format!("{} protected with {scheme}:", made.output.display());
     let mut tracks = Vec::new();
     for track in &made.tracks {
@@ -125,15 +138,14 @@ fn tell(
             "samples": track.samples,
         }));
     }
-    report.result(
-        &words,
-        &json!({
-            "output": made.output.display().to_string(),
-            "scheme": scheme.as_str(),
-            "tracks": tracks,
-            "clear_bytes": made.clear_len,
-            "protected_bytes": made.protected_len,
-            "license_url": options.license_url,
-        }),
-    )
+    let json = json!({
+        "output": made.output.display().to_string(),
+        "scheme": scheme.as_str(),
+        "tracks": tracks,
+        "clear_bytes": made.clear_len,
+        "protected_bytes": made.protected_len,
+        "license_url": options.license_url,
+        "reserved_bytes": options.store_len,
+    });
+    (words, json)
 }

@@ -512,3 +512,52 @@ fn auxiliary_information_of_others_keeps_its_offset() {
     }
     assert_eq!(ours, 2);
 }
+
+#[test]
+fn a_group_of_a_fragment_is_read_as_it_was_written() {
+    let iv = |len: usize| Some(Iv::new(&vec![7; len]).unwrap());
+    for (pattern, iv_size, constant_iv, len) in [
+        (Pattern::NONE, 8, None, 20),
+        (Pattern::NONE, 16, None, 20),
+        (Pattern::VIDEO, 0, iv(16), 37),
+        (Pattern::NONE, 0, iv(8), 29),
+    ] {
+        let encryption = TrackEncryption {
+            protected: true,
+            pattern,
+            iv_size,
+            kid: Kid::new([3; 16]),
+            constant_iv,
+        };
+        let file = old_fragment();
+        let mut moof = Node::from_span(&BoxSpan::parse(&file, 1000).unwrap());
+        edit::append_group(&mut moof, 1, &encryption, 2).unwrap();
+        let pssh = Node::new(kind::PSSH, b"said".as_slice());
+        edit::append_system_headers(&mut moof, vec![pssh]).unwrap();
+        let error = edit::append_group(&mut moof, 2, &encryption, 2).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "moof cannot be edited: it has fewer track fragments"
+        );
+
+        let edited = moof.to_vec();
+        let root = BoxSpan::parse(&edited, 1000).unwrap();
+        assert_eq!(root.need(kind::PSSH).unwrap().body(), b"said");
+        let after = Fragment::parse(&root, &defaults(&[1, 2])).unwrap();
+        assert!(after.tracks[0].groups.descriptions().is_empty());
+        assert_eq!(after.tracks[1].groups.descriptions(), [encryption]);
+        let traf = after.tracks[1].span;
+        // ISO/IEC 14496-12, 8.9.3 and 8.9.2: default length, number of entries; number of runs, one run.
+        let sgpd = traf.need(kind::SGPD).unwrap();
+        assert_eq!(
+            sgpd.body()[..16],
+            [&[1, 0, 0, 0], &b"seig"[..], &[0, 0, 0, len, 0, 0, 0, 1]].concat()
+        );
+        assert_eq!(sgpd.body().len(), 16 + usize::from(len));
+        let sbgp = traf.need(kind::SBGP).unwrap();
+        assert_eq!(
+            sbgp.body(),
+            [&[0; 4], &b"seig"[..], &words(&[1, 2, 0x1_0001])].concat()
+        );
+    }
+}

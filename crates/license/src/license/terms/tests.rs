@@ -306,6 +306,7 @@ fn every_term_comes_back_from_the_wire() {
             ExplicitRestriction::HdcpType(HdcpType::Type1),
         ]),
         play_enablers: Some(vec![PlayEnabler::UNKNOWN_OUTPUT]),
+        embed: Some(Flag),
         source_id: Some(u64::MAX),
         extended_restrictions: Some(vec![restricted(u64::MAX, 3)]),
         extended_rights: Some(vec![ExtendedRight {

@@ -24,8 +24,8 @@ use crate::{
 const MAX_TABLE_LEN: u64 = 64 << 20;
 
 /// Goes through the boxes of a fragmented file.
-pub(super) fn file<'m, R: Read + Seek>(
-    worker: &mut Worker<'m>,
+pub(super) fn file<R: Read + Seek>(
+    worker: &mut Worker<'_>,
     source: &mut Source<R>,
     brands: &[u8],
     movie_box: &[u8],
@@ -84,15 +84,15 @@ fn random_access<R: Read + Seek>(
 
 /// Writes a fragment and the boxes behind it, up to the next fragment or the random access table, which is
 /// the answer.
-fn fragment<'m, R: Read + Seek>(
-    worker: &mut Worker<'m>,
+fn fragment<R: Read + Seek>(
+    worker: &mut Worker<'_>,
     boxes: &mut TopBoxes<&mut Source<R>>,
     found: &TopBox,
 ) -> Result<Option<TopBox>, PackagerError> {
     let bytes = found.read(boxes.reader(), MAX_FRAGMENT_LEN)?;
     let span = BoxSpan::parse(&bytes, found.offset)?;
     let fragment = Fragment::parse(&span, &worker.movie.defaults)?;
-    worker.lead.reach(begin(worker, &fragment), worker.timescale());
+    worker.reach(begin(worker, &fragment))?;
     let mapped = Mapped::of(worker, boxes.reader(), &fragment, found)?;
     worker.index.push(mapped.times);
     let moof = edited(worker, &fragment, &mapped.maps)?;
@@ -110,12 +110,12 @@ fn begin(worker: &Worker<'_>, fragment: &Fragment<'_>) -> Option<u64> {
     Some(traf.decode_time.unwrap_or(state.decode_time))
 }
 
-/// The `moof` box with sample entries, auxiliary information and data offsets that fit.
+/// The `moof` box with sample entries, keys, auxiliary information and data offsets that fit.
 fn edited(
-    worker: &Worker<'_>,
+    worker: &mut Worker<'_>,
     fragment: &Fragment<'_>,
-    maps: &[Option<FragmentMap<'_>>],
-) -> Result<Vec<u8>, MediaError> {
+    maps: &[Option<FragmentMap>],
+) -> Result<Vec<u8>, PackagerError> {
     let mut moof = Node::from_span(&fragment.span);
     let old_len = moof.encoded_len();
     edit::make_moof_relative(&mut moof, fragment)?;
@@ -126,35 +126,36 @@ fn edited(
             edit::set_description_index(&mut moof, index, clear_entry(track, traf.description_index))?;
         }
     }
-    for (index, map) in maps.iter().enumerate() {
-        if let Some(map) = map {
-            edit::append_auxiliary(&mut moof, index, &map.auxiliary)?;
-        }
-    }
+    let maps = maps.iter().enumerate();
+    worker.append_protection(
+        &mut moof,
+        maps.filter_map(|(index, map)| Some((index, map.as_ref()?))),
+    )?;
     let new_len = moof.encoded_len();
     if new_len > MAX_FRAGMENT_LEN {
-        return Err(MediaError::TooLarge("the description of a fragment"));
+        return Err(MediaError::TooLarge("the description of a fragment").into());
     }
-    let growth = new_len.saturating_sub(old_len);
-    edit::shift_data_offsets(&mut moof, old_len, i64::try_from(growth).unwrap_or(i64::MAX))?;
+    // Of a clear lead it may have become shorter, without the bases that track fragments stated.
+    let growth = new_len.checked_signed_diff(old_len).unwrap_or(i64::MAX);
+    edit::shift_data_offsets(&mut moof, old_len, growth)?;
     edit::point_auxiliary(&mut moof)?;
     Ok(moof.to_vec())
 }
 
 /// A fragment whose samples are mapped. Places are counted from the end of the `moof` box in the input.
 #[derive(Default)]
-struct Mapped<'m> {
+struct Mapped {
     /// By track fragment.
-    maps: Vec<Option<FragmentMap<'m>>>,
+    maps: Vec<Option<FragmentMap>>,
     runs: Vec<(usize, Run)>,
     times: Option<Times>,
     /// Behind the last sample.
     end: u64,
 }
 
-impl<'m> Mapped<'m> {
+impl Mapped {
     fn of<R: Read + Seek>(
-        worker: &mut Worker<'m>,
+        worker: &mut Worker<'_>,
         source: &mut Source<R>,
         fragment: &Fragment<'_>,
         found: &TopBox,
@@ -192,11 +193,11 @@ impl<'m> Mapped<'m> {
     /// Maps the samples of a track fragment; nothing if its track stays clear.
     fn map<R: Read + Seek>(
         &mut self,
-        worker: &mut Worker<'m>,
+        worker: &mut Worker<'_>,
         source: &mut Source<R>,
         traf: &TrackFragment<'_>,
         data: u64,
-    ) -> Result<Option<FragmentMap<'m>>, PackagerError> {
+    ) -> Result<Option<FragmentMap>, PackagerError> {
         let index_track = worker.index.track_id();
         let is_protected = !worker.lead.is_on;
         let track = worker.track_mut(traf)?;
@@ -257,7 +258,7 @@ fn write_data<R: Read + Seek>(
     worker: &mut Worker<'_>,
     boxes: &mut TopBoxes<&mut Source<R>>,
     fragment: &TopBox,
-    mapped: Mapped<'_>,
+    mapped: Mapped,
 ) -> Result<Option<TopBox>, PackagerError> {
     let elsewhere = MediaError::DataElsewhere(fragment.offset);
     let mut cipher = FragmentCipher::new(&mapped.maps, mapped.runs);

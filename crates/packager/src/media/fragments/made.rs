@@ -36,7 +36,7 @@ pub(super) fn fragments<R: Read + Seek>(
             carried.amend(samples);
         }
         hold(source, &taken).map_err(PackagerError::Read)?;
-        worker.lead.reach(begin(worker, &taken), worker.timescale());
+        worker.reach(begin(worker, &taken))?;
         let fragment = Fragment::map(worker, source, &taken)?;
         let moof = fragment.to_box(worker, &taken, &mut carried, sequence)?;
         worker.index.push(times(worker, &taken));
@@ -79,18 +79,18 @@ fn times(worker: &Worker<'_>, taken: &[Vec<Sample>]) -> Option<Times> {
 }
 
 /// A fragment whose samples are mapped: those of the first track, then those of the next, and so on.
-struct Fragment<'m> {
+struct Fragment {
     /// By track.
-    maps: Vec<Option<FragmentMap<'m>>>,
+    maps: Vec<Option<FragmentMap>>,
     runs: Vec<(usize, Run)>,
     /// Where the data of each track begins.
     starts: Vec<u64>,
     data_len: u64,
 }
 
-impl<'m> Fragment<'m> {
+impl Fragment {
     fn map<R: Read + Seek>(
-        worker: &mut Worker<'m>,
+        worker: &mut Worker<'_>,
         source: &mut Source<R>,
         taken: &[Vec<Sample>],
     ) -> Result<Self, PackagerError> {
@@ -133,7 +133,7 @@ impl<'m> Fragment<'m> {
     /// The `moof` box, and the header of the `mdat` box.
     fn to_box(
         &self,
-        worker: &Worker<'_>,
+        worker: &mut Worker<'_>,
         taken: &[Vec<Sample>],
         carried: &mut [Carried<'_>],
         sequence: u32,
@@ -155,13 +155,18 @@ impl<'m> Fragment<'m> {
         let mut moof = new_fragment(sequence, &new.collect::<Vec<_>>())?;
         let with_samples = taken.iter().zip(&self.maps).zip(carried);
         let with_samples = with_samples.filter(|((samples, _), _)| !samples.is_empty());
-        for (index, ((samples, map), carried)) in with_samples.enumerate() {
+        for (index, ((samples, _), carried)) in with_samples.enumerate() {
             let count = u32::try_from(samples.len()).unwrap_or(u32::MAX);
             append(&mut moof, index, carried.boxes(count)?)?;
-            if let Some(map) = map {
-                edit::append_auxiliary(&mut moof, index, &map.auxiliary)?;
-            }
         }
+        let maps = taken
+            .iter()
+            .zip(&self.maps)
+            .filter(|(samples, _)| !samples.is_empty());
+        let maps = maps
+            .enumerate()
+            .filter_map(|(index, (_, map))| Some((index, map.as_ref()?)));
+        worker.append_protection(&mut moof, maps)?;
         let header = data_header(self.data_len);
         let distance = moof.encoded_len().saturating_add(header.len() as u64);
         edit::shift_data_offsets(&mut moof, 0, i64::try_from(distance).unwrap_or(i64::MAX))?;

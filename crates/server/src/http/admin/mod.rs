@@ -10,6 +10,8 @@
 //!  GET    /policy-presets
 //!  GET    /keys              POST /keys          register a key id under a license key seed
 //!  POST   /keys/import                           register a key id with a key of its own
+//!  GET    /roots             POST /roots         what opens leaf licenses, and what is under it, see `roots`
+//!  GET    /channels          POST /channels      how crypto periods lie in time, see `channels`
 //!  GET    /metrics                               what is counted, in OpenMetrics text
 //!  GET    /devices
 //!  POST   /devices/{id}/revoke
@@ -22,6 +24,7 @@
 //! ```
 //! Times are seconds since 1970-01-01T00:00:00Z. Errors are RFC 9457 problem documents.
 
+mod channels;
 mod devices;
 mod enrolment_tokens;
 mod entitlements;
@@ -34,6 +37,7 @@ mod keys;
 mod metrics;
 mod policies;
 mod problem;
+mod roots;
 
 use axum::{
     Router,
@@ -72,6 +76,8 @@ pub(super) fn router(server: Server) -> Router {
             "/devices/{id}/accept-restored-store",
             post(devices::accept_restored_store),
         )
+        .route("/channels", get(channels::list).post(channels::set))
+        .merge(roots())
         .merge(exchange_keys())
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
@@ -81,6 +87,18 @@ pub(super) fn router(server: Server) -> Router {
         .layer(middleware::from_fn_with_state(server.clone(), count::admin))
         .layer(middleware::from_fn(observe::observe))
         .with_state(server)
+}
+
+fn roots() -> Router<Server> {
+    Router::new()
+        .route("/roots", get(roots::list).post(roots::create))
+        .route("/roots/{kid}", get(roots::show))
+        .route("/roots/{kid}/contents", post(roots::put_content))
+        .route("/roots/{kid}/contents/{content}", delete(roots::take_content))
+        .route("/roots/{kid}/keys", post(roots::put_key))
+        .route("/roots/{kid}/keys/{key}", delete(roots::take_key))
+        .route("/roots/{kid}/blackouts", post(roots::black_out))
+        .route("/roots/{kid}/blackouts/{id}", delete(roots::lift_blackout))
 }
 
 fn exchange_keys() -> Router<Server> {

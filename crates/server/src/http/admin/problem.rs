@@ -46,8 +46,12 @@ impl From<Error> for AdminProblem {
             Error::DeviceUnknown(_)
             | Error::EntitlementUnknown(_)
             | Error::AdminTokenUnknown(_)
-            | Error::ExchangeTokenUnknown(_) => ErrorCode::NotFound,
-            Error::KidUnknown(_) | Error::ExchangeKeyUnknown(_) => ErrorCode::KidUnknown,
+            | Error::ExchangeTokenUnknown(_)
+            | Error::NotUnderRoot(..)
+            | Error::BlackoutUnknown(_) => ErrorCode::NotFound,
+            Error::KidUnknown(_) | Error::ExchangeKeyUnknown(_) | Error::RootUnknown(_) => {
+                ErrorCode::KidUnknown
+            }
             Error::ExchangeKeyDisabled(_) | Error::ExchangeKeyDestroyed(_) => ErrorCode::ExchangeKeyDisabled,
             Error::ExchangeNotPermitted { .. } => ErrorCode::Unauthorized,
             Error::NotPerformed {

@@ -2,7 +2,7 @@
 
 use sqlx::SqliteConnection;
 
-use super::{Store, exchange, milliseconds, policies::policy, unsigned};
+use super::{Store, exchange, milliseconds, policies::policy, roots, unsigned};
 use crate::{
     Error, Refusal,
     handler::Once,
@@ -38,18 +38,23 @@ pub(super) async fn newest_policy(db: &mut SqliteConnection, name: &str) -> Resu
 /// nothing.
 ///
 /// # Errors
-/// V-046 ([`Refusal::AuthorizationUsed`]), and [`Refusal::Busy`] for a policy or an exchange key that changed: the
-/// request must be decided again, and is then denied in words.
+/// V-046 ([`Refusal::AuthorizationUsed`]), and [`Refusal::Busy`] for a policy, what is under a root, or an exchange key
+/// that changed: the request must be decided again, and is then denied in words.
 pub(super) async fn use_up(
     db: &mut SqliteConnection,
     recording: &Recording,
 ) -> Result<Result<(), Refusal>, Error> {
-    for grant in &recording.basis.grants {
-        if let Rests::Policy(name, version) = &grant.rests
+    for rests in recording.basis.rests() {
+        if let Rests::Policy(name, version) = rests
             && newest(db, name).await? != Some(*version)
         {
             return Ok(Err(Refusal::Busy("a policy changed meanwhile")));
         }
+    }
+    if let Err(refusal) = roots::still_hold(db, recording).await? {
+        return Ok(Err(refusal));
+    }
+    for grant in &recording.basis.grants {
         if !exchange::still_holds(db, &grant.exchange).await? {
             return Ok(Err(Refusal::Busy("an exchange key changed meanwhile")));
         }
@@ -111,7 +116,7 @@ mod tests {
     use crate::{
         common::{KID, NOW, World},
         key_exchange::{Destroy, NewKey},
-        store::{Basis, LicenseBasis, PreparedAnswer, Question},
+        store::{Basis, LicenseBasis, PreparedAnswer, Question, roots::ChainBasis},
     };
 
     fn once(id: u8) -> Once {
@@ -148,6 +153,7 @@ mod tests {
                 server_time: NOW,
                 results: Vec::new(),
                 custom_data: None,
+                renew_at: None,
             },
             store: state,
             basis: Basis {
@@ -160,6 +166,7 @@ mod tests {
                     exchange: Vec::new(),
                 }],
                 once: once.to_vec(),
+                chains: ChainBasis::default(),
             },
         }
     }

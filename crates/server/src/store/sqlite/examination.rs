@@ -9,10 +9,10 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteSynchronous},
 };
 
-use super::{exchange::read_keys, founding::record_event, timestamp, unsigned};
+use super::{exchange::read_keys, founding::record_event, roots::read_roots, signed, timestamp, unsigned};
 use crate::{
     Error,
-    store::{OperatorCertificate, Purpose, exchange::ExchangeKeyRow},
+    store::{OperatorCertificate, Purpose, exchange::ExchangeKeyRow, roots::RootRow},
 };
 
 /// How far the schema of a database is.
@@ -49,9 +49,20 @@ pub(crate) struct Rows {
     /// When something was last written, as far as it says so.
     pub(crate) newest: Option<Timestamp>,
     pub(crate) exchange_keys: Vec<ExchangeKeyRow>,
+    pub(crate) roots: Vec<ExaminedRoot>,
     /// Tokens that are in use.
     pub(crate) admin_tokens: u64,
     pub(crate) service_tokens: u64,
+}
+
+/// A root, and how much is under it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ExaminedRoot {
+    pub(crate) row: RootRow,
+    /// Pieces of content and single keys.
+    pub(crate) held: u64,
+    /// Keys of these that are for a higher security level than the root's.
+    pub(crate) above: u64,
 }
 
 impl Examination {
@@ -174,19 +185,26 @@ async fn faults(db: &mut SqliteConnection) -> Result<Vec<String>, Error> {
     Ok(faults)
 }
 
-/// What no foreign key says of key ids: whose a license is, and that content and key exchange share none.
+/// What no foreign key says of key ids: whose a license is, and that content, key exchange and roots share none.
 async fn key_faults(db: &mut SqliteConnection) -> Result<Vec<String>, Error> {
-    let (unnamed, shared): (i64, i64) = sqlx::query_as(
+    let (unnamed, shared, of_roots): (i64, i64, i64) = sqlx::query_as(
         "SELECT (SELECT count(*) FROM issued i WHERE NOT EXISTS (SELECT 1 FROM keys WHERE kid = i.kid)
-                     AND NOT EXISTS (SELECT 1 FROM exchange_keys WHERE kid = i.kid)),
+                     AND NOT EXISTS (SELECT 1 FROM exchange_keys WHERE kid = i.kid)
+                     AND NOT EXISTS (SELECT 1 FROM roots WHERE kid = i.kid)),
                 (SELECT count(*) FROM keys k WHERE EXISTS (SELECT 1 FROM exchange_keys WHERE kid = k.kid)
-                     OR EXISTS (SELECT 1 FROM exchange_fingerprints WHERE fingerprint = k.fingerprint))",
+                     OR EXISTS (SELECT 1 FROM exchange_fingerprints WHERE fingerprint = k.fingerprint)),
+                (SELECT count(*) FROM roots r WHERE EXISTS (SELECT 1 FROM keys WHERE kid = r.kid)
+                     OR EXISTS (SELECT 1 FROM exchange_keys WHERE kid = r.kid))
+                    + (SELECT count(*) FROM root_fingerprints r
+                       WHERE EXISTS (SELECT 1 FROM keys WHERE fingerprint = r.fingerprint)
+                           OR EXISTS (SELECT 1 FROM exchange_fingerprints WHERE fingerprint = r.fingerprint))",
     )
     .fetch_one(db)
     .await?;
     let told = [
         (unnamed, "licenses name a key id that is not registered"),
         (shared, "keys serve content and key exchange both"),
+        (of_roots, "keys of roots serve content or key exchange as well"),
     ];
     let found = told.into_iter().filter(|(count, _)| *count > 0);
     Ok(found.map(|(count, what)| format!("{count} {what}")).collect())
@@ -245,10 +263,37 @@ async fn rows(db: &mut SqliteConnection) -> Result<Rows, Error> {
         seeds: seeds.collect::<Result<_, Error>>()?,
         certificates: certificates.collect::<Result<_, Error>>()?,
         exchange_keys: read_keys(db).await?,
+        roots: examined_roots(db).await?,
         newest: newest(db).await?,
         admin_tokens: live(db, "SELECT count(*) FROM admin_tokens WHERE revoked_at IS NULL").await?,
         service_tokens: live(db, "SELECT count(*) FROM service_tokens WHERE revoked_at IS NULL").await?,
     })
+}
+
+async fn examined_roots(db: &mut SqliteConnection) -> Result<Vec<ExaminedRoot>, Error> {
+    let mut roots = Vec::new();
+    for row in read_roots(db).await? {
+        let level = row
+            .minimum_security_level
+            .map(|level| signed("a security level", level));
+        let (held, above): (i64, i64) = sqlx::query_as(
+            "SELECT (SELECT count(*) FROM root_contents WHERE root = ?1)
+                        + (SELECT count(*) FROM root_keys WHERE root = ?1),
+                    (SELECT count(*) FROM keys k WHERE k.minimum_security_level > ?2 AND k.kid IN (
+                         SELECT kid FROM root_keys WHERE root = ?1
+                         UNION ALL
+                         SELECT t.kid FROM root_contents c JOIN tracks t ON t.content_id = c.content_id
+                         WHERE c.root = ?1 AND t.period < ifnull(c.to_period, t.period + 1)
+                             AND t.period >= ifnull(c.from_period, iif(c.to_period IS NULL, -1, 0))))",
+        )
+        .bind(&row.kid.as_bytes()[..])
+        .bind(level.transpose()?.unwrap_or_default())
+        .fetch_one(&mut *db)
+        .await?;
+        let (held, above) = (unsigned(held)?, unsigned(above)?);
+        roots.push(ExaminedRoot { row, held, above });
+    }
+    Ok(roots)
 }
 
 async fn root(db: &mut SqliteConnection) -> Result<Option<Vec<u8>>, Error> {

@@ -10,7 +10,9 @@ mod uses;
 use keyward_license::{ids::Kid, time::Timestamp};
 use sqlx::SqliteConnection;
 
-use super::{Store, founding::record_event, id, milliseconds, signed, timestamp, unsigned};
+use super::{
+    Store, founding::record_event, id, milliseconds, roots::is_root_value, signed, timestamp, unsigned,
+};
 use crate::{
     Error,
     fail_points::Write,
@@ -155,7 +157,7 @@ pub(super) async fn read_keys(db: &mut SqliteConnection) -> Result<Vec<ExchangeK
 
 /// Whether a key id is one of key exchange.
 pub(super) async fn is_exchange_kid(db: &mut SqliteConnection, kid: &Kid) -> Result<bool, Error> {
-    Ok(space(db, kid).await? == Some(true))
+    Ok(space(db, kid).await? == Some(Space::Exchange))
 }
 
 /// Whether a value is or was an exchange key, or 16 bytes of one.
@@ -168,16 +170,26 @@ pub(super) async fn is_exchange_value(
     Ok(known.bind(&fingerprint[..]).fetch_one(db).await?)
 }
 
-/// In which space a key id is: true for key exchange.
-async fn space(db: &mut SqliteConnection, kid: &Kid) -> Result<Option<bool>, Error> {
-    let space = sqlx::query_scalar("SELECT exchange FROM key_ids WHERE kid = ?1");
+/// What a key id is registered for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(rename_all = "lowercase")]
+pub(super) enum Space {
+    Content,
+    Exchange,
+    Root,
+}
+
+/// In which space a key id is.
+pub(super) async fn space(db: &mut SqliteConnection, kid: &Kid) -> Result<Option<Space>, Error> {
+    let space = sqlx::query_scalar("SELECT space FROM key_ids WHERE kid = ?1");
     Ok(space.bind(&kid.as_bytes()[..]).fetch_optional(db).await?)
 }
 
 async fn add(db: &mut SqliteConnection, key: &NewExchangeKey, now: Timestamp) -> Result<(), Error> {
     match space(db, &key.kid).await? {
-        Some(true) => return Err(Error::ExchangeKeyExists(key.kid)),
-        Some(false) => return Err(Error::KidOfContent(key.kid)),
+        Some(Space::Exchange) => return Err(Error::ExchangeKeyExists(key.kid)),
+        Some(Space::Content) => return Err(Error::KidOfContent(key.kid)),
+        Some(Space::Root) => return Err(Error::KidOfRoot(key.kid)),
         None => {}
     }
     if let Some(beside) = key.beside {
@@ -253,6 +265,9 @@ async fn insert_version(
         if is_exchange_value(db, fingerprint).await? {
             return Err(Error::KeyOfExchange(*kid));
         }
+        if is_root_value(db, fingerprint).await? {
+            return Err(Error::KeyOfRoot(*kid));
+        }
     }
     sqlx::query(
         "INSERT INTO exchange_key_versions (kid, version, sealed, created_at) VALUES (?1, ?2, ?3, ?4)",
@@ -274,7 +289,10 @@ async fn insert_version(
     Ok(())
 }
 
-async fn is_content_value(db: &mut SqliteConnection, fingerprint: &[u8; 32]) -> Result<bool, Error> {
+pub(super) async fn is_content_value(
+    db: &mut SqliteConnection,
+    fingerprint: &[u8; 32],
+) -> Result<bool, Error> {
     let known = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM keys WHERE fingerprint = ?1)");
     Ok(known.bind(&fingerprint[..]).fetch_one(db).await?)
 }

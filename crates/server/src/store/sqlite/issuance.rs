@@ -232,14 +232,16 @@ fn insert_epochs(statements: &mut QueryBuilder<Sqlite>, recordings: &[&Recording
 }
 
 fn insert_answers(statements: &mut QueryBuilder<Sqlite>, recordings: &[&Recording]) {
-    statements.push("INSERT INTO answers (device, nonce, request, results, answered_at, custom_data) ");
+    statements
+        .push("INSERT INTO answers (device, nonce, request, results, answered_at, custom_data, renew_at) ");
     statements.push_values(recordings, |mut row, Recording { answer, .. }| {
         row.push_bind(answer.device.as_bytes().to_vec())
             .push_bind(answer.nonce.as_bytes().to_vec())
             .push_bind(answer.request.as_bytes().to_vec())
             .push_bind(answer.encode_results())
             .push_bind(milliseconds(answer.server_time))
-            .push_bind(answer.custom_data.clone());
+            .push_bind(answer.custom_data.clone())
+            .push_bind(answer.renew_at.map(milliseconds));
     });
     statements.push(";");
 }
@@ -260,9 +262,22 @@ fn insert_licenses(statements: &mut QueryBuilder<Sqlite>, recordings: &[&Recordi
             }
         }
     }
-    if licenses.is_empty() {
-        return Ok(());
+    for some in licenses.chunks(LICENSES) {
+        insert_some(statements, some);
     }
+    Ok(())
+}
+
+type Issued<'a> = (
+    &'a PreparedAnswer,
+    Kid,
+    &'a LicenseId,
+    &'a PreparedLicense,
+    &'a String,
+    i64,
+);
+
+fn insert_some(statements: &mut QueryBuilder<Sqlite>, licenses: &[Issued<'_>]) {
     statements.push("INSERT INTO issued (license, answer, kid, policy, policy_version, body, sealed) ");
     statements.push_values(
         licenses,
@@ -274,13 +289,13 @@ fn insert_licenses(statements: &mut QueryBuilder<Sqlite>, recordings: &[&Recordi
                 .push_bind_unseparated(answer.nonce.as_bytes().to_vec())
                 .push_unseparated(")")
                 .push_bind(kid.as_bytes().to_vec())
-                .push_bind(policy.clone())
-                .push_bind(version)
+                .push_bind(policy.to_string())
+                .push_bind(*version)
                 .push_bind(license.body.clone())
                 .push_bind(license.sealed.clone());
         },
     );
-    Ok(())
+    statements.push(";");
 }
 
 /// What was recorded for a request.
@@ -289,9 +304,10 @@ async fn read_answer(
     device: DeviceId,
     nonce: Nonce,
 ) -> Result<PreparedAnswer, Error> {
-    type Row = (i64, Vec<u8>, Vec<u8>, i64, Option<Vec<u8>>);
-    let (row, request, results, answered_at, custom_data): Row = sqlx::query_as(
-        "SELECT id, request, results, answered_at, custom_data FROM answers WHERE device = ?1 AND nonce = ?2",
+    type Row = (i64, Vec<u8>, Vec<u8>, i64, Option<Vec<u8>>, Option<i64>);
+    let (row, request, results, answered_at, custom_data, renew_at): Row = sqlx::query_as(
+        "SELECT id, request, results, answered_at, custom_data, renew_at FROM answers
+         WHERE device = ?1 AND nonce = ?2",
     )
     .bind(&device.as_bytes()[..])
     .bind(&nonce.as_bytes()[..])
@@ -317,6 +333,7 @@ async fn read_answer(
         server_time: timestamp(answered_at),
         results,
         custom_data,
+        renew_at: renew_at.map(timestamp),
     })
 }
 
@@ -340,6 +357,9 @@ async fn read_license(
         policy_version: unsigned(policy_version)?,
     })
 }
+
+/// Licenses that share a statement of eight values each. An answer may hold more than were asked for.
+const LICENSES: usize = 4000;
 
 /// Requests that share a statement: with as many licenses each as a request may ask for, and eight values a
 /// license, they stay below the 32,766 values that SQLite binds.

@@ -5,10 +5,12 @@ use sqlx::SqliteConnection;
 
 use super::{
     Store,
-    exchange::{is_exchange_kid, is_exchange_value},
+    exchange::{Space, is_exchange_value, space},
     founding::record_event,
     issuance::key_row,
-    milliseconds, signed,
+    milliseconds,
+    roots::is_root_value,
+    signed,
 };
 use crate::{
     Error,
@@ -133,11 +135,16 @@ pub(super) async fn register(
             _ => Ok(()),
         };
     }
-    if is_exchange_kid(db, &key.kid).await? {
-        return Err(Error::KidOfExchange(key.kid));
+    match space(db, &key.kid).await? {
+        Some(Space::Exchange) => return Err(Error::KidOfExchange(key.kid)),
+        Some(Space::Root) => return Err(Error::KidOfRoot(key.kid)),
+        Some(Space::Content) | None => {}
     }
     if is_exchange_value(db, &fingerprint).await? {
         return Err(Error::KeyOfExchange(key.kid));
+    }
+    if is_root_value(db, &fingerprint).await? {
+        return Err(Error::KeyOfRoot(key.kid));
     }
     let used: Option<i64> = sqlx::query_scalar("SELECT 1 FROM keys WHERE fingerprint = ?1")
         .bind(&fingerprint[..])

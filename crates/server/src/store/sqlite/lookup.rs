@@ -18,7 +18,7 @@ use super::{issuance::key_row, milliseconds, policies::policy, timestamp, unsign
 use crate::{
     Error,
     policy::Policy,
-    store::{DeviceRow, Found, Grant, Question, RightRow},
+    store::{DeviceRow, Found, Grant, Question, RightRow, roots::TrackRow},
 };
 
 /// Answers each of at most [`TOGETHER`](super::issuance::TOGETHER) questions, in their order. A row that is
@@ -138,7 +138,11 @@ const LOOK_UP: &str = ")
                 iif(x.kid IS NULL, k.key_type, 5), k.seed, nullif(hex(k.sealed), ''),
                 ifnull(k.minimum_security_level, x.minimum_security_level),
                 json(iif(e.kid IS NULL, 'false', 'true')), e.expires_at, p.name, p.version,
-                c.name, t.content_id, t.label))
+                c.name, t.content_id, t.label, nullif(t.period, -1),
+                json(CASE WHEN NOT EXISTS (SELECT 1 FROM roots) THEN 'false'
+                     WHEN EXISTS (SELECT 1 FROM roots WHERE kid = a.kid)
+                         OR EXISTS (SELECT 1 FROM root_contents WHERE content_id = t.content_id)
+                         OR EXISTS (SELECT 1 FROM root_keys WHERE kid = a.kid) THEN 'true' ELSE 'false' END)))
      FROM asked a
      LEFT JOIN devices d ON d.id = a.device AND d.role = 'device'
      LEFT JOIN accounts c ON c.id = d.account
@@ -173,6 +177,8 @@ struct Row {
     account_name: Option<String>,
     content_id: Option<String>,
     label: Option<String>,
+    period: Option<i64>,
+    chained: bool,
 }
 
 fn found(question: &Question, rows: Vec<Row>, policies: &Policies) -> Result<Found, Error> {
@@ -236,8 +242,18 @@ fn right(kid: Kid, row: Row, policies: &Policies) -> Result<RightRow, Error> {
         }
         None => None,
     };
-    let track = row.content_id.zip(row.label);
-    Ok(RightRow { key, grant, track })
+    let period = row.period.map(unsigned).transpose()?;
+    let track = row.content_id.zip(row.label).map(|(content_id, label)| TrackRow {
+        content_id,
+        label,
+        period,
+    });
+    Ok(RightRow {
+        key,
+        grant,
+        track,
+        chained: row.chained,
+    })
 }
 
 /// The type of exchange keys, as the license numbers it.

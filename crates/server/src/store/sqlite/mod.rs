@@ -13,6 +13,7 @@ mod keys;
 mod lookup;
 mod packaging;
 mod policies;
+mod roots;
 mod services;
 pub(crate) mod writer;
 
@@ -36,6 +37,7 @@ pub(crate) use admin::NewToken;
 use batch::Batches;
 use health::Health;
 use lookup::KnownPolicies;
+pub(crate) use roots::ChannelRow;
 use writer::Writer;
 
 /// The open database.
@@ -362,6 +364,45 @@ mod tests {
             .execute(&mut db)
             .await
             .unwrap();
+    }
+
+    /// A track that was registered before there were crypto periods is one of content without them.
+    #[tokio::test]
+    async fn tracks_of_a_schema_without_periods_keep_their_keys() {
+        let (_dir, path, settings) = empty();
+        let mut db = options(&path, &settings).connect().await.unwrap();
+        let mut earlier = sqlx::migrate!("migrations/sqlite");
+        earlier.migrations.to_mut().truncate(7);
+        earlier.run_direct(None, &mut db, false).await.unwrap();
+        sqlx::raw_sql(
+            "INSERT INTO seeds VALUES (1, x'5e', 1);
+             INSERT INTO keys VALUES (zeroblob(16), 3, 1, NULL, zeroblob(32), 1, NULL);
+             INSERT INTO tracks VALUES ('film', 'video', 3, zeroblob(16), 5);",
+        )
+        .execute(&mut db)
+        .await
+        .unwrap();
+        db.close().await.unwrap();
+        Store::open(&path, &settings).await.unwrap().close().await;
+
+        let mut db = options(&path, &settings).connect().await.unwrap();
+        let track: (String, i64, String, i64, Vec<u8>, i64) = sqlx::query_as("SELECT * FROM tracks")
+            .fetch_one(&mut db)
+            .await
+            .unwrap();
+        assert_eq!(track, ("film".into(), -1, "video".into(), 3, vec![0; 16], 5));
+        let refused = sqlx::query("UPDATE tracks SET period = 0").execute(&mut db).await;
+        assert!(
+            refused
+                .unwrap_err()
+                .to_string()
+                .contains("a track keeps its key id")
+        );
+        let space: String = sqlx::query_scalar("SELECT space FROM key_ids")
+            .fetch_one(&mut db)
+            .await
+            .unwrap();
+        assert_eq!(space, "content");
     }
 
     #[tokio::test]

@@ -1,16 +1,25 @@
 //! Packaging data: which track has which key id, and what packagers were given.
 
+use std::collections::BTreeSet;
+
 use keyward_license::{
     ids::{DeviceId, Kid, Nonce},
+    license::{KeyType, PreparedLicense},
     packaging::{PreparedPackaging, WantedTrack},
 };
-use sqlx::SqliteConnection;
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::{Store, founding::record_event, id, issuance::key_row, keys::register, milliseconds, timestamp};
+use super::{
+    Store, founding::record_event, id, issuance::key_row, keys::register, milliseconds, roots::holdings,
+    timestamp,
+};
 use crate::{
     Error, Refusal,
     fail_points::Write,
-    store::{AnsweredRow, AssignedTrack, KeyRow, PackagerRow, PackagingAnswer, PackagingRecord, Recorded},
+    store::{
+        AnsweredRow, KeyRow, PackagedContent, PackagerRow, PackagingAnswer, PackagingRecord, Recorded,
+        roots::PackagedLeaf,
+    },
 };
 
 impl Store {
@@ -28,32 +37,30 @@ impl Store {
     pub(crate) async fn tracks(
         &self,
         content_id: String,
-        tracks: Vec<WantedTrack>,
+        tracks: Vec<(Option<u64>, WantedTrack)>,
     ) -> Result<Vec<Option<KeyRow>>, Error> {
         let mut db = self.readers.acquire().await?;
         let mut found = Vec::with_capacity(tracks.len());
-        for track in &tracks {
-            let key_type = track.key_type.number();
-            let read = read_track(&mut db, &content_id, &track.label, key_type).await;
+        for (period, track) in &tracks {
+            let read = read_track(&mut db, &content_id, (*period, &track.label, track.key_type)).await;
             found.push(self.noted(read)?);
         }
         Ok(found)
     }
 
     /// Registers the fresh key ids and records the answer that names them, in one transaction. The packager,
-    /// the nonce and every track are judged here again: they were read before it, and others write meanwhile.
+    /// the nonce, every track and what is under roots are judged here again: they were read before it, and others write meanwhile.
     ///
     /// # Errors
     /// V-071, V-072; [`Refusal::Failed`].
     pub(crate) async fn record_packaging(
         &self,
         answer: PackagingAnswer,
-        content_id: String,
-        tracks: Vec<AssignedTrack>,
+        content: PackagedContent,
     ) -> Result<PackagingRecord, Refusal> {
         self.writer
             .run(Write::Packaging, move |db| {
-                Box::pin(record_packaging(db, answer, content_id, tracks))
+                Box::pin(record_packaging(db, answer, content))
             })
             .await
     }
@@ -119,28 +126,32 @@ async fn read_packager(
 async fn read_track(
     db: &mut SqliteConnection,
     content_id: &str,
-    label: &str,
-    key_type: u64,
+    (period, label, key_type): (Option<u64>, &str, KeyType),
 ) -> Result<Option<KeyRow>, Error> {
     type Row = (Vec<u8>, i64, Option<i64>, Option<Vec<u8>>, Option<i64>);
     let row: Option<Row> = sqlx::query_as(
         "SELECT k.kid, k.key_type, k.seed, k.sealed, k.minimum_security_level FROM tracks t JOIN keys k ON k.kid = t.kid
-         WHERE t.content_id = ?1 AND t.label = ?2 AND t.key_type = ?3",
+         WHERE t.content_id = ?1 AND t.period = ?2 AND t.label = ?3 AND t.key_type = ?4",
     )
     .bind(content_id)
+    .bind(period_column(period)?)
     .bind(label)
-    .bind(super::signed("a key type", key_type)?)
+    .bind(super::signed("a key type", key_type.number())?)
     .fetch_optional(db)
     .await?;
     row.map(|(kid, key_type, seed, sealed, level)| key_row(id(&kid)?, key_type, (seed, sealed), level))
         .transpose()
 }
 
+/// As the database keeps it: -1 for none.
+fn period_column(period: Option<u64>) -> Result<i64, Error> {
+    period.map_or(Ok(-1), |period| super::signed("a crypto period", period))
+}
+
 async fn record_packaging(
     db: &mut SqliteConnection,
     answer: PackagingAnswer,
-    content_id: String,
-    tracks: Vec<AssignedTrack>,
+    content: PackagedContent,
 ) -> Result<PackagingRecord, Refusal> {
     let row = read_packager(db, &answer.packager, &answer.nonce)
         .await?
@@ -158,41 +169,44 @@ async fn record_packaging(
         Some(_) => return Ok(PackagingRecord::ToSign(read_packaging(db, &answer).await?)),
         None => {}
     }
-    for track in &tracks {
-        if read_kid(db, &content_id, track).await? != track.registered_kid() {
-            return Ok(PackagingRecord::Overtaken);
-        }
+    if !is_still_so(db, &content).await? {
+        return Ok(PackagingRecord::Overtaken);
     }
-    insert_packaging(db, &answer, &content_id, tracks).await?;
+    insert_packaging(db, &answer, content).await?;
     Ok(PackagingRecord::ToSign(Recorded(answer)))
 }
 
-async fn read_kid(
-    db: &mut SqliteConnection,
-    content_id: &str,
-    track: &AssignedTrack,
-) -> Result<Option<Kid>, Error> {
-    let key_type = track.key.key_type.number();
-    let row = read_track(db, content_id, &track.label, key_type).await?;
-    Ok(row.map(|row| row.kid))
+/// Whether nobody has registered a track, changed the level of a key, or changed what is under a root.
+async fn is_still_so(db: &mut SqliteConnection, content: &PackagedContent) -> Result<bool, Error> {
+    for track in &content.tracks {
+        let named = (track.period, &track.label[..], track.key.key_type);
+        let row = read_track(db, &content.content_id, named).await?;
+        if row.as_ref() != track.registered() {
+            return Ok(false);
+        }
+    }
+    let kids: Vec<Kid> = content.tracks.iter().map(|track| track.key.kid).collect();
+    let now = holdings(db, BTreeSet::from([&content.content_id[..]]), &kids).await?;
+    Ok(now == content.holdings)
 }
 
 async fn insert_packaging(
     db: &mut SqliteConnection,
     answer: &PackagingAnswer,
-    content_id: &str,
-    tracks: Vec<AssignedTrack>,
+    content: PackagedContent,
 ) -> Result<(), Error> {
     let (now, packager) = (answer.server_time, answer.packager.to_string());
-    for track in tracks {
+    for track in content.tracks {
         let kid = track.key.kid;
         if let Some(fingerprint) = track.fingerprint {
             let key_type = super::signed("a key type", track.key.key_type.number())?;
             register(db, track.key, fingerprint, now).await?;
             sqlx::query(
-                "INSERT INTO tracks (content_id, label, key_type, kid, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO tracks (content_id, period, label, key_type, kid, created_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )
-            .bind(content_id)
+            .bind(&content.content_id)
+            .bind(period_column(track.period)?)
             .bind(&track.label)
             .bind(key_type)
             .bind(&kid.as_bytes()[..])
@@ -214,7 +228,51 @@ async fn insert_packaging(
     .bind(milliseconds(now))
     .execute(&mut *db)
     .await?;
+    insert_leaves(db, answer).await
+}
+
+async fn insert_leaves(db: &mut SqliteConnection, answer: &PackagingAnswer) -> Result<(), Error> {
+    if answer.leaves.is_empty() {
+        return Ok(());
+    }
+    let packaging: i64 = sqlx::query_scalar("SELECT id FROM packagings WHERE packager = ?1 AND nonce = ?2")
+        .bind(&answer.packager.as_bytes()[..])
+        .bind(&answer.nonce.as_bytes()[..])
+        .fetch_one(&mut *db)
+        .await?;
+    let mut statement = QueryBuilder::<Sqlite>::new(
+        "INSERT INTO packaged_leaves (license, packaging, root, kid, body, sealed) ",
+    );
+    statement.push_values(&answer.leaves, |mut row, leaf| {
+        row.push_bind(leaf.id.as_bytes().to_vec())
+            .push_bind(packaging)
+            .push_bind(leaf.root.as_bytes().to_vec())
+            .push_bind(leaf.kid.as_bytes().to_vec())
+            .push_bind(leaf.license.body.clone())
+            .push_bind(leaf.license.sealed.clone());
+    });
+    statement.build().execute(db).await?;
     Ok(())
+}
+
+/// The leaves of an answer, in their order.
+async fn read_leaves(db: &mut SqliteConnection, packaging: i64) -> Result<Vec<PackagedLeaf>, Error> {
+    type Row = (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>);
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT license, root, kid, body, sealed FROM packaged_leaves WHERE packaging = ?1 ORDER BY id",
+    )
+    .bind(packaging)
+    .fetch_all(db)
+    .await?;
+    let leaf = |(license, root, kid, body, sealed): Row| {
+        Ok(PackagedLeaf {
+            id: id(&license)?,
+            root: id(&root)?,
+            kid: id(&kid)?,
+            license: PreparedLicense { body, sealed },
+        })
+    };
+    rows.into_iter().map(leaf).collect()
 }
 
 /// What was recorded for the same request earlier.
@@ -222,17 +280,19 @@ async fn read_packaging(
     db: &mut SqliteConnection,
     asked: &PackagingAnswer,
 ) -> Result<Recorded<PackagingAnswer>, Error> {
-    let (body, sealed, answered_at): (Vec<u8>, Vec<u8>, i64) =
-        sqlx::query_as("SELECT body, sealed, answered_at FROM packagings WHERE packager = ?1 AND nonce = ?2")
-            .bind(&asked.packager.as_bytes()[..])
-            .bind(&asked.nonce.as_bytes()[..])
-            .fetch_one(&mut *db)
-            .await?;
+    let (row, body, sealed, answered_at): (i64, Vec<u8>, Vec<u8>, i64) = sqlx::query_as(
+        "SELECT id, body, sealed, answered_at FROM packagings WHERE packager = ?1 AND nonce = ?2",
+    )
+    .bind(&asked.packager.as_bytes()[..])
+    .bind(&asked.nonce.as_bytes()[..])
+    .fetch_one(&mut *db)
+    .await?;
     Ok(Recorded(PackagingAnswer {
         packager: asked.packager,
         nonce: asked.nonce,
         request: asked.request,
         server_time: timestamp(answered_at),
         prepared: PreparedPackaging { body, sealed },
+        leaves: read_leaves(db, row).await?,
     }))
 }

@@ -4,16 +4,16 @@ use keyward_license::{
     codec::{Bytes, Wire},
     discovery::Discovery,
     error_code::{ErrorCode, Problem},
-    ids::Kid,
-    license::{LicenseBody, PreparedLicense},
+    ids::{DeviceId, Kid},
+    license::{Binding, Flag, LicenseBody, LicenseKind, PreparedLicense},
     response::{KeyResult, LicenseResponse},
 };
 
-use super::{Seed, Seeds, denied, more_terms, other_terms, parts, signed_license};
+use super::{Seed, Seeds, denied, more_terms, other_terms, part, parts, signed_license};
 use crate::{
     fuzzing::{
         clients::{answer, disk, edit, enrolment, epoch_content, head_content},
-        world::{KID, WORLD},
+        world::{KID, LEAF_KID, WORLD},
     },
     pki::{DAY, NOW},
 };
@@ -62,6 +62,7 @@ impl Seeds {
             license: Some(Bytes(license)),
             denial: None,
         };
+        self.chains();
         let twice = LicenseResponse {
             results: vec![result.clone(), result.clone()],
             ..denied()
@@ -94,6 +95,61 @@ impl Seeds {
             "other-request",
             of_kind(answer::BODY, &other_request.encode()),
         );
+    }
+
+    fn chains(&mut self) {
+        let target = "client_install";
+        let leaf = || LicenseBody {
+            keys: WORLD.license_body().keys,
+            ..WORLD.leaf_body()
+        };
+        let of = |root: &LicenseBody, leaf: &LicenseBody| {
+            [&[answer::CHAIN], &part(&root.encode())[..], &leaf.encode()].concat()
+        };
+        let root = WORLD.root_body();
+        self.valid(target, "chain", of(&root, &leaf()));
+        type Edit = fn(&mut LicenseBody);
+        let of_leaf: [(&str, Edit); 4] = [
+            ("leaf-ends", |leaf| leaf.end = Some(NOW.plus(DAY))),
+            ("leaf-of-other-kid", |leaf| {
+                leaf.keys.first_mut().unwrap().kid = LEAF_KID
+            }),
+            ("leaf-is-its-root", |leaf| leaf.binding = Binding::root(KID)),
+            ("leaf-to-device", |leaf| {
+                leaf.binding = Binding::device(&WORLD.device.id())
+            }),
+        ];
+        for (name, edit) in of_leaf {
+            let mut leaf = leaf();
+            edit(&mut leaf);
+            self.invalid(target, &format!("chain-{name}"), of(&root, &leaf));
+        }
+        let of_root: [(&str, Edit); 4] = [
+            ("root-of-other-kid", |root| {
+                root.keys.first_mut().unwrap().kid = LEAF_KID
+            }),
+            ("root-is-simple", |root| root.kind = LicenseKind::Simple),
+            ("root-of-other-device", |root| {
+                root.binding = Binding::device(&DeviceId::new([9; 32]));
+            }),
+            ("root-embedded", |root| root.embed = Some(Flag)),
+        ];
+        for (name, edit) in of_root {
+            let mut root = root.clone();
+            edit(&mut root);
+            self.invalid(target, &format!("chain-{name}"), of(&root, &leaf()));
+        }
+        let ended = LicenseBody {
+            end: Some(NOW),
+            ..root.clone()
+        };
+        // They are stored, and permit nothing.
+        self.accepted(target, "chain-root-ended", of(&ended, &leaf()));
+        let above = LicenseBody {
+            minimum_security_level: Some(3000),
+            ..leaf()
+        };
+        self.accepted(target, "chain-leaf-above-root", of(&root, &above));
     }
 
     fn accepted_if(&mut self, is_accepted: bool, target: &'static str, name: &str, bytes: Vec<u8>) {

@@ -1,16 +1,26 @@
 //! Seeds of media.
 
-use keyward_content::{cenc::Scheme, pssh::Pssh};
-use keyward_license::ids::Kid;
+use std::io::Cursor;
 
-use super::{Seeds, part};
+use keyward_content::{
+    cenc::Scheme,
+    embed,
+    file::{FileHeader, Sealer},
+    header::ContentHeader,
+    pssh::{Pssh, SystemId},
+};
+use keyward_crypto::ContentKey;
+use keyward_license::{codec::Wire, ids::Kid};
+use keyward_packager::MediaOptions;
+
+use super::{Seeds, part, signed_license};
 use crate::fuzzing::{
     film::{
         AV1_RECORD, AV1_SAMPLES, AVC_RECORD, AVC_SAMPLES, Film, HEVC_RECORD, HEVC_SAMPLES, VP9_RECORD,
         VP9_SAMPLES, be, boxed, full, hex,
     },
-    media::CBCS,
-    world::KID,
+    media::{CBCS, ROTATING, rotating},
+    world::{KEY, KID, WORLD, draws},
 };
 
 /// A film for each way that samples can be protected and stored.
@@ -56,6 +66,14 @@ impl Seeds {
         for (name, film) in films() {
             self.accepted("clear_view", name, film.file());
         }
+        for (scheme, fragmented) in [(Scheme::Cenc, true), (Scheme::Cbcs, true), (Scheme::Cenc, false)] {
+            let name = format!(
+                "{scheme}-rotating{}",
+                if fragmented { "" } else { "-from-progressive" }
+            );
+            self.accepted("clear_view", &name, rotated(scheme, fragmented, 0));
+        }
+        self.embedding();
         let protected = Film::new(Some(Scheme::Cenc), true).file();
         let clear = Film::new(None, true).file();
         let half = protected.get(..protected.len() - 60).unwrap();
@@ -75,6 +93,33 @@ impl Seeds {
         for (name, from, at, to) in faults {
             self.invalid("clear_view", name, renamed(&protected, from, at, to));
         }
+    }
+
+    fn embedding(&mut self) {
+        let target = "content_embed";
+        let with_room = rotated(Scheme::Cenc, true, 6000);
+        self.accepted(target, "movie", &with_room[..]);
+        let mut filled = Cursor::new(with_room.clone());
+        let simple = signed_license(&WORLD.prepared(WORLD.license_body().encode()));
+        embed::embed(&mut filled, &[simple], |_| Ok(())).unwrap();
+        self.accepted(target, "movie-with-a-license", filled.into_inner());
+        self.invalid(target, "movie-without-room", rotated(Scheme::Cenc, true, 0));
+        self.invalid(target, "movie-with-little-room", rotated(Scheme::Cenc, true, 100));
+        self.invalid(target, "movie-cut-off", with_room.get(..300).unwrap());
+        self.invalid(
+            target,
+            "system-lies",
+            renamed(&with_room, SystemId::KEYWARD.as_bytes(), 3, 1),
+        );
+        let object = ContentHeader::for_file(KID, None).to_object_bytes().unwrap();
+        let header = FileHeader {
+            store_len: 6000,
+            ..FileHeader::new(object, KID)
+        };
+        let (sealer, _) = Sealer::new(&ContentKey::new(KEY), &header, &mut draws(31)).unwrap();
+        self.accepted(target, "file", sealer.prefix());
+        self.invalid(target, "file-cut-off", sealer.prefix().get(..700).unwrap());
+        self.invalid(target, "text", b"neither of the two".to_vec());
     }
 
     fn boxes(&mut self) {
@@ -200,7 +245,12 @@ impl Seeds {
     fn packaging(&mut self) {
         let target = "media_packager";
         for (name, film) in films() {
-            for (scheme, byte) in [("cenc", 0), ("cbcs", CBCS)] {
+            for (scheme, byte) in [
+                ("cenc", 0),
+                ("cbcs", CBCS),
+                ("cenc-rotating", ROTATING),
+                ("cbcs-rotating", CBCS | ROTATING),
+            ] {
                 let input = [&[byte], &film.file()[..]].concat();
                 if film.scheme.is_none() {
                     self.accepted(target, &format!("{name}-{scheme}"), input);
@@ -319,6 +369,17 @@ fn flipped(bytes: &[u8], at: usize, bits: u8) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     *bytes.get_mut(at).unwrap() ^= bits;
     bytes
+}
+
+/// A film under keys that rotate, with room for licenses.
+fn rotated(scheme: Scheme, fragmented: bool, store_len: u32) -> Vec<u8> {
+    let options = MediaOptions {
+        store_len,
+        ..MediaOptions::new(scheme, Vec::new())
+    };
+    rotating(&Film::new(None, fragmented).file(), &options)
+        .unwrap()
+        .output
 }
 
 /// Puts another byte at a place behind where a sequence is found, which must be somewhere.

@@ -1,7 +1,7 @@
 //! Packaging data.
 
 use keyward_license::{
-    codec::Wire,
+    codec::{Bytes, Wire},
     ids::{Digest, Kid},
     license::KeyType,
     packaging::{PackagingRequest, PackagingResponse, PreparedPackaging},
@@ -9,7 +9,7 @@ use keyward_license::{
     time::Timestamp,
 };
 
-use super::{Seeds, part};
+use super::{Seeds, part, signed_license};
 use crate::fuzzing::{
     messages::BODY,
     world::{WORLD, packaging},
@@ -29,7 +29,7 @@ impl Seeds {
         self.valid(target, "body", [&[BODY], &body[..]].concat());
         self.valid(target, "message", [&[0], &message[..]].concat());
         type Edit = fn(&mut PackagingRequest);
-        let edits: [(&str, Edit); 8] = [
+        let edits: [(&str, Edit); 15] = [
             ("no-tracks", |request| request.tracks.clear()),
             ("label-twice", |request| {
                 let first = request.tracks.first().unwrap().clone();
@@ -43,9 +43,22 @@ impl Seeds {
                 request.tracks.first_mut().unwrap().key_type = KeyType::Root
             }),
             ("mixed-header", |request| {
-                request.tracks.first_mut().unwrap().key_type = KeyType::File
+                request.tracks.first_mut().unwrap().key_type = KeyType::File;
+                (request.crypto_periods, request.first_period) = (None, None);
+                request.content_header = true;
             }),
-            ("two-periods", |request| request.crypto_periods = Some(2)),
+            ("header-of-periods", |request| request.content_header = true),
+            ("periods-from-nowhere", |request| request.first_period = None),
+            ("first-of-no-periods", |request| request.crypto_periods = None),
+            ("no-periods", |request| request.crypto_periods = Some(0)),
+            ("too-many-periods", |request| request.crypto_periods = Some(129)),
+            ("endless-periods", |request| {
+                request.crypto_periods = Some(u64::MAX)
+            }),
+            ("period-too-far", |request| request.first_period = Some(1 << 48)),
+            ("period-at-the-end", |request| {
+                request.first_period = Some(u64::MAX)
+            }),
             ("version-2", |request| request.version = 2),
         ];
         for (name, edit) in edits {
@@ -58,9 +71,21 @@ impl Seeds {
     fn packaging_responses(&mut self) {
         let target = "packaging_response";
         let right = packaging::prepared(packaging::response().encode());
-        let message = WORLD.sign::<PackagingResponse>(&right.body, &[&right.sealed]);
+        let leaves = [Bytes(WORLD.leaf())];
+        let array = leaves.to_vec().encode();
+        let message = WORLD.sign::<PackagingResponse>(&right.body, &[&right.sealed, &array]);
         self.valid(target, "message", [&[0], &message[..]].concat());
-        self.valid(target, "parts", [&[BODY], &parts(&right)[..]].concat());
+        self.valid(target, "parts", [&[BODY], &parts(&right, &leaves)[..]].concat());
+        self.accepted(target, "no-leaves", [&[BODY], &parts(&right, &[])[..]].concat());
+        for (name, leaves) in [
+            ("leaf-twice", vec![WORLD.leaf(), WORLD.leaf()]),
+            ("leaf-is-simple", vec![simple_license()]),
+            ("leaf-is-none", vec![b"none".to_vec()]),
+            ("many-leaves", vec![Vec::new(); 1025]),
+        ] {
+            let leaves: Vec<Bytes> = leaves.into_iter().map(Bytes).collect();
+            self.invalid(target, name, [&[BODY], &parts(&right, &leaves)[..]].concat());
+        }
         type Edit = fn(&mut PackagingResponse);
         let edits: [(&str, Edit); 5] = [
             ("other-request", |response| {
@@ -84,12 +109,18 @@ impl Seeds {
                 body: response.encode(),
                 sealed: right.sealed.clone(),
             };
-            self.invalid(target, name, [&[BODY], &parts(&other)[..]].concat());
+            self.invalid(target, name, [&[BODY], &parts(&other, &leaves)[..]].concat());
         }
     }
 }
 
-/// Two bytes of length and the body, then the sealed part.
-fn parts(prepared: &PreparedPackaging) -> Vec<u8> {
-    [&part(&prepared.body)[..], &prepared.sealed].concat()
+/// A license that is no leaf.
+fn simple_license() -> Vec<u8> {
+    signed_license(&WORLD.prepared(WORLD.license_body().encode()))
+}
+
+/// Body and sealed part, each behind two bytes of length, then the leaf licenses.
+fn parts(prepared: &PreparedPackaging, leaves: &[Bytes]) -> Vec<u8> {
+    let leaves = leaves.to_vec().encode();
+    [part(&prepared.body), part(&prepared.sealed), leaves].concat()
 }

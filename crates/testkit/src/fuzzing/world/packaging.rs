@@ -4,14 +4,14 @@ use keyward_crypto::{ContentKey, Secret, hpke::Suite, kdf::sha256};
 use keyward_license::{
     codec::Wire,
     ids::{Digest, Kid, Nonce},
-    license::KeyType,
+    license::{Flag, KeyType},
     packaging::{
         PackagedTrack, PackagingKeys, PackagingRequest, PackagingResponse, PreparedPackaging, WantedTrack,
     },
     request::ClientInfo,
 };
 
-use super::{WORLD, draws};
+use super::{ROOT, WORLD, draws};
 use crate::pki::NOW;
 
 /// What the packager asks for.
@@ -27,8 +27,10 @@ pub(in crate::fuzzing) fn request() -> PackagingRequest {
         response_key: Secret::new([0x22; 32]),
         content_id: "film".into(),
         tracks: vec![track("video"), track("audio")],
-        content_header: true,
+        content_header: false,
         crypto_periods: Some(1),
+        first_period: Some(7),
+        leaves: Some(Flag),
         client: ClientInfo {
             name: "fuzz".into(),
             version: "1".into(),
@@ -44,6 +46,7 @@ pub(in crate::fuzzing) fn response() -> PackagingResponse {
         label: track.label.clone(),
         kid: Kid::new([at; 16]),
         key_type: track.key_type,
+        period: Some(7),
     };
     PackagingResponse {
         version: 1,
@@ -53,6 +56,7 @@ pub(in crate::fuzzing) fn response() -> PackagingResponse {
         content_header: None,
         license_url: "https://license.example".into(),
         server_time: NOW,
+        roots: Some(vec![ROOT]),
     }
 }
 

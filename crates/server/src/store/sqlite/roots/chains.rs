@@ -1,0 +1,484 @@
+//! What license and packaging requests ask about roots.
+
+use std::collections::{BTreeSet, HashMap};
+
+use keyward_license::{ids::Kid, time::Timestamp};
+use sqlx::SqliteConnection;
+
+use super::{
+    super::{Store, id, milliseconds, policies::policy, timestamp, unsigned},
+    Columns, periods,
+};
+use crate::{
+    Error, Refusal,
+    store::{
+        Grant, KeyRow, Recording, Rests, RightRow,
+        roots::{BlackoutRow, ChainBasis, Chains, ContentRow, Holdings, RootRow, TrackRow},
+    },
+};
+
+impl Store {
+    /// The roots that are asked for, and those under which what is asked for is, with what the account may have of
+    /// them at this time.
+    pub(crate) async fn chains(
+        &self,
+        account: i64,
+        asked: &[&(Kid, RightRow)],
+        now: Timestamp,
+    ) -> Result<Chains, Error> {
+        let mut db = self.readers.acquire().await?;
+        let read = async {
+            let tracks = asked.iter().filter_map(|(_, right)| right.track.as_ref());
+            let contents = tracks.map(|track| &track.content_id[..]).collect();
+            let kids: Vec<Kid> = asked.iter().map(|(kid, _)| *kid).collect();
+            let holdings = holdings(&mut db, contents, &kids).await?;
+            let roots: Vec<Kid> = holdings.roots.iter().map(|root| root.kid).collect();
+            let mut grants = grants(&mut db, account, &roots, now).await?;
+            let grants = roots.iter().map(|root| grants.remove(root)).collect();
+            Ok::<_, Error>(Chains { holdings, grants })
+        };
+        let read = read.await;
+        self.noted(read)
+    }
+
+    /// What of a piece of content, and of single keys, is under which roots.
+    pub(crate) async fn holdings(&self, content_id: &str, kids: &[Kid]) -> Result<Holdings, Error> {
+        let mut db = self.readers.acquire().await?;
+        let read = holdings(&mut db, BTreeSet::from([content_id]), kids).await;
+        self.noted(read)
+    }
+
+    /// The keys under a root that are not of crypto periods, by key id, each with its track: at most `limit`.
+    pub(crate) async fn accompanying(
+        &self,
+        root: &Kid,
+        limit: usize,
+    ) -> Result<(Vec<(KeyRow, Option<TrackRow>)>, Holdings), Error> {
+        let mut db = self.readers.acquire().await?;
+        let read = async {
+            let keys = accompanying(&mut db, root, limit).await?;
+            let tracks = keys.iter().filter_map(|(_, track)| track.as_ref());
+            let contents = tracks.map(|track| &track.content_id[..]).collect();
+            let kids: Vec<Kid> = keys.iter().map(|(key, _)| key.kid).collect();
+            let holdings = holdings(&mut db, contents, &kids).await?;
+            Ok::<_, Error>((keys, holdings))
+        };
+        let read = read.await;
+        self.noted(read)
+    }
+}
+
+/// What stands in the database about these pieces of content and these keys, which may be roots themselves.
+pub(crate) async fn holdings(
+    db: &mut SqliteConnection,
+    contents: BTreeSet<&str>,
+    kids: &[Kid],
+) -> Result<Holdings, Error> {
+    let asked = list(kids);
+    let keys: Vec<(Vec<u8>, Vec<u8>)> = sqlx::query_as(
+        "SELECT m.root, m.kid FROM json_each(?1) a JOIN root_keys m ON m.kid = unhex(a.value)
+         ORDER BY m.root, m.kid",
+    )
+    .bind(&asked)
+    .fetch_all(&mut *db)
+    .await?;
+    let keys = keys.iter().map(|(root, kid)| Ok((id(root)?, id(kid)?)));
+    let keys: Vec<(Kid, Kid)> = keys.collect::<Result<_, Error>>()?;
+    let contents = serde_json::Value::from_iter(contents).to_string();
+    let under = contents_of(db, &contents).await?;
+    let roots = under.iter().map(|one| one.root);
+    let roots = roots
+        .chain(keys.iter().map(|(root, _)| *root))
+        .chain(kids.iter().copied());
+    let roots = roots.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
+    Ok(Holdings {
+        roots: roots_of(db, &list(&roots)).await?,
+        blackouts: blackouts_of(db, &contents).await?,
+        contents: under,
+        keys,
+    })
+}
+
+/// Whether everything still holds that leaves and root licenses were decided on.
+///
+/// # Errors
+/// The refusal is [`Refusal::Busy`]: the request must be decided again.
+pub(crate) async fn still_hold(
+    db: &mut SqliteConnection,
+    recording: &Recording,
+) -> Result<Result<(), Refusal>, Error> {
+    let ChainBasis { roots, leaves } = &recording.basis.chains;
+    if roots.is_empty() {
+        return Ok(Ok(()));
+    }
+    let kids: Vec<Kid> = roots.iter().map(|root| root.kid).collect();
+    let granted = grants(db, recording.basis.account, &kids, recording.answer.server_time).await?;
+    let holds = roots.iter().all(|root| match &root.rests {
+        Rests::Row(grant) => granted.get(&root.kid) == Some(&**grant),
+        Rests::Policy(..) | Rests::Handler => true,
+    });
+    if !holds {
+        return Ok(Err(Refusal::Busy("the account's entitlements changed meanwhile")));
+    }
+    let tracks = leaves.iter().filter_map(|leaf| leaf.track.as_ref());
+    let contents = tracks.map(|track| &track.content_id[..]).collect();
+    let kids: Vec<Kid> = leaves.iter().map(|leaf| leaf.kid).collect();
+    let (holdings, keys) = (
+        holdings(db, contents, &kids).await?,
+        keys_of(db, &list(&kids)).await?,
+    );
+    for leaf in leaves {
+        let key = keys.get(&leaf.kid);
+        if key.is_none_or(|key| key.minimum_security_level != leaf.key_level) {
+            return Ok(Err(Refusal::Busy(
+                "the security level of a key changed meanwhile",
+            )));
+        }
+        let under = |key| holdings.roots_of(key, leaf.track.as_ref());
+        if !key.is_some_and(|key| under(key).iter().any(|root| root.kid == leaf.root)) {
+            return Ok(Err(Refusal::Busy("what is under a root changed meanwhile")));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// A list of key ids, as `json_each` takes it.
+fn list(kids: &[Kid]) -> String {
+    serde_json::Value::from_iter(kids.iter().map(Kid::to_string)).to_string()
+}
+
+async fn contents_of(db: &mut SqliteConnection, contents: &str) -> Result<Vec<ContentRow>, Error> {
+    type Row = (Vec<u8>, String, Option<i64>, Option<i64>);
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT c.root, c.content_id, c.from_period, c.to_period
+         FROM json_each(?1) a JOIN root_contents c ON c.content_id = a.value ORDER BY c.content_id, c.root",
+    )
+    .bind(contents)
+    .fetch_all(db)
+    .await?;
+    let row = |(root, content_id, from, to): Row| {
+        Ok(ContentRow {
+            root: id(&root)?,
+            content_id,
+            periods: periods(from, to)?,
+        })
+    };
+    rows.into_iter().map(row).collect()
+}
+
+async fn blackouts_of(db: &mut SqliteConnection, contents: &str) -> Result<Vec<BlackoutRow>, Error> {
+    type Row = (i64, Vec<u8>, String, i64, Option<i64>);
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT b.id, b.root, b.content_id, b.from_period, b.to_period
+         FROM json_each(?1) a JOIN blackouts b ON b.content_id = a.value ORDER BY b.id",
+    )
+    .bind(contents)
+    .fetch_all(db)
+    .await?;
+    let row = |(blackout, root, content_id, from, to): Row| {
+        Ok(BlackoutRow {
+            id: blackout,
+            root: id(&root)?,
+            content_id,
+            from: unsigned(from)?,
+            to: to.map(unsigned).transpose()?,
+        })
+    };
+    rows.into_iter().map(row).collect()
+}
+
+async fn roots_of(db: &mut SqliteConnection, kids: &str) -> Result<Vec<RootRow>, Error> {
+    let rows: Vec<Columns> = sqlx::query_as(
+        "SELECT r.* FROM json_each(?1) a JOIN roots r ON r.kid = unhex(a.value) ORDER BY r.created_at, r.kid",
+    )
+    .bind(kids)
+    .fetch_all(db)
+    .await?;
+    rows.into_iter().map(Columns::row).collect()
+}
+
+/// What an account's entitlements say of roots. An entitlement to the root goes before one to all.
+async fn grants(
+    db: &mut SqliteConnection,
+    account: i64,
+    roots: &[Kid],
+    now: Timestamp,
+) -> Result<HashMap<Kid, Grant>, Error> {
+    type Row = (Vec<u8>, Option<i64>, String, i64, String);
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT r.kid, e.expires_at, p.name, p.version, p.terms
+         FROM json_each(?1) a JOIN roots r ON r.kid = unhex(a.value)
+         JOIN entitlements e ON e.account = ?2 AND ifnull(e.kid, x'') IN (r.kid, x'')
+             AND e.revoked_at IS NULL AND (e.expires_at IS NULL OR e.expires_at > ?3)
+         JOIN policies p ON p.name = e.policy
+             AND p.version = (SELECT max(version) FROM policies WHERE name = e.policy)
+         ORDER BY e.kid IS NOT NULL",
+    )
+    .bind(list(roots))
+    .bind(account)
+    .bind(milliseconds(now))
+    .fetch_all(db)
+    .await?;
+    let mut grants = HashMap::new();
+    for (root, expires, name, version, terms) in rows {
+        let grant = Grant {
+            policy: policy(name, version, &terms)?,
+            expires: expires.map(timestamp),
+        };
+        // The later one, which is to the root itself.
+        grants.insert(id(&root)?, grant);
+    }
+    Ok(grants)
+}
+
+type KeyColumns = (Vec<u8>, i64, Option<i64>, Option<Vec<u8>>, Option<i64>);
+
+fn key((kid, key_type, seed, sealed, level): KeyColumns) -> Result<KeyRow, Error> {
+    super::super::issuance::key_row(id(&kid)?, key_type, (seed, sealed), level)
+}
+
+async fn keys_of(db: &mut SqliteConnection, kids: &str) -> Result<HashMap<Kid, KeyRow>, Error> {
+    let rows: Vec<KeyColumns> = sqlx::query_as(
+        "SELECT k.kid, k.key_type, k.seed, k.sealed, k.minimum_security_level
+         FROM json_each(?1) a JOIN keys k ON k.kid = unhex(a.value)",
+    )
+    .bind(kids)
+    .fetch_all(db)
+    .await?;
+    let keyed = |row| key(row).map(|key| (key.kid, key));
+    rows.into_iter().map(keyed).collect()
+}
+
+async fn accompanying(
+    db: &mut SqliteConnection,
+    root: &Kid,
+    limit: usize,
+) -> Result<Vec<(KeyRow, Option<TrackRow>)>, Error> {
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        kid: Vec<u8>,
+        key_type: i64,
+        seed: Option<i64>,
+        sealed: Option<Vec<u8>>,
+        minimum_security_level: Option<i64>,
+        content_id: Option<String>,
+        label: Option<String>,
+    }
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT k.kid, k.key_type, k.seed, k.sealed, k.minimum_security_level, t.content_id, t.label
+         FROM (SELECT kid FROM root_keys WHERE root = ?1
+               UNION
+               SELECT t.kid FROM root_contents c JOIN tracks t ON t.content_id = c.content_id AND t.period = -1
+               WHERE c.root = ?1) held
+         JOIN keys k ON k.kid = held.kid LEFT JOIN tracks t ON t.kid = k.kid
+         WHERE ifnull(t.period, -1) = -1
+         ORDER BY k.kid LIMIT ?2",
+    )
+    .bind(&root.as_bytes()[..])
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(db)
+    .await?;
+    let row = |row: Row| {
+        let columns = (
+            row.kid,
+            row.key_type,
+            row.seed,
+            row.sealed,
+            row.minimum_security_level,
+        );
+        let track = row.content_id.zip(row.label).map(|(content_id, label)| TrackRow {
+            content_id,
+            label,
+            period: None,
+        });
+        Ok((key(columns)?, track))
+    };
+    rows.into_iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use keyward_license::{
+        ids::{DeviceId, Digest, EpochId, Nonce},
+        request::StoreState,
+    };
+
+    use super::*;
+    use crate::{
+        common::{ACCOUNT, KID, NOW, World},
+        policy::PolicyTerms,
+        roots::{NewRoot, Periods},
+        store::{
+            Basis, PreparedAnswer, Question,
+            roots::{LeafBasis, RootBasis},
+        },
+    };
+
+    const ROOT: Kid = Kid::new([0x0a; 16]);
+
+    /// What a leaf of [`KID`] rests on, as it stands now, in the answer to a request of this number.
+    async fn decided(world: &World, device: DeviceId, number: u8) -> Recording {
+        let (nonce, store) = (
+            Nonce::new([number; 16]),
+            StoreState {
+                epoch: EpochId::new([1; 16]),
+                generation: 1,
+            },
+        );
+        let question = Question {
+            device,
+            nonce,
+            store: store.clone(),
+            kids: vec![KID],
+            now: NOW,
+        };
+        let mut found = world.server.store().look_up(question).await.unwrap();
+        let (device_row, right) = (found.device.unwrap(), found.rights.remove(0));
+        let key_level = right.key.as_ref().unwrap().minimum_security_level;
+        let asked = [&(KID, right), &(ROOT, RightRow::default())];
+        let store_of = world.server.store();
+        let chains = store_of.chains(device_row.account, &asked, NOW).await.unwrap();
+        let grant = chains.grants[0].clone().unwrap();
+        Recording {
+            answer: PreparedAnswer {
+                device,
+                nonce,
+                request: Digest::new([number; 32]),
+                server_time: NOW,
+                results: Vec::new(),
+                custom_data: None,
+                renew_at: None,
+            },
+            store,
+            basis: Basis {
+                account: device_row.account,
+                security_level: device_row.security_level,
+                grants: Vec::new(),
+                once: Vec::new(),
+                chains: ChainBasis {
+                    roots: vec![RootBasis {
+                        kid: ROOT,
+                        rests: Rests::Row(Box::new(grant)),
+                    }],
+                    leaves: vec![LeafBasis {
+                        root: ROOT,
+                        kid: KID,
+                        key_level,
+                        track: Some(track()),
+                    }],
+                },
+            },
+        }
+    }
+
+    fn track() -> TrackRow {
+        TrackRow {
+            content_id: "news".to_owned(),
+            label: "video".to_owned(),
+            period: Some(7),
+        }
+    }
+
+    /// The world's key as one of a crypto period, under a root that the account has.
+    async fn world() -> World {
+        let world = World::new().await;
+        world
+            .sql("INSERT INTO tracks SELECT 'news', 7, 'video', key_type, kid, 0 FROM keys")
+            .await;
+        let server = &world.server;
+        let new = NewRoot {
+            kid: Some(ROOT),
+            ..NewRoot::new("sport")
+        };
+        server.create_root(new).await.unwrap();
+        server
+            .put_content_under_root(ROOT, "news", Periods::ALL)
+            .await
+            .unwrap();
+        server.grant(ACCOUNT, Some(ROOT), "default", None).await.unwrap();
+        world
+    }
+
+    /// Whatever was read before: no leaf is recorded whose root the account has no longer, or that has it no longer.
+    #[tokio::test]
+    async fn what_leaves_rest_on_is_asked_about_when_they_are_recorded() {
+        let world = world().await;
+        let (server, store) = (&world.server, world.server.store());
+        let device = world.device(3).await.id();
+        let (entitlements, under, level, policy) = (
+            "the account's entitlements changed meanwhile",
+            "what is under a root changed meanwhile",
+            "the security level of a key changed meanwhile",
+            "a policy changed meanwhile",
+        );
+        for (number, refused) in (1..).zip([
+            None,
+            Some(entitlements),
+            Some(entitlements),
+            Some(under),
+            Some(under),
+            Some(under),
+            Some(level),
+            Some(policy),
+            None,
+        ]) {
+            let mut recording = decided(&world, device, number).await;
+            match number {
+                2 => {
+                    let short = PolicyTerms {
+                        duration_seconds: Some(60),
+                        ..PolicyTerms::DEFAULT
+                    };
+                    server.create_policy("default", short).await.map(drop)
+                }
+                // It ends with another one, under other terms.
+                3 => server
+                    .grant(ACCOUNT, Some(ROOT), "default", Some(NOW.plus(60)))
+                    .await
+                    .map(drop),
+                4 => server.black_out(ROOT, "news", 7, Some(8)).await.map(drop),
+                5 => {
+                    server.lift_blackout(ROOT, 1).await.unwrap();
+                    recording = decided(&world, device, number).await;
+                    let over = Periods {
+                        from: None,
+                        to: Some(7),
+                    };
+                    server.put_content_under_root(ROOT, "news", over).await
+                }
+                6 => {
+                    server
+                        .put_content_under_root(ROOT, "news", Periods::ALL)
+                        .await
+                        .unwrap();
+                    recording = decided(&world, device, number).await;
+                    server.take_content_off_root(ROOT, "news").await
+                }
+                7 => {
+                    server
+                        .put_content_under_root(ROOT, "news", Periods::ALL)
+                        .await
+                        .unwrap();
+                    recording = decided(&world, device, number).await;
+                    world.sql("UPDATE keys SET minimum_security_level = 150").await;
+                    Ok(())
+                }
+                8 => {
+                    recording.basis.chains.roots[0].rests = Rests::Policy("default".to_owned(), 1);
+                    Ok(())
+                }
+                9 => {
+                    world.sql("UPDATE keys SET minimum_security_level = NULL").await;
+                    recording = decided(&world, device, number).await;
+                    Ok(())
+                }
+                _ => Ok(()),
+            }
+            .unwrap();
+            let recorded = store.record_answer(recording).await;
+            let told = recorded.err().map(|refusal| refusal.to_string());
+            assert_eq!(told.as_deref(), refused, "request {number}");
+        }
+        assert_eq!(world.count("SELECT count(*) FROM answers").await, 2);
+    }
+}
