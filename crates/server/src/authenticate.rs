@@ -129,10 +129,10 @@ pub(crate) async fn authenticate(
         device,
         nonce: body.nonce,
         store: body.store.clone(),
-        kids: kids.clone(),
+        kids,
         now,
     };
-    let found = store.look_up(question).await?;
+    let found = store.look_up(&question).await?;
     // V-042
     let row = found.device.ok_or(Refusal::DeviceUnknown)?;
     if row.revoked {
@@ -152,7 +152,7 @@ pub(crate) async fn authenticate(
         enrolled_level: row.security_level,
         account: row.account,
         account_name: row.account_name,
-        rights: kids.into_iter().zip(found.rights).collect(),
+        rights: question.kids.into_iter().zip(found.rights).collect(),
         answered,
     })
 }

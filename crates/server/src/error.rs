@@ -5,7 +5,7 @@ mod database;
 
 use std::{io::ErrorKind, path::PathBuf, sync::Arc};
 
-pub use database::DatabaseFault;
+pub use database::{DatabaseError, DatabaseFault};
 use keyward_content::header::HeaderError;
 use keyward_crypto::CryptoError;
 use keyward_license::{
@@ -83,8 +83,11 @@ pub enum Error {
         /// Why, as far as it says so.
         fault: DatabaseFault,
         /// What it said.
-        source: sqlx::Error,
+        source: DatabaseError,
     },
+    /// The system gave no thread for writing to the database.
+    #[error("no thread could be started for the database: {0}")]
+    Thread(#[source] std::io::Error),
     /// The database is not of this version, and could not be brought to its schema.
     #[error("the database is not as this version of keyward knows it: {0}")]
     Migration(sqlx::migrate::MigrateError),
@@ -279,10 +282,22 @@ impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match error {
             sqlx::Error::PoolClosed => Self::Stopping,
-            source => Self::Database {
-                fault: DatabaseFault::of(&source),
-                source,
-            },
+            source => DatabaseError::Listing(source).into(),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        DatabaseError::Statement(error).into()
+    }
+}
+
+impl From<DatabaseError> for Error {
+    fn from(source: DatabaseError) -> Self {
+        Self::Database {
+            fault: DatabaseFault::of(&source),
+            source,
         }
     }
 }
@@ -325,6 +340,7 @@ impl Error {
                 "stop the other server first; commands of `keyward admin` work while it runs"
             }
             Self::EarlierServes(_) => "stop that server, and start it anew in this version",
+            Self::Thread(_) => "raise the limit of processes and threads of the server's user",
             Self::NoDatabase(_) => "restore the operator from its backup: `keyward admin restore`",
             Self::Database { fault, .. } | Self::NotCommitted(fault) => fault.hint(),
             Self::Migration(_) => "use the version of keyward that wrote it, or restore a backup",

@@ -6,7 +6,8 @@
 //!  File     a file of a new directory   made, written
 //!  Making   the directory itself        begun, filled, in its place
 //! ```
-//! Outside of tests [`reach`] is nothing. In tests it tells whoever listens on the same thread, who takes a copy
+//! Outside of tests [`reach`] is nothing. In tests it tells whoever listens on the thread, or on the one that it works
+//! for ([`heard`]), who takes a copy
 //! of the disk as it is then: what a process that died there would leave.
 
 #[cfg(test)]
@@ -25,7 +26,7 @@ mod recorder;
 mod scenario;
 
 #[cfg(test)]
-pub(crate) use recorder::{reach, reach_each};
+pub(crate) use recorder::{heard, reach, reach_each};
 
 /// One place where the server may die.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -157,6 +158,12 @@ pub(crate) enum Extent {
 /// Nothing, outside of tests.
 #[cfg(not(test))]
 pub(crate) const fn reach(_: Point) {}
+
+/// What a thread does that works for this one.
+#[cfg(not(test))]
+pub(crate) const fn heard<F: FnOnce() + Send>(work: F) -> F {
+    work
+}
 
 /// Nothing, outside of tests: not even asked which they are.
 #[cfg(not(test))]

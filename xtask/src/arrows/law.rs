@@ -83,8 +83,8 @@ pub(super) const RESERVED: [Reserved; 3] = [
 pub(crate) const SANS_IO: [&str; 4] = [CRYPTO, LICENSE, CONTENT, CLIENT];
 
 /// What a crate of `SANS_IO` may not reach through any library either.
-pub(super) const OUT_OF_REACH: [&str; 10] = [
-    "axum", "hyper", "mio", "rayon", "redb", "reqwest", "socket2", "sqlx", "tokio", "ureq",
+pub(super) const OUT_OF_REACH: [&str; 11] = [
+    "axum", "hyper", "mio", "rayon", "redb", "reqwest", "rusqlite", "socket2", "sqlx", "tokio", "ureq",
 ];
 
 pub(super) const CRYPTO: &str = "keyward-crypto";

@@ -30,16 +30,36 @@ pub enum DatabaseFault {
     Other,
 }
 
+/// What SQLite said, through one or the other of its clients.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DatabaseError {
+    /// To a statement of the server's requests.
+    #[error(transparent)]
+    Statement(rusqlite::Error),
+    /// To a statement of the administration, or while the schema was brought up to date.
+    #[error(transparent)]
+    Listing(sqlx::Error),
+}
+
 impl DatabaseFault {
-    pub(crate) fn of(error: &sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::Database(error) => error
-                .code()
-                .and_then(|code| code.parse().ok())
-                .map_or(Self::Other, Self::of_code),
-            sqlx::Error::Io(_) => Self::Disk,
-            _ => Self::Other,
-        }
+    pub(crate) fn of(error: &DatabaseError) -> Self {
+        let code = match error {
+            DatabaseError::Statement(error) => return Self::of_statement(error),
+            DatabaseError::Listing(sqlx::Error::Io(_)) => return Self::Disk,
+            DatabaseError::Listing(error) => error
+                .as_database_error()
+                .and_then(|error| error.code())
+                .and_then(|code| code.parse().ok()),
+        };
+        code.map_or(Self::Other, Self::of_code)
+    }
+
+    pub(crate) fn of_statement(error: &rusqlite::Error) -> Self {
+        let code = error
+            .sqlite_error()
+            .and_then(|error| u32::try_from(error.extended_code).ok());
+        code.map_or(Self::Other, Self::of_code)
     }
 
     /// The low byte of an extended result code is the primary one (<https://www.sqlite.org/rescode.html>).

@@ -200,7 +200,7 @@ fn is_recorded(step: Step, point: Point) -> bool {
     };
     match point {
         Point::Write(write, moment) if write == record => moment == Moment::Committed,
-        Point::Write(Write::DeviceCertificate, _) | Point::Answer(..) => true,
+        Point::Write(Write::DeviceCertificate | Write::PackagingAnswer, _) | Point::Answer(..) => true,
         _ => false,
     }
 }

@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     fs, io,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex},
 };
 
 use super::Point;
@@ -23,22 +24,29 @@ struct Recorder {
 }
 
 thread_local! {
-    static RECORDER: RefCell<Option<Recorder>> = const { RefCell::new(None) };
+    static RECORDER: RefCell<Option<Arc<Mutex<Recorder>>>> = const { RefCell::new(None) };
 }
 
 /// Tells the recorder of this thread, if there is one.
 pub(crate) fn reach(point: Point) {
-    RECORDER.with_borrow_mut(|recorder| {
+    RECORDER.with_borrow(|recorder| {
         if let Some(recorder) = recorder {
+            let mut recorder = recorder.lock().unwrap();
             let home = tempfile::tempdir().unwrap();
             copy_tree(&recorder.home, home.path()).unwrap();
-            recorder.copies.push(Copy {
-                point,
-                step: recorder.step,
-                home,
-            });
+            let step = recorder.step;
+            recorder.copies.push(Copy { point, step, home });
         }
     });
+}
+
+/// What a thread does that works for this one: whoever listens here, listens there.
+pub(crate) fn heard<F: FnOnce() + Send>(work: F) -> impl FnOnce() + Send {
+    let recorder = RECORDER.with_borrow(Clone::clone);
+    move || {
+        RECORDER.set(recorder);
+        work();
+    }
 }
 
 /// As [`reach`], of each.
@@ -53,17 +61,19 @@ pub(super) fn record(home: &Path) {
         step: 0,
         copies: Vec::new(),
     };
-    RECORDER.set(Some(recorder));
+    RECORDER.set(Some(Arc::new(Mutex::new(recorder))));
 }
 
 /// What comes is part of this step.
 pub(super) fn begin_step(step: usize) {
-    RECORDER.with_borrow_mut(|recorder| recorder.as_mut().unwrap().step = step);
+    RECORDER.with_borrow(|recorder| recorder.as_ref().unwrap().lock().unwrap().step = step);
 }
 
 /// Ends the recording.
 pub(super) fn recorded() -> Vec<Copy> {
-    RECORDER.take().unwrap().copies
+    let recorder = RECORDER.take().unwrap();
+    let mut recorder = recorder.lock().unwrap();
+    core::mem::take(&mut recorder.copies)
 }
 
 /// A directory in memory where the system has such: what is cut off there is cut off as on a disk, without its time.

@@ -120,7 +120,7 @@ fn other_files(config: &Config) -> usize {
         .saturating_add(webhook.map_or(0, |webhook| webhook.concurrent))
 }
 
-/// The rest of them: the writer's, the log, the lock, and some to spare.
+/// The rest of them: the writer's, those for lists, the log, the lock, and some to spare.
 const FILES: usize = 120;
 
 /// Lets a request pass unless its address asks too often. That a server lives can always be asked, and what a

@@ -1,5 +1,6 @@
-//! The database, as verbs of the business. Reads go through a small pool; every write goes through one
-//! writer that commits groups of them (see [`sqlite::writer`]).
+//! The database, as verbs of the business. Look-ups are carried out where they are asked for; every write
+//! goes through one writer that commits groups of them (see [`sqlite::writer`]). What administration lists goes
+//! through a small pool.
 //!
 //! What a verb has recorded comes back as [`Recorded`], which only the store can make: signing asks for
 //! one, so that nothing is signed that was not recorded.

@@ -5,11 +5,11 @@ use keyward_license::{
     ids::{DeviceId, Digest, Kid},
     time::Timestamp,
 };
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, params};
 
 use super::{
-    Store, authorization::newest_policy, exchange::is_exchange_kid, founding::record_event, id, milliseconds,
-    signed, timestamp, unsigned,
+    Store, authorization::newest_policy, connection::Statements, exchange::is_exchange_kid,
+    founding::record_event, id, milliseconds, signed, timestamp, unsigned,
 };
 use crate::{
     Error,
@@ -65,7 +65,7 @@ impl Store {
         let rows: Vec<Row> = self.noted(sqlx::query_as(
             "SELECT hash, name, scope, created_at, revoked_at FROM admin_tokens ORDER BY created_at, name",
         )
-        .fetch_all(&self.readers)
+        .fetch_all(&self.lists)
         .await)?;
         rows.into_iter()
             .map(|(hash, name, scope, created, revoked)| {
@@ -84,7 +84,7 @@ impl Store {
     pub(crate) async fn revoke_admin_token(&self, name: String, now: Timestamp) -> Result<(), Error> {
         self.writer
             .run(Write::AdminTokenRevocation, move |db| {
-                Box::pin(async move { revoke_admin_token(db, name, now).await })
+                revoke_admin_token(db, name, now)
             })
             .await
     }
@@ -97,9 +97,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), Error> {
         self.writer
-            .run(Write::Act, move |db| {
-                Box::pin(async move { record_event(db, now, kind, &subject, "").await })
-            })
+            .run(Write::Act, move |db| record_event(db, now, kind, &subject, ""))
             .await
     }
 
@@ -112,10 +110,8 @@ impl Store {
     ) -> Result<(), Error> {
         self.writer
             .run(Write::AdminToken, move |db| {
-                Box::pin(async move {
-                    insert_admin_token(db, &hash, &name, scope, now).await?;
-                    record_event(db, now, "admin-token-added", &name, scope).await
-                })
+                insert_admin_token(db, &hash, &name, scope, now)?;
+                record_event(db, now, "admin-token-added", &name, scope)
             })
             .await
     }
@@ -123,26 +119,24 @@ impl Store {
     pub(crate) async fn add_enrolment_token(&self, token: NewToken, now: Timestamp) -> Result<(), Error> {
         self.writer
             .run(Write::EnrolmentToken, move |db| {
-                Box::pin(async move {
-                    let account = account(db, &token.account, now).await?;
-                    sqlx::query(
-                        "INSERT INTO enrolment_tokens
+                let account = account(db, &token.account, now)?;
+                db.run(
+                    "INSERT INTO enrolment_tokens
                          (hash, account, security_level, maker, model, created_at, expires_at, role)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                    )
-                    .bind(&token.hash.as_bytes()[..])
-                    .bind(account)
-                    .bind(signed("a security level", token.profile.security_level)?)
-                    .bind(&token.profile.maker)
-                    .bind(&token.profile.model)
-                    .bind(milliseconds(now))
-                    .bind(milliseconds(token.expires))
-                    .bind(role_name(token.role))
-                    .execute(&mut *db)
-                    .await?;
-                    let role = role_name(token.role);
-                    record_event(db, now, "enrolment-token-made", &token.account, role).await
-                })
+                    params![
+                        &token.hash.as_bytes()[..],
+                        account,
+                        signed("a security level", token.profile.security_level)?,
+                        &token.profile.maker,
+                        &token.profile.model,
+                        milliseconds(now),
+                        milliseconds(token.expires),
+                        role_name(token.role)
+                    ],
+                )?;
+                let role = role_name(token.role);
+                record_event(db, now, "enrolment-token-made", &token.account, role)
             })
             .await
     }
@@ -158,7 +152,7 @@ impl Store {
     ) -> Result<i64, Error> {
         self.writer
             .run(Write::Entitlement, move |db| {
-                Box::pin(async move { grant(db, &account_name, kid, policy, expires, now).await })
+                grant(db, &account_name, kid, policy, expires, now)
             })
             .await
     }
@@ -167,19 +161,14 @@ impl Store {
     pub(crate) async fn revoke_entitlement(&self, entitlement: i64, now: Timestamp) -> Result<(), Error> {
         self.writer
             .run(Write::EntitlementRevocation, move |db| {
-                Box::pin(async move {
-                    let ended = sqlx::query(
-                        "UPDATE entitlements SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL",
-                    )
-                    .bind(entitlement)
-                    .bind(milliseconds(now))
-                    .execute(&mut *db)
-                    .await?;
-                    if ended.rows_affected() == 0 {
-                        return Err(Error::EntitlementUnknown(entitlement));
-                    }
-                    record_event(db, now, "entitlement-revoked", &entitlement.to_string(), "").await
-                })
+                let ended = db.run(
+                    "UPDATE entitlements SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL",
+                    params![entitlement, milliseconds(now)],
+                )?;
+                if ended == 0 {
+                    return Err(Error::EntitlementUnknown(entitlement));
+                }
+                record_event(db, now, "entitlement-revoked", &entitlement.to_string(), "")
             })
             .await
     }
@@ -193,7 +182,7 @@ impl Store {
              JOIN accounts a ON a.id = e.account WHERE a.name = ?1 AND e.revoked_at IS NULL ORDER BY e.id",
             )
             .bind(account)
-            .fetch_all(&self.readers)
+            .fetch_all(&self.lists)
             .await,
         )?;
         rows.into_iter()
@@ -218,7 +207,7 @@ impl Store {
                 "SELECT d.id, a.name, d.role, d.security_level, d.maker, d.model, d.enrolled_at, d.revoked_at
              FROM devices d JOIN accounts a ON a.id = d.account ORDER BY d.enrolled_at DESC, d.id",
             )
-            .fetch_all(&self.readers)
+            .fetch_all(&self.lists)
             .await,
         )?;
         rows.into_iter()
@@ -247,15 +236,12 @@ impl Store {
     pub(crate) async fn revoke_device(&self, device: DeviceId, now: Timestamp) -> Result<(), Error> {
         self.writer
             .run(Write::DeviceRevocation, move |db| {
-                Box::pin(async move {
-                    known_device(db, &device).await?;
-                    sqlx::query("UPDATE devices SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL")
-                        .bind(&device.as_bytes()[..])
-                        .bind(milliseconds(now))
-                        .execute(&mut *db)
-                        .await?;
-                    record_event(db, now, "device-revoked", &device.to_string(), "").await
-                })
+                known_device(db, &device)?;
+                db.run(
+                    "UPDATE devices SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL",
+                    params![&device.as_bytes()[..], milliseconds(now)],
+                )?;
+                record_event(db, now, "device-revoked", &device.to_string(), "")
             })
             .await
     }
@@ -264,105 +250,91 @@ impl Store {
     pub(crate) async fn accept_store(&self, device: DeviceId, now: Timestamp) -> Result<(), Error> {
         self.writer
             .run(Write::StoreAcceptance, move |db| {
-                Box::pin(async move {
-                    known_device(db, &device).await?;
-                    sqlx::query("DELETE FROM store_epochs WHERE device = ?1")
-                        .bind(&device.as_bytes()[..])
-                        .execute(&mut *db)
-                        .await?;
-                    record_event(db, now, "store-accepted", &device.to_string(), "").await
-                })
+                known_device(db, &device)?;
+                db.run(
+                    "DELETE FROM store_epochs WHERE device = ?1",
+                    params![&device.as_bytes()[..]],
+                )?;
+                record_event(db, now, "store-accepted", &device.to_string(), "")
             })
             .await
     }
 }
 
-async fn revoke_admin_token(db: &mut SqliteConnection, name: String, now: Timestamp) -> Result<(), Error> {
-    let revoked: Option<Option<i64>> =
-        sqlx::query_scalar("SELECT revoked_at FROM admin_tokens WHERE name = ?1")
-            .bind(&name)
-            .fetch_optional(&mut *db)
-            .await?;
+fn revoke_admin_token(db: &Connection, name: String, now: Timestamp) -> Result<(), Error> {
+    let revoked: Option<Option<i64>> = db.value_if_any(
+        "SELECT revoked_at FROM admin_tokens WHERE name = ?1",
+        params![&name],
+    )?;
     match revoked {
         None => Err(Error::AdminTokenUnknown(name)),
         Some(Some(_)) => Ok(()),
         Some(None) => {
-            sqlx::query("UPDATE admin_tokens SET revoked_at = ?2 WHERE name = ?1")
-                .bind(&name)
-                .bind(milliseconds(now))
-                .execute(&mut *db)
-                .await?;
-            record_event(db, now, "admin-token-revoked", &name, "").await
+            db.run(
+                "UPDATE admin_tokens SET revoked_at = ?2 WHERE name = ?1",
+                params![&name, milliseconds(now)],
+            )?;
+            record_event(db, now, "admin-token-revoked", &name, "")
         }
     }
 }
 
-pub(super) async fn insert_admin_token(
-    db: &mut SqliteConnection,
+pub(super) fn insert_admin_token(
+    db: &Connection,
     hash: &Digest,
     name: &str,
     scope: &str,
     now: Timestamp,
 ) -> Result<(), Error> {
-    sqlx::query("INSERT INTO admin_tokens (hash, name, scope, created_at) VALUES (?1, ?2, ?3, ?4)")
-        .bind(&hash.as_bytes()[..])
-        .bind(name)
-        .bind(scope)
-        .bind(milliseconds(now))
-        .execute(db)
-        .await?;
+    db.run(
+        "INSERT INTO admin_tokens (hash, name, scope, created_at) VALUES (?1, ?2, ?3, ?4)",
+        params![&hash.as_bytes()[..], name, scope, milliseconds(now)],
+    )?;
     Ok(())
 }
 
-async fn grant(
-    db: &mut SqliteConnection,
+fn grant(
+    db: &Connection,
     account_name: &str,
     kid: Option<Kid>,
     policy: String,
     expires: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<i64, Error> {
-    let known: Option<i64> = sqlx::query_scalar("SELECT 1 FROM policies WHERE name = ?1")
-        .bind(&policy)
-        .fetch_optional(&mut *db)
-        .await?;
+    let known: Option<i64> = db.value_if_any("SELECT 1 FROM policies WHERE name = ?1", params![&policy])?;
     if known.is_none() {
         return Err(Error::PolicyUnknown(policy));
     }
     if let Some(kid) = kid
-        && is_exchange_kid(db, &kid).await?
+        && is_exchange_kid(db, &kid)?
     {
-        check_not_about_playing(db, &policy).await?;
+        check_not_about_playing(db, &policy)?;
     }
-    let account = account(db, account_name, now).await?;
+    let account = account(db, account_name, now)?;
     let kid_bytes = kid.map(|kid| kid.as_bytes().to_vec());
-    sqlx::query(
+    db.run(
         "UPDATE entitlements SET revoked_at = ?3 WHERE account = ?1 AND kid IS ?2 AND revoked_at IS NULL",
-    )
-    .bind(account)
-    .bind(&kid_bytes)
-    .bind(milliseconds(now))
-    .execute(&mut *db)
-    .await?;
-    let entitlement = sqlx::query(
+        params![account, &kid_bytes, milliseconds(now)],
+    )?;
+    db.run(
         "INSERT INTO entitlements (account, kid, policy, granted_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)",
-    )
-    .bind(account)
-    .bind(&kid_bytes)
-    .bind(&policy)
-    .bind(milliseconds(now))
-    .bind(expires.map(milliseconds))
-    .execute(&mut *db)
-    .await?
-    .last_insert_rowid();
+        params![
+            account,
+            &kid_bytes,
+            &policy,
+            milliseconds(now),
+            expires.map(milliseconds)
+        ],
+    )?;
+    let entitlement = db.last_insert_rowid();
     let what = kid.map_or_else(|| "all".to_owned(), |kid| kid.to_string());
-    record_event(db, now, "entitlement-granted", account_name, &what).await?;
+    record_event(db, now, "entitlement-granted", account_name, &what)?;
     Ok(entitlement)
 }
 
 /// Whether licenses for key exchange can be under the policy, as it is now.
-async fn check_not_about_playing(db: &mut SqliteConnection, name: &str) -> Result<(), Error> {
-    let newest = newest_policy(db, name).await?;
+fn check_not_about_playing(db: &Connection, name: &str) -> Result<(), Error> {
+    let newest = newest_policy(db, name)?;
     match newest.and_then(|policy| about_playing(&policy.terms)) {
         None => Ok(()),
         Some(term) => Err(Error::PolicyAboutPlaying {
@@ -373,22 +345,18 @@ async fn check_not_about_playing(db: &mut SqliteConnection, name: &str) -> Resul
 }
 
 /// The account of a name, made if there is none.
-async fn account(db: &mut SqliteConnection, name: &str, now: Timestamp) -> Result<i64, Error> {
-    sqlx::query("INSERT INTO accounts (name, created_at) VALUES (?1, ?2) ON CONFLICT DO NOTHING")
-        .bind(name)
-        .bind(milliseconds(now))
-        .execute(&mut *db)
-        .await?;
-    Ok(sqlx::query_scalar("SELECT id FROM accounts WHERE name = ?1")
-        .bind(name)
-        .fetch_one(db)
-        .await?)
+fn account(db: &Connection, name: &str, now: Timestamp) -> Result<i64, Error> {
+    db.run(
+        "INSERT INTO accounts (name, created_at) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+        params![name, milliseconds(now)],
+    )?;
+    Ok(db.value("SELECT id FROM accounts WHERE name = ?1", params![name])?)
 }
 
-async fn known_device(db: &mut SqliteConnection, device: &DeviceId) -> Result<(), Error> {
-    let known: Option<i64> = sqlx::query_scalar("SELECT 1 FROM devices WHERE id = ?1")
-        .bind(&device.as_bytes()[..])
-        .fetch_optional(db)
-        .await?;
+fn known_device(db: &Connection, device: &DeviceId) -> Result<(), Error> {
+    let known: Option<i64> = db.value_if_any(
+        "SELECT 1 FROM devices WHERE id = ?1",
+        params![&device.as_bytes()[..]],
+    )?;
     known.map(drop).ok_or(Error::DeviceUnknown(*device))
 }

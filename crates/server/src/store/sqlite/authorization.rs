@@ -1,8 +1,11 @@
 //! What handlers other than the rows rest on: policies by name, and what must not be used twice.
 
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, params};
 
-use super::{Store, exchange, milliseconds, policies::policy, roots, unsigned};
+use super::{
+    Store, connection::Statements, exchange, lookup::KnownPolicies, milliseconds, policies::policy, roots,
+    unsigned,
+};
 use crate::{
     Error, Refusal,
     handler::Once,
@@ -13,23 +16,20 @@ use crate::{
 impl Store {
     /// The newest version of a policy, if there is one of this name.
     pub(crate) async fn newest_policy(&self, name: &str) -> Result<Option<Policy>, Error> {
-        let mut db = self.readers.acquire().await?;
-        self.noted(newest_policy(&mut db, name).await)
+        self.read(|db| newest_policy(db, name)).await
     }
 
     /// Whether something was used. The same is judged again when the answer is recorded; here it is told in words.
     pub(crate) async fn is_used(&self, once: &Once) -> Result<bool, Error> {
-        let mut db = self.readers.acquire().await?;
-        self.noted(is_used(&mut db, once).await)
+        self.read(|db| is_used(db, once)).await
     }
 }
 
-pub(super) async fn newest_policy(db: &mut SqliteConnection, name: &str) -> Result<Option<Policy>, Error> {
-    let row: Option<(i64, String)> =
-        sqlx::query_as("SELECT version, terms FROM policies WHERE name = ?1 ORDER BY version DESC LIMIT 1")
-            .bind(name)
-            .fetch_optional(db)
-            .await?;
+pub(super) fn newest_policy(db: &Connection, name: &str) -> Result<Option<Policy>, Error> {
+    let row: Option<(i64, String)> = db.row_if_any(
+        "SELECT version, terms FROM policies WHERE name = ?1 ORDER BY version DESC LIMIT 1",
+        params![name],
+    )?;
     row.map(|(version, terms)| policy(name.to_owned(), version, &terms))
         .transpose()
 }
@@ -40,65 +40,58 @@ pub(super) async fn newest_policy(db: &mut SqliteConnection, name: &str) -> Resu
 /// # Errors
 /// V-046 ([`Refusal::AuthorizationUsed`]), and [`Refusal::Busy`] for a policy, what is under a root, or an exchange key
 /// that changed: the request must be decided again, and is then denied in words.
-pub(super) async fn use_up(
-    db: &mut SqliteConnection,
+pub(super) fn use_up(
+    db: &Connection,
     recording: &Recording,
+    known: &KnownPolicies,
 ) -> Result<Result<(), Refusal>, Error> {
     for rests in recording.basis.rests() {
         if let Rests::Policy(name, version) = rests
-            && newest(db, name).await? != Some(*version)
+            && newest(db, name)? != Some(*version)
         {
             return Ok(Err(Refusal::Busy("a policy changed meanwhile")));
         }
     }
-    if let Err(refusal) = roots::still_hold(db, recording).await? {
+    if let Err(refusal) = roots::still_hold(db, recording, known)? {
         return Ok(Err(refusal));
     }
     for grant in &recording.basis.grants {
-        if !exchange::still_holds(db, &grant.exchange).await? {
+        if !exchange::still_holds(db, &grant.exchange)? {
             return Ok(Err(Refusal::Busy("an exchange key changed meanwhile")));
         }
     }
     let once = &recording.basis.once;
     for one in once {
-        if is_used(db, one).await? {
+        if is_used(db, one)? {
             return Ok(Err(Refusal::AuthorizationUsed));
         }
     }
     if let Some(now) = once.first().map(|_| milliseconds(recording.answer.server_time)) {
-        sqlx::query("DELETE FROM used_authorizations WHERE until < ?1")
-            .bind(now.saturating_sub(KEPT_LONGER))
-            .execute(&mut *db)
-            .await?;
+        db.run(
+            "DELETE FROM used_authorizations WHERE until < ?1",
+            params![now.saturating_sub(KEPT_LONGER)],
+        )?;
         for one in once {
-            sqlx::query(
+            db.run(
                 "INSERT INTO used_authorizations (issuer, id, until, used_at) VALUES (?1, ?2, ?3, ?4)",
-            )
-            .bind(&one.issuer)
-            .bind(&one.id[..])
-            .bind(milliseconds(one.until))
-            .bind(now)
-            .execute(&mut *db)
-            .await?;
+                params![&one.issuer, &one.id[..], milliseconds(one.until), now],
+            )?;
         }
     }
     Ok(Ok(()))
 }
 
-async fn newest(db: &mut SqliteConnection, policy: &str) -> Result<Option<u64>, Error> {
-    let version: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM policies WHERE name = ?1")
-        .bind(policy)
-        .fetch_one(db)
-        .await?;
+fn newest(db: &Connection, policy: &str) -> Result<Option<u64>, Error> {
+    let version: Option<i64> = db.value(
+        "SELECT max(version) FROM policies WHERE name = ?1",
+        params![policy],
+    )?;
     version.map(unsigned).transpose()
 }
 
-async fn is_used(db: &mut SqliteConnection, once: &Once) -> Result<bool, Error> {
-    let used =
-        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM used_authorizations WHERE issuer = ?1 AND id = ?2)")
-            .bind(&once.issuer)
-            .bind(&once.id[..]);
-    Ok(used.fetch_one(db).await?)
+fn is_used(db: &Connection, once: &Once) -> Result<bool, Error> {
+    let used = "SELECT EXISTS (SELECT 1 FROM used_authorizations WHERE issuer = ?1 AND id = ?2)";
+    Ok(db.value(used, params![&once.issuer, &once.id])?)
 }
 
 /// Milliseconds for which a row stays beyond its end, should a clock be set back: a day.
@@ -143,7 +136,7 @@ mod tests {
             kids: vec![KID],
             now: NOW,
         };
-        let found = world.server.store().look_up(question).await.unwrap();
+        let found = world.server.store().look_up(&question).await.unwrap();
         let device_row = found.device.unwrap();
         Recording {
             answer: PreparedAnswer {

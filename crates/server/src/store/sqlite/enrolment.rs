@@ -7,9 +7,9 @@ use keyward_license::{
     ids::{DeviceId, Digest},
     time::Timestamp,
 };
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, params};
 
-use super::{Store, founding::record_event, milliseconds, timestamp, unsigned};
+use super::{Store, connection::Statements, founding::record_event, milliseconds, timestamp, unsigned};
 use crate::{
     Error, Refusal,
     admin::{role_from_name, role_name},
@@ -21,8 +21,7 @@ use crate::{
 impl Store {
     /// What the token with this hash is good for.
     pub(crate) async fn enrolment_token(&self, hash: &Digest) -> Result<Option<TokenRow>, Error> {
-        let mut db = self.readers.acquire().await?;
-        let read = self.noted(read_token(&mut db, hash).await)?;
+        let read = self.read(|db| read_token(db, hash)).await?;
         Ok(read.map(|(token, _)| token))
     }
 
@@ -41,7 +40,7 @@ impl Store {
     ) -> Result<EnrolmentRecord, Refusal> {
         self.writer
             .run(Write::Enrolment, move |db| {
-                Box::pin(record_enrolment(db, token, certificate, now))
+                record_enrolment(db, token, certificate, now)
             })
             .await
     }
@@ -51,18 +50,15 @@ impl Store {
     pub(crate) async fn keep_certificate(&self, serial: [u8; 16], der: Vec<u8>) -> Result<Vec<u8>, Error> {
         self.writer
             .run(Write::DeviceCertificate, move |db| {
-                Box::pin(async move {
-                    sqlx::query("UPDATE device_certificates SET der = ?2 WHERE serial = ?1 AND der IS NULL")
-                        .bind(&serial[..])
-                        .bind(&der)
-                        .execute(&mut *db)
-                        .await?;
-                    sqlx::query_scalar("SELECT der FROM device_certificates WHERE serial = ?1")
-                        .bind(&serial[..])
-                        .fetch_one(&mut *db)
-                        .await
-                        .map_err(Error::from)
-                })
+                db.run(
+                    "UPDATE device_certificates SET der = ?2 WHERE serial = ?1 AND der IS NULL",
+                    params![&serial[..], &der],
+                )?;
+                db.value(
+                    "SELECT der FROM device_certificates WHERE serial = ?1",
+                    params![&serial[..]],
+                )
+                .map_err(Error::from)
             })
             .await
     }
@@ -70,14 +66,12 @@ impl Store {
 
 type UsedBy = Option<Vec<u8>>;
 
-async fn read_token(db: &mut SqliteConnection, hash: &Digest) -> Result<Option<(TokenRow, UsedBy)>, Error> {
-    let row: Option<(i64, String, i64, String, String, i64, UsedBy)> = sqlx::query_as(
+fn read_token(db: &Connection, hash: &Digest) -> Result<Option<(TokenRow, UsedBy)>, Error> {
+    let row: Option<(i64, String, i64, String, String, i64, UsedBy)> = db.row_if_any(
         "SELECT account, role, security_level, maker, model, expires_at, used_by
          FROM enrolment_tokens WHERE hash = ?1",
-    )
-    .bind(&hash.as_bytes()[..])
-    .fetch_optional(db)
-    .await?;
+        params![&hash.as_bytes()[..]],
+    )?;
     row.map(|(account, role, level, maker, model, expires, used_by)| {
         let profile = DeviceProfile {
             security_level: unsigned(level)?,
@@ -97,14 +91,14 @@ async fn read_token(db: &mut SqliteConnection, hash: &Digest) -> Result<Option<(
     .transpose()
 }
 
-async fn record_enrolment(
-    db: &mut SqliteConnection,
+fn record_enrolment(
+    db: &Connection,
     hash: Digest,
     certificate: PreparedCertificate,
     now: Timestamp,
 ) -> Result<EnrolmentRecord, Refusal> {
     // V-051
-    let (token, used_by) = read_token(db, &hash).await?.ok_or(TokenFault::Unknown)?;
+    let (token, used_by) = read_token(db, &hash)?.ok_or(TokenFault::Unknown)?;
     if token.expires <= now {
         return Err(TokenFault::Expired.into());
     }
@@ -112,7 +106,7 @@ async fn record_enrolment(
     if token.role != certificate.role {
         return Err(TokenFault::OtherRole.into());
     }
-    if let Some((role, revoked_at)) = read_enrolled(db, &certificate.device).await? {
+    if let Some((role, revoked_at)) = read_enrolled(db, &certificate.device)? {
         if role != certificate.role {
             return Err(Refusal::KeyOfOtherRole);
         }
@@ -125,23 +119,19 @@ async fn record_enrolment(
         Some(device) if device != certificate.device.as_bytes() => {
             return Err(TokenFault::UsedByAnother.into());
         }
-        Some(_) => return read_certificate(db, &hash, &certificate).await,
+        Some(_) => return read_certificate(db, &hash, &certificate),
         None => {}
     }
-    insert_enrolment(db, &hash, &token, &certificate, now).await?;
+    insert_enrolment(db, &hash, &token, &certificate, now)?;
     Ok(EnrolmentRecord::ToSign(Recorded(certificate)))
 }
 
 /// The role that a key is enrolled in, and when it was revoked.
-async fn read_enrolled(
-    db: &mut SqliteConnection,
-    device: &DeviceId,
-) -> Result<Option<(EnrolmentRole, Option<i64>)>, Error> {
-    let row: Option<(String, Option<i64>)> =
-        sqlx::query_as("SELECT role, revoked_at FROM devices WHERE id = ?1")
-            .bind(&device.as_bytes()[..])
-            .fetch_optional(db)
-            .await?;
+fn read_enrolled(db: &Connection, device: &DeviceId) -> Result<Option<(EnrolmentRole, Option<i64>)>, Error> {
+    let row: Option<(String, Option<i64>)> = db.row_if_any(
+        "SELECT role, revoked_at FROM devices WHERE id = ?1",
+        params![&device.as_bytes()[..]],
+    )?;
     row.map(|(role, revoked_at)| {
         let role = role_from_name(&role).ok_or(Error::Damaged("a device has no role"))?;
         Ok((role, revoked_at))
@@ -149,8 +139,8 @@ async fn read_enrolled(
     .transpose()
 }
 
-async fn insert_enrolment(
-    db: &mut SqliteConnection,
+fn insert_enrolment(
+    db: &Connection,
     hash: &Digest,
     token: &TokenRow,
     certificate: &PreparedCertificate,
@@ -158,59 +148,56 @@ async fn insert_enrolment(
 ) -> Result<(), Error> {
     let device = &certificate.device.as_bytes()[..];
     let level = super::signed("a security level", token.profile.security_level)?;
-    sqlx::query(
+    db.run(
         "INSERT INTO devices (id, account, security_level, maker, model, enrolled_at, role)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          ON CONFLICT DO UPDATE SET account = excluded.account, security_level = excluded.security_level,
              maker = excluded.maker, model = excluded.model, enrolled_at = excluded.enrolled_at",
-    )
-    .bind(device)
-    .bind(token.account)
-    .bind(level)
-    .bind(&token.profile.maker)
-    .bind(&token.profile.model)
-    .bind(milliseconds(now))
-    .bind(role_name(token.role))
-    .execute(&mut *db)
-    .await?;
-    sqlx::query("UPDATE enrolment_tokens SET used_by = ?2, used_at = ?3 WHERE hash = ?1")
-        .bind(&hash.as_bytes()[..])
-        .bind(device)
-        .bind(milliseconds(now))
-        .execute(&mut *db)
-        .await?;
-    sqlx::query(
+        params![
+            device,
+            token.account,
+            level,
+            &token.profile.maker,
+            &token.profile.model,
+            milliseconds(now),
+            role_name(token.role)
+        ],
+    )?;
+    db.run(
+        "UPDATE enrolment_tokens SET used_by = ?2, used_at = ?3 WHERE hash = ?1",
+        params![&hash.as_bytes()[..], device, milliseconds(now)],
+    )?;
+    db.run(
         "INSERT INTO device_certificates (serial, device, token, claims, not_before, not_after, created_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )
-    .bind(&certificate.serial[..])
-    .bind(device)
-    .bind(&hash.as_bytes()[..])
-    .bind(certificate.claims.encode())
-    .bind(milliseconds(certificate.not_before))
-    .bind(milliseconds(certificate.not_after))
-    .bind(milliseconds(now))
-    .execute(&mut *db)
-    .await?;
+        params![
+            &certificate.serial[..],
+            device,
+            &hash.as_bytes()[..],
+            certificate.claims.encode(),
+            milliseconds(certificate.not_before),
+            milliseconds(certificate.not_after),
+            milliseconds(now)
+        ],
+    )?;
     let (device, role) = (certificate.device.to_string(), role_name(token.role));
-    record_event(db, now, "device-enrolled", &device, role).await
+    record_event(db, now, "device-enrolled", &device, role)
 }
 
 /// What the device got, or was to get, for this token. Other sealing keys than then are refused: a
 /// token makes one certificate.
-async fn read_certificate(
-    db: &mut SqliteConnection,
+fn read_certificate(
+    db: &Connection,
     hash: &Digest,
     asked: &PreparedCertificate,
 ) -> Result<EnrolmentRecord, Refusal> {
     type Row = (Vec<u8>, Vec<u8>, i64, i64, Option<Vec<u8>>);
-    let (serial, claims, not_before, not_after, der): Row = sqlx::query_as(
-        "SELECT serial, claims, not_before, not_after, der FROM device_certificates WHERE token = ?1",
-    )
-    .bind(&hash.as_bytes()[..])
-    .fetch_one(db)
-    .await
-    .map_err(Error::from)?;
+    let (serial, claims, not_before, not_after, der): Row = db
+        .row(
+            "SELECT serial, claims, not_before, not_after, der FROM device_certificates WHERE token = ?1",
+            params![&hash.as_bytes()[..]],
+        )
+        .map_err(Error::from)?;
     let claims = Claims::decode(&claims).map_err(|_| Error::Damaged("a device's claims do not decode"))?;
     if claims.sealing_keys != asked.claims.sealing_keys {
         return Err(TokenFault::OtherSealingKeys.into());

@@ -4,12 +4,20 @@ use core::time::Duration;
 use std::path::Path;
 
 use keyward_license::time::Timestamp;
+use rusqlite::{Connection, params};
 use sqlx::{
-    ConnectOptions, Connection, SqliteConnection,
+    ConnectOptions, Connection as _, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteSynchronous},
 };
 
-use super::{exchange::read_keys, founding::record_event, roots::read_roots, signed, timestamp, unsigned};
+use super::{
+    connection::{Statements, connect_to_read},
+    exchange::read_keys,
+    founding::EVENT,
+    milliseconds,
+    roots::read_roots,
+    signed, timestamp, unsigned,
+};
 use crate::{
     Error,
     store::{OperatorCertificate, Purpose, exchange::ExchangeKeyRow, roots::RootRow},
@@ -73,19 +81,19 @@ impl Examination {
     pub(crate) async fn of(path: &Path) -> Result<Self, Error> {
         find(path)?;
         let mut db = options(path).read_only(true).connect().await?;
-        let examined = Self::read(&mut db).await;
+        let examined = Self::read(path, &mut db).await;
         db.close().await.ok();
         examined
     }
 
-    async fn read(db: &mut SqliteConnection) -> Result<Self, Error> {
+    async fn read(path: &Path, db: &mut SqliteConnection) -> Result<Self, Error> {
         let mut faults = faults(db).await?;
         let schema = schema(db).await?;
         if schema == Schema::Current {
             faults.extend(key_faults(db).await?);
         }
         let rows = match schema {
-            Schema::Current if faults.is_empty() => Some(rows(db).await?),
+            Schema::Current if faults.is_empty() => Some(rows(path, db).await?),
             _ => None,
         };
         Ok(Self { faults, schema, rows })
@@ -119,7 +127,7 @@ pub(crate) async fn core(path: &Path) -> Result<Core, Error> {
 pub(crate) async fn record_restored(path: &Path, made: Timestamp, now: Timestamp) -> Result<(), Error> {
     let mut db = options(path).connect().await?;
     let detail = format!("backup of {}", made.0);
-    let recorded = record_event(&mut db, now, "operator-restored", "", &detail).await;
+    let recorded = record_event(&mut db, now, "operator-restored", &detail).await;
     db.close().await?;
     recorded
 }
@@ -142,7 +150,7 @@ pub(crate) async fn copy(
     })?;
     let mut db = options(from).connect().await?;
     let copied = async {
-        record_event(&mut db, now, "backup-made", "", detail).await?;
+        record_event(&mut db, now, "backup-made", detail).await?;
         recorded();
         sqlx::query("VACUUM INTO ?1")
             .bind(target)
@@ -153,6 +161,17 @@ pub(crate) async fn copy(
     .await;
     db.close().await.ok();
     copied
+}
+
+async fn record_event(
+    db: &mut SqliteConnection,
+    now: Timestamp,
+    kind: &str,
+    detail: &str,
+) -> Result<(), Error> {
+    let event = sqlx::query(EVENT).bind(milliseconds(now)).bind(kind).bind("");
+    event.bind(detail).execute(db).await?;
+    Ok(())
 }
 
 fn find(path: &Path) -> Result<(), Error> {
@@ -239,7 +258,7 @@ async fn schema(db: &mut SqliteConnection) -> Result<Schema, Error> {
     })
 }
 
-async fn rows(db: &mut SqliteConnection) -> Result<Rows, Error> {
+async fn rows(path: &Path, db: &mut SqliteConnection) -> Result<Rows, Error> {
     let seeds: Vec<(i64, Vec<u8>)> = sqlx::query_as("SELECT number, sealed FROM seeds ORDER BY number")
         .fetch_all(&mut *db)
         .await?;
@@ -257,26 +276,32 @@ async fn rows(db: &mut SqliteConnection) -> Result<Rows, Error> {
             not_after: timestamp(not_after),
         })
     });
+    let (exchange_keys, roots) = examined_keys(path)?;
     Ok(Rows {
         root: root(db).await?,
         secrets: secrets(db).await?,
         seeds: seeds.collect::<Result<_, Error>>()?,
         certificates: certificates.collect::<Result<_, Error>>()?,
-        exchange_keys: read_keys(db).await?,
-        roots: examined_roots(db).await?,
+        exchange_keys,
+        roots,
         newest: newest(db).await?,
         admin_tokens: live(db, "SELECT count(*) FROM admin_tokens WHERE revoked_at IS NULL").await?,
         service_tokens: live(db, "SELECT count(*) FROM service_tokens WHERE revoked_at IS NULL").await?,
     })
 }
 
-async fn examined_roots(db: &mut SqliteConnection) -> Result<Vec<ExaminedRoot>, Error> {
-    let mut roots = Vec::new();
-    for row in read_roots(db).await? {
+/// The keys that are read as the server reads them.
+fn examined_keys(path: &Path) -> Result<(Vec<ExchangeKeyRow>, Vec<ExaminedRoot>), Error> {
+    let db = connect_to_read(path)?;
+    Ok((read_keys(&db)?, examined_roots(&db)?))
+}
+
+fn examined_roots(db: &Connection) -> Result<Vec<ExaminedRoot>, Error> {
+    let examined = |row: RootRow| {
         let level = row
             .minimum_security_level
             .map(|level| signed("a security level", level));
-        let (held, above): (i64, i64) = sqlx::query_as(
+        let (held, above): (i64, i64) = db.row(
             "SELECT (SELECT count(*) FROM root_contents WHERE root = ?1)
                         + (SELECT count(*) FROM root_keys WHERE root = ?1),
                     (SELECT count(*) FROM keys k WHERE k.minimum_security_level > ?2 AND k.kid IN (
@@ -285,15 +310,12 @@ async fn examined_roots(db: &mut SqliteConnection) -> Result<Vec<ExaminedRoot>, 
                          SELECT t.kid FROM root_contents c JOIN tracks t ON t.content_id = c.content_id
                          WHERE c.root = ?1 AND t.period < ifnull(c.to_period, t.period + 1)
                              AND t.period >= ifnull(c.from_period, iif(c.to_period IS NULL, -1, 0))))",
-        )
-        .bind(&row.kid.as_bytes()[..])
-        .bind(level.transpose()?.unwrap_or_default())
-        .fetch_one(&mut *db)
-        .await?;
+            params![row.kid.as_bytes(), level.transpose()?.unwrap_or_default()],
+        )?;
         let (held, above) = (unsigned(held)?, unsigned(above)?);
-        roots.push(ExaminedRoot { row, held, above });
-    }
-    Ok(roots)
+        Ok(ExaminedRoot { row, held, above })
+    };
+    read_roots(db)?.into_iter().map(examined).collect()
 }
 
 async fn root(db: &mut SqliteConnection) -> Result<Option<Vec<u8>>, Error> {

@@ -8,10 +8,11 @@ mod tokens;
 mod uses;
 
 use keyward_license::{ids::Kid, time::Timestamp};
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, Row, params};
 
 use super::{
-    Store, founding::record_event, id, milliseconds, roots::is_root_value, signed, timestamp, unsigned,
+    Store, connection::Statements, founding::record_event, id, milliseconds, roots::is_root_value, signed,
+    timestamp, unsigned,
 };
 use crate::{
     Error,
@@ -35,9 +36,7 @@ impl Store {
     /// [`Error::BesideRefused`].
     pub(crate) async fn add_exchange_key(&self, key: NewExchangeKey, now: Timestamp) -> Result<(), Error> {
         self.writer
-            .run(Write::ExchangeKey, move |db| {
-                Box::pin(async move { add(db, &key, now).await })
-            })
+            .run(Write::ExchangeKey, move |db| add(db, &key, now))
             .await
     }
 
@@ -54,20 +53,18 @@ impl Store {
     ) -> Result<u32, Error> {
         self.writer
             .run(Write::ExchangeChange, move |db| {
-                Box::pin(async move {
-                    let key = known(db, &kid).await?;
-                    if key.state == KeyState::Destroyed {
-                        return Err(Error::ExchangeKeyDestroyed(kid));
-                    }
-                    let version = key.newest().checked_add(1).ok_or(Error::OutOfRange {
-                        what: "the number of versions",
-                        expected: "below 2^32",
-                    })?;
-                    insert_version(db, (&kid, version), &seal(version)?, now).await?;
-                    let (subject, detail) = (kid.to_string(), version.to_string());
-                    record_event(db, now, "exchange-key-rotated", &subject, &detail).await?;
-                    Ok(version)
-                })
+                let key = known(db, &kid)?;
+                if key.state == KeyState::Destroyed {
+                    return Err(Error::ExchangeKeyDestroyed(kid));
+                }
+                let version = key.newest().checked_add(1).ok_or(Error::OutOfRange {
+                    what: "the number of versions",
+                    expected: "below 2^32",
+                })?;
+                insert_version(db, (&kid, version), &seal(version)?, now)?;
+                let (subject, detail) = (kid.to_string(), version.to_string());
+                record_event(db, now, "exchange-key-rotated", &subject, &detail)?;
+                Ok(version)
             })
             .await
     }
@@ -89,51 +86,42 @@ impl Store {
         };
         self.writer
             .run(write, move |db| {
-                Box::pin(async move {
-                    let key = known(db, &kid).await?;
-                    match change {
-                        ExchangeChange::MinimumVersion(version) => set_minimum(db, &key, version, now).await,
-                        ExchangeChange::MinimumSecurityLevel(level) => set_level(db, &key, level, now).await,
-                        ExchangeChange::Disable => set_state(db, &key, KeyState::Disabled, now).await,
-                        ExchangeChange::Enable => set_state(db, &key, KeyState::Enabled, now).await,
-                        ExchangeChange::Destroy(what) => destroy(db, &key, what, now).await,
-                    }
-                })
+                let key = known(db, &kid)?;
+                match change {
+                    ExchangeChange::MinimumVersion(version) => set_minimum(db, &key, version, now),
+                    ExchangeChange::MinimumSecurityLevel(level) => set_level(db, &key, level, now),
+                    ExchangeChange::Disable => set_state(db, &key, KeyState::Disabled, now),
+                    ExchangeChange::Enable => set_state(db, &key, KeyState::Enabled, now),
+                    ExchangeChange::Destroy(what) => destroy(db, &key, what, now),
+                }
             })
             .await
     }
 
     /// An exchange key with its versions.
     pub(crate) async fn exchange_key(&self, kid: &Kid) -> Result<Option<ExchangeKeyRow>, Error> {
-        let mut db = self.readers.acquire().await?;
-        self.noted(read_key(&mut db, kid).await)
+        self.read(|db| read_key(db, kid)).await
     }
 
     /// An exchange key, and after it those that travel in its licenses, in the order of their making.
     pub(crate) async fn exchange_family(&self, kid: &Kid) -> Result<Vec<ExchangeKeyRow>, Error> {
-        let mut db = self.readers.acquire().await?;
-        let read = async {
-            let mut family: Vec<_> = read_key(&mut db, kid).await?.into_iter().collect();
-            let beside: Vec<Vec<u8>> = sqlx::query_scalar(
+        self.read(|db| {
+            let mut family: Vec<_> = read_key(db, kid)?.into_iter().collect();
+            let beside: Vec<Vec<u8>> = db.values(
                 "SELECT kid FROM exchange_keys WHERE beside = ?1 ORDER BY created_at, kid",
-            )
-            .bind(&kid.as_bytes()[..])
-            .fetch_all(&mut *db)
-            .await?;
+                params![&kid.as_bytes()[..]],
+            )?;
             for other in beside {
-                family.extend(read_key(&mut db, &id(&other)?).await?);
+                family.extend(read_key(db, &id(&other)?)?);
             }
-            Ok::<_, Error>(family)
-        };
-        let read = read.await;
-        self.noted(read)
+            Ok(family)
+        })
+        .await
     }
 
     /// Every exchange key, in the order of their making.
     pub(crate) async fn exchange_keys(&self) -> Result<Vec<ExchangeKeyRow>, Error> {
-        let mut db = self.readers.acquire().await?;
-        let read = read_keys(&mut db).await;
-        self.noted(read)
+        self.read(read_keys).await
     }
 }
 
@@ -145,34 +133,29 @@ impl ExchangeKeyRow {
 }
 
 /// Every exchange key, in the order of their making.
-pub(super) async fn read_keys(db: &mut SqliteConnection) -> Result<Vec<ExchangeKeyRow>, Error> {
-    let rows: Vec<KeyColumns> = sqlx::query_as(KEYS_IN_ORDER).fetch_all(&mut *db).await?;
+pub(super) fn read_keys(db: &Connection) -> Result<Vec<ExchangeKeyRow>, Error> {
+    let rows: Vec<KeyColumns> = db.rows(KEYS_IN_ORDER, [])?;
     let mut keys = Vec::with_capacity(rows.len());
     for row in rows {
-        let versions = read_versions(db, &row.kid).await?;
+        let versions = read_versions(db, &row.kid)?;
         keys.push(row.with(versions)?);
     }
     Ok(keys)
 }
 
 /// Whether a key id is one of key exchange.
-pub(super) async fn is_exchange_kid(db: &mut SqliteConnection, kid: &Kid) -> Result<bool, Error> {
-    Ok(space(db, kid).await? == Some(Space::Exchange))
+pub(super) fn is_exchange_kid(db: &Connection, kid: &Kid) -> Result<bool, Error> {
+    Ok(space(db, kid)? == Some(Space::Exchange))
 }
 
 /// Whether a value is or was an exchange key, or 16 bytes of one.
-pub(super) async fn is_exchange_value(
-    db: &mut SqliteConnection,
-    fingerprint: &[u8; 32],
-) -> Result<bool, Error> {
-    let known =
-        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM exchange_fingerprints WHERE fingerprint = ?1)");
-    Ok(known.bind(&fingerprint[..]).fetch_one(db).await?)
+pub(super) fn is_exchange_value(db: &Connection, fingerprint: &[u8; 32]) -> Result<bool, Error> {
+    let known = "SELECT EXISTS (SELECT 1 FROM exchange_fingerprints WHERE fingerprint = ?1)";
+    Ok(db.value(known, [fingerprint])?)
 }
 
 /// What a key id is registered for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
-#[sqlx(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Space {
     Content,
     Exchange,
@@ -180,53 +163,61 @@ pub(super) enum Space {
 }
 
 /// In which space a key id is.
-pub(super) async fn space(db: &mut SqliteConnection, kid: &Kid) -> Result<Option<Space>, Error> {
-    let space = sqlx::query_scalar("SELECT space FROM key_ids WHERE kid = ?1");
-    Ok(space.bind(&kid.as_bytes()[..]).fetch_optional(db).await?)
+pub(super) fn space(db: &Connection, kid: &Kid) -> Result<Option<Space>, Error> {
+    let space: Option<String> =
+        db.value_if_any("SELECT space FROM key_ids WHERE kid = ?1", [kid.as_bytes()])?;
+    space
+        .map(|space| match &space[..] {
+            "content" => Ok(Space::Content),
+            "exchange" => Ok(Space::Exchange),
+            "root" => Ok(Space::Root),
+            _ => Err(Error::Damaged("a key id has no space")),
+        })
+        .transpose()
 }
 
-async fn add(db: &mut SqliteConnection, key: &NewExchangeKey, now: Timestamp) -> Result<(), Error> {
-    match space(db, &key.kid).await? {
+fn add(db: &Connection, key: &NewExchangeKey, now: Timestamp) -> Result<(), Error> {
+    match space(db, &key.kid)? {
         Some(Space::Exchange) => return Err(Error::ExchangeKeyExists(key.kid)),
         Some(Space::Content) => return Err(Error::KidOfContent(key.kid)),
         Some(Space::Root) => return Err(Error::KidOfRoot(key.kid)),
         None => {}
     }
     if let Some(beside) = key.beside {
-        check_beside(db, key.algorithm, beside).await?;
+        check_beside(db, key.algorithm, beside)?;
     }
     let level = key
         .minimum_security_level
         .map(|level| signed("a security level", level));
     let uses = key.uses.map(|uses| signed("the use limit", uses));
-    sqlx::query(
+    db.run(
         "INSERT INTO exchange_keys
              (kid, name, algorithm, operation, context, uses, minimum_security_level, beside, created_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-    )
-    .bind(&key.kid.as_bytes()[..])
-    .bind(&key.name)
-    .bind(key.algorithm)
-    .bind(signed("an operation", key.operation)?)
-    .bind(&key.context)
-    .bind(uses.transpose()?)
-    .bind(level.transpose()?)
-    .bind(key.beside.map(|beside| beside.as_bytes().to_vec()))
-    .bind(milliseconds(now))
-    .execute(&mut *db)
-    .await?;
-    insert_version(db, (&key.kid, 1), &key.value, now).await?;
+        params![
+            &key.kid.as_bytes()[..],
+            &key.name,
+            key.algorithm,
+            signed("an operation", key.operation)?,
+            &key.context,
+            uses.transpose()?,
+            level.transpose()?,
+            key.beside.map(|beside| beside.as_bytes().to_vec()),
+            milliseconds(now)
+        ],
+    )?;
+    insert_version(db, (&key.kid, 1), &key.value, now)?;
     let kind = match key.imported {
         true => "exchange-key-imported",
         false => "exchange-key-created",
     };
-    record_event(db, now, kind, &key.kid.to_string(), &key.name).await
+    record_event(db, now, kind, &key.kid.to_string(), &key.name)
 }
 
 /// Whether a key of the algorithm may travel in the licenses of another, where every algorithm stands once.
-async fn check_beside(db: &mut SqliteConnection, algorithm: i64, beside: Kid) -> Result<(), Error> {
+fn check_beside(db: &Connection, algorithm: i64, beside: Kid) -> Result<(), Error> {
     let refused = |why| Err(Error::BesideRefused(beside, why));
-    let Some(other) = read_key(db, &beside).await? else {
+    let Some(other) = read_key(db, &beside)? else {
         return Err(Error::ExchangeKeyUnknown(beside));
     };
     if other.state == KeyState::Destroyed {
@@ -235,14 +226,11 @@ async fn check_beside(db: &mut SqliteConnection, algorithm: i64, beside: Kid) ->
     if other.beside.is_some() {
         return refused("it travels in the licenses of another itself");
     }
-    let (count, taken): (i64, i64) = sqlx::query_as(
+    let (count, taken): (i64, i64) = db.row(
         "SELECT count(*), count(*) FILTER (WHERE algorithm = ?2) FROM exchange_keys
          WHERE beside = ?1 AND state <> 'destroyed'",
-    )
-    .bind(&beside.as_bytes()[..])
-    .bind(algorithm)
-    .fetch_one(db)
-    .await?;
+        params![&beside.as_bytes()[..], algorithm],
+    )?;
     if taken > 0 || other.algorithm == algorithm {
         return refused("a license holds no two keys of one algorithm");
     }
@@ -252,76 +240,61 @@ async fn check_beside(db: &mut SqliteConnection, algorithm: i64, beside: Kid) ->
     Ok(())
 }
 
-async fn insert_version(
-    db: &mut SqliteConnection,
+fn insert_version(
+    db: &Connection,
     (kid, version): (&Kid, u32),
     value: &NewExchangeValue,
     now: Timestamp,
 ) -> Result<(), Error> {
     for fingerprint in &value.fingerprints {
-        if is_content_value(db, fingerprint).await? {
+        if is_content_value(db, fingerprint)? {
             return Err(Error::KeyOfContent(*kid));
         }
-        if is_exchange_value(db, fingerprint).await? {
+        if is_exchange_value(db, fingerprint)? {
             return Err(Error::KeyOfExchange(*kid));
         }
-        if is_root_value(db, fingerprint).await? {
+        if is_root_value(db, fingerprint)? {
             return Err(Error::KeyOfRoot(*kid));
         }
     }
-    sqlx::query(
+    db.run(
         "INSERT INTO exchange_key_versions (kid, version, sealed, created_at) VALUES (?1, ?2, ?3, ?4)",
-    )
-    .bind(&kid.as_bytes()[..])
-    .bind(version)
-    .bind(&value.sealed)
-    .bind(milliseconds(now))
-    .execute(&mut *db)
-    .await?;
+        params![&kid.as_bytes()[..], version, &value.sealed, milliseconds(now)],
+    )?;
     for fingerprint in &value.fingerprints {
-        sqlx::query("INSERT INTO exchange_fingerprints (fingerprint, kid, version) VALUES (?1, ?2, ?3)")
-            .bind(&fingerprint[..])
-            .bind(&kid.as_bytes()[..])
-            .bind(version)
-            .execute(&mut *db)
-            .await?;
+        db.run(
+            "INSERT INTO exchange_fingerprints (fingerprint, kid, version) VALUES (?1, ?2, ?3)",
+            params![&fingerprint[..], &kid.as_bytes()[..], version],
+        )?;
     }
     Ok(())
 }
 
-pub(super) async fn is_content_value(
-    db: &mut SqliteConnection,
-    fingerprint: &[u8; 32],
-) -> Result<bool, Error> {
-    let known = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM keys WHERE fingerprint = ?1)");
-    Ok(known.bind(&fingerprint[..]).fetch_one(db).await?)
+pub(super) fn is_content_value(db: &Connection, fingerprint: &[u8; 32]) -> Result<bool, Error> {
+    let known = "SELECT EXISTS (SELECT 1 FROM keys WHERE fingerprint = ?1)";
+    Ok(db.value(known, [fingerprint])?)
 }
 
 /// An exchange key that there must be.
-async fn known(db: &mut SqliteConnection, kid: &Kid) -> Result<ExchangeKeyRow, Error> {
-    read_key(db, kid).await?.ok_or(Error::ExchangeKeyUnknown(*kid))
+fn known(db: &Connection, kid: &Kid) -> Result<ExchangeKeyRow, Error> {
+    read_key(db, kid)?.ok_or(Error::ExchangeKeyUnknown(*kid))
 }
 
-async fn read_key(db: &mut SqliteConnection, kid: &Kid) -> Result<Option<ExchangeKeyRow>, Error> {
-    let row: Option<KeyColumns> = sqlx::query_as(ONE_KEY)
-        .bind(&kid.as_bytes()[..])
-        .fetch_optional(&mut *db)
-        .await?;
+fn read_key(db: &Connection, kid: &Kid) -> Result<Option<ExchangeKeyRow>, Error> {
+    let row: Option<KeyColumns> = db.row_if_any(ONE_KEY, params![&kid.as_bytes()[..]])?;
     let Some(row) = row else {
         return Ok(None);
     };
-    let versions = read_versions(db, &row.kid).await?;
+    let versions = read_versions(db, &row.kid)?;
     row.with(versions).map(Some)
 }
 
-async fn read_versions(db: &mut SqliteConnection, kid: &[u8]) -> Result<Vec<ExchangeVersionRow>, Error> {
-    let rows: Vec<(u32, Option<Vec<u8>>, i64, i64)> = sqlx::query_as(
+fn read_versions(db: &Connection, kid: &[u8]) -> Result<Vec<ExchangeVersionRow>, Error> {
+    let rows: Vec<(u32, Option<Vec<u8>>, i64, i64)> = db.rows(
         "SELECT version, sealed, messages, created_at FROM exchange_key_versions
          WHERE kid = ?1 ORDER BY version DESC",
-    )
-    .bind(kid)
-    .fetch_all(db)
-    .await?;
+        params![kid],
+    )?;
     let version = |(version, sealed, messages, created)| {
         Ok(ExchangeVersionRow {
             version,
@@ -333,7 +306,6 @@ async fn read_versions(db: &mut SqliteConnection, kid: &[u8]) -> Result<Vec<Exch
     rows.into_iter().map(version).collect()
 }
 
-#[derive(sqlx::FromRow)]
 struct KeyColumns {
     kid: Vec<u8>,
     name: String,
@@ -347,6 +319,27 @@ struct KeyColumns {
     state: String,
     revision: i64,
     created_at: i64,
+}
+
+impl TryFrom<&Row<'_>> for KeyColumns {
+    type Error = rusqlite::Error;
+
+    fn try_from(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+        Ok(Self {
+            kid: row.get("kid")?,
+            name: row.get("name")?,
+            algorithm: row.get("algorithm")?,
+            operation: row.get("operation")?,
+            context: row.get("context")?,
+            uses: row.get("uses")?,
+            minimum_version: row.get("minimum_version")?,
+            minimum_security_level: row.get("minimum_security_level")?,
+            beside: row.get("beside")?,
+            state: row.get("state")?,
+            revision: row.get("revision")?,
+            created_at: row.get("created_at")?,
+        })
+    }
 }
 
 impl KeyColumns {

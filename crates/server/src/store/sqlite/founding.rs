@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use keyward_license::time::Timestamp;
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, params};
 
-use super::{Store, milliseconds, timestamp};
+use super::{Store, connection::Statements, milliseconds, timestamp};
 use crate::{
     Error, config,
     fail_points::Write,
@@ -24,7 +24,7 @@ impl Store {
         let store = Self::open(path, &settings).await?;
         let done = store
             .writer
-            .run(Write::Founding, move |db| Box::pin(insert(db, founding, now)))
+            .run(Write::Founding, move |db| insert(db, &founding, now))
             .await;
         store.close().await;
         done
@@ -32,7 +32,7 @@ impl Store {
 
     pub(crate) async fn root_certificate(&self) -> Result<Vec<u8>, Error> {
         let read = sqlx::query_scalar("SELECT value FROM settings WHERE name = 'root-certificate'")
-            .fetch_optional(&self.readers)
+            .fetch_optional(&self.lists)
             .await;
         self.noted(read)?
             .ok_or(Error::Damaged("the root certificate is missing"))
@@ -42,7 +42,7 @@ impl Store {
     pub(crate) async fn secret(&self, name: &str) -> Result<Vec<u8>, Error> {
         let read = sqlx::query_scalar("SELECT sealed FROM secrets WHERE name = ?1")
             .bind(name)
-            .fetch_optional(&self.readers)
+            .fetch_optional(&self.lists)
             .await;
         self.noted(read)?
             .ok_or(Error::Damaged("a secret of the server is missing"))
@@ -58,7 +58,7 @@ impl Store {
                 "SELECT purpose, der, not_after FROM certificates WHERE not_after >= ?1 ORDER BY id DESC",
             )
             .bind(milliseconds(now))
-            .fetch_all(&self.readers)
+            .fetch_all(&self.lists)
             .await,
         )?;
         rows.into_iter()
@@ -83,9 +83,7 @@ impl Store {
     ) -> Result<(), Error> {
         self.writer
             .run(Write::CertificateAnnouncement, move |db| {
-                Box::pin(
-                    async move { record_event(db, now, "certificate-announced", &subject, &serial).await },
-                )
+                record_event(db, now, "certificate-announced", &subject, &serial)
             })
             .await
     }
@@ -98,68 +96,63 @@ impl Store {
     ) -> Result<(), Error> {
         self.writer
             .run(Write::Certificate, move |db| {
-                Box::pin(async move { insert_certificate(db, &certificate, now).await })
+                insert_certificate(db, &certificate, now)
             })
             .await
     }
 }
 
-async fn insert(db: &mut SqliteConnection, founding: Founding, now: Timestamp) -> Result<(), Error> {
-    sqlx::query("INSERT INTO settings (name, value) VALUES ('root-certificate', ?1)")
-        .bind(&founding.root)
-        .execute(&mut *db)
-        .await?;
+fn insert(db: &Connection, founding: &Founding, now: Timestamp) -> Result<(), Error> {
+    db.run(
+        "INSERT INTO settings (name, value) VALUES ('root-certificate', ?1)",
+        params![&founding.root],
+    )?;
     for (name, sealed) in &founding.secrets {
-        sqlx::query("INSERT INTO secrets (name, sealed, created_at) VALUES (?1, ?2, ?3)")
-            .bind(*name)
-            .bind(sealed)
-            .bind(milliseconds(now))
-            .execute(&mut *db)
-            .await?;
+        db.run(
+            "INSERT INTO secrets (name, sealed, created_at) VALUES (?1, ?2, ?3)",
+            params![*name, sealed, milliseconds(now)],
+        )?;
     }
-    sqlx::query("INSERT INTO seeds (number, sealed, created_at) VALUES (1, ?1, ?2)")
-        .bind(&founding.seed)
-        .bind(milliseconds(now))
-        .execute(&mut *db)
-        .await?;
+    db.run(
+        "INSERT INTO seeds (number, sealed, created_at) VALUES (1, ?1, ?2)",
+        params![&founding.seed, milliseconds(now)],
+    )?;
     for certificate in &founding.certificates {
-        insert_certificate(db, certificate, now).await?;
+        insert_certificate(db, certificate, now)?;
     }
     let (hash, name) = &founding.admin_token;
-    super::admin::insert_admin_token(db, hash, name, "full", now).await?;
-    super::policies::insert_policy(db, DEFAULT_POLICY, &PolicyTerms::DEFAULT, now).await?;
-    record_event(db, now, "operator-founded", "", "").await
+    super::admin::insert_admin_token(db, hash, name, "full", now)?;
+    super::policies::insert_policy(db, DEFAULT_POLICY, &PolicyTerms::DEFAULT, now)?;
+    record_event(db, now, "operator-founded", "", "")
 }
 
-async fn insert_certificate(
-    db: &mut SqliteConnection,
+fn insert_certificate(
+    db: &Connection,
     certificate: &OperatorCertificate,
     now: Timestamp,
 ) -> Result<(), Error> {
-    sqlx::query("INSERT INTO certificates (purpose, der, not_after, created_at) VALUES (?1, ?2, ?3, ?4)")
-        .bind(certificate.purpose.as_str())
-        .bind(&certificate.der)
-        .bind(milliseconds(certificate.not_after))
-        .bind(milliseconds(now))
-        .execute(&mut *db)
-        .await?;
+    db.run(
+        "INSERT INTO certificates (purpose, der, not_after, created_at) VALUES (?1, ?2, ?3, ?4)",
+        params![
+            certificate.purpose.as_str(),
+            &certificate.der,
+            milliseconds(certificate.not_after),
+            milliseconds(now)
+        ],
+    )?;
     Ok(())
 }
 
 /// Records what an auditor asks about.
-pub(super) async fn record_event(
-    db: &mut SqliteConnection,
+pub(super) fn record_event(
+    db: &Connection,
     now: Timestamp,
     kind: &str,
     subject: &str,
     detail: &str,
 ) -> Result<(), Error> {
-    sqlx::query("INSERT INTO events (at, kind, subject, detail) VALUES (?1, ?2, ?3, ?4)")
-        .bind(milliseconds(now))
-        .bind(kind)
-        .bind(subject)
-        .bind(detail)
-        .execute(&mut *db)
-        .await?;
+    db.run(EVENT, params![milliseconds(now), kind, subject, detail])?;
     Ok(())
 }
+
+pub(super) const EVENT: &str = "INSERT INTO events (at, kind, subject, detail) VALUES (?1, ?2, ?3, ?4)";

@@ -2,7 +2,7 @@
 
 mod admin;
 mod authorization;
-mod batch;
+mod connection;
 mod enrolment;
 pub(crate) mod examination;
 mod exchange;
@@ -13,44 +13,45 @@ mod keys;
 mod lookup;
 mod packaging;
 mod policies;
+mod readers;
 mod roots;
 mod services;
 pub(crate) mod writer;
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use keyward_license::time::Timestamp;
 use prometheus_client::metrics::histogram::Histogram;
+use rusqlite::Connection;
 use sqlx::{
-    ConnectOptions, SqliteConnection, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    ConnectOptions, Connection as _, SqliteConnection, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqlitePoolOptions},
 };
 
 use crate::{
     Error, config,
     fail_points::{Point, Side, Write, reach},
     operator::Serving,
-    store::{Found, Question, Recording, Verdict},
 };
 
 pub(crate) use admin::NewToken;
-use batch::Batches;
+use connection::{Statements, connect};
 use health::Health;
 use lookup::KnownPolicies;
+use readers::Readers;
 pub(crate) use roots::ChannelRow;
 use writer::Writer;
 
 /// The open database.
 pub(crate) struct Store {
-    writer: Arc<Writer>,
-    readers: SqlitePool,
+    writer: Writer,
+    readers: Readers,
+    /// What administration lists: as many rows as there are, read on threads of their own.
+    lists: SqlitePool,
+    known: KnownPolicies,
     health: Health,
     /// One asks at a time whether the database takes writes again.
     probing: tokio::sync::Mutex<()>,
-    /// What license requests ask.
-    lookups: Batches<Question, Result<Found, Error>>,
-    /// What is answered to them, on its way to the writer.
-    recordings: Batches<Recording, Verdict>,
 }
 
 impl Store {
@@ -58,34 +59,35 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NoDatabase`], [`Error::File`] if it cannot be written, [`Error::Database`], [`Error::Migration`],
-    /// [`Error::EarlierServes`].
+    /// [`Error::EarlierServes`], [`Error::Thread`].
     pub(crate) async fn open(path: &Path, settings: &config::Database) -> Result<Self, Error> {
         check_writable(path)?;
         let options = options(path, settings);
-        // KiB of pages, of the indexes above all. Readers keep the 2 MiB that they have: whatever is committed empties
-        // them.
-        let writing = options.clone().pragma("cache_size", "-16384");
-        let mut db = writing.connect().await?;
-        let alone = right_to_change(path, &mut db).await?;
+        let mut changing = options.connect().await?;
+        let alone = right_to_change(path, &mut changing).await?;
         reach(Point::Schema(Side::Before));
         sqlx::migrate!("migrations/sqlite")
-            .run_direct(None, &mut db, false)
+            .run_direct(None, &mut changing, false)
             .await?;
         reach(Point::Schema(Side::After));
         drop(alone);
-        let readers = SqlitePoolOptions::new()
-            .max_connections(settings.readers)
+        // KiB of pages, of the indexes above all. Readers keep the 2 MiB that they have: whatever is committed empties
+        // them.
+        let db = connect(path, settings, &[("cache_size", "-16384")])?;
+        let readers = Readers::open(path, settings)?;
+        let lists = SqlitePoolOptions::new()
+            .max_connections(LISTS)
             .test_before_acquire(false)
             .connect_with(options.pragma("query_only", "ON"))
             .await?;
-        let health = Health::of(path);
-        let known = KnownPolicies::new();
-        let writer = Arc::new(Writer::start(db, settings.group_commit, health.clone()));
+        // The last to be open would move the log into the database.
+        changing.close().await?;
+        let (health, known) = (Health::of(path), KnownPolicies::new());
         Ok(Self {
-            lookups: lookups(readers.clone(), known.clone(), health.clone()),
-            recordings: recordings(Arc::clone(&writer), known.in_transaction(), settings.group_commit),
-            writer,
+            writer: Writer::start(db, settings.group_commit, health.clone(), known.clone())?,
             readers,
+            lists,
+            known,
             health,
             probing: tokio::sync::Mutex::default(),
         })
@@ -93,10 +95,9 @@ impl Store {
 
     /// Writes what is queued, moves the log into the database, and closes it.
     pub(crate) async fn close(&self) {
-        self.lookups.stop().await;
-        self.recordings.stop().await;
         self.writer.stop().await;
-        self.readers.close().await;
+        self.readers.close();
+        self.lists.close().await;
     }
 
     /// How many writes shared each commit.
@@ -106,25 +107,32 @@ impl Store {
 
     /// How many writes wait.
     pub(crate) fn queued(&self) -> usize {
-        self.recordings.queued().saturating_add(self.writer.queued())
+        self.writer.queued()
     }
 
     /// Whether the database answers and takes writes.
     pub(crate) async fn is_ready(&self) -> bool {
-        let open = self.writer.is_open() && self.recordings.is_open() && self.lookups.is_open();
-        open && self.reads().await && self.writes().await
+        self.writer.is_open() && self.reads().await && self.writes().await
+    }
+
+    /// Looks something up, of one state of the database. `read` may be called again.
+    async fn read<T>(&self, read: impl Fn(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+        let read = self.readers.read(read).await;
+        self.noted(read)
     }
 
     /// What a read came to; if it met damage, the database is known to be damaged from then on.
     fn noted<T, E: Into<Error>>(&self, read: Result<T, E>) -> Result<T, Error> {
         let read = read.map_err(Into::into);
-        note(&self.health, &read);
+        if let Some(fault) = read.as_ref().err().and_then(Error::database_fault) {
+            self.health.read(fault);
+        }
         read
     }
 
     async fn reads(&self) -> bool {
-        let read = sqlx::query("SELECT name FROM settings").execute(&self.readers);
-        self.noted(read.await).is_ok()
+        let read = |db: &Connection| Ok(db.values::<String>("SELECT name FROM settings", [])?);
+        self.read(read).await.is_ok()
     }
 
     /// Known from the last write. If that failed for something that passes, one is tried.
@@ -143,58 +151,15 @@ impl Store {
     async fn probe(&self) -> Result<(), Error> {
         self.writer
             .run(Write::Probe, |db| {
-                Box::pin(async move {
-                    sqlx::query(
-                        "INSERT INTO events (at, kind, subject, detail) VALUES (0, 'probe', '', '');
-                         DELETE FROM events WHERE id = last_insert_rowid()",
-                    )
-                    .execute(db)
-                    .await?;
-                    Ok(())
-                })
+                db.run(
+                    "INSERT INTO events (at, kind, subject, detail) VALUES (0, 'probe', '', '')",
+                    [],
+                )?;
+                db.run("DELETE FROM events WHERE id = last_insert_rowid()", [])?;
+                Ok(())
             })
             .await
     }
-}
-
-fn lookups(
-    readers: SqlitePool,
-    known: KnownPolicies,
-    health: Health,
-) -> Batches<Question, Result<Found, Error>> {
-    Batches::start(issuance::TOGETHER, move |questions: Arc<Vec<Question>>| {
-        let (readers, known, health) = (readers.clone(), known.clone(), health.clone());
-        async move {
-            let found = async {
-                let mut db = readers.acquire().await?;
-                lookup::look_up(&mut db, &questions.iter().collect::<Vec<_>>(), &known).await
-            }
-            .await;
-            note(&health, &found);
-            found
-        }
-    })
-}
-
-fn note<T>(health: &Health, read: &Result<T, Error>) {
-    if let Some(fault) = read.as_ref().err().and_then(Error::database_fault) {
-        health.read(fault);
-    }
-}
-
-/// A batch is one item of the writer's group, so that it is committed with the other writes that wait.
-fn recordings(writer: Arc<Writer>, known: KnownPolicies, group: usize) -> Batches<Recording, Verdict> {
-    Batches::start(group, move |recordings: Arc<Vec<Recording>>| {
-        let (writer, known) = (Arc::clone(&writer), known.clone());
-        async move {
-            let writes = recordings.len();
-            writer
-                .run_many(Write::License, writes, move |db| {
-                    Box::pin(async move { issuance::record(db, &recordings, &known).await })
-                })
-                .await
-        }
-    })
 }
 
 /// Whether the database is there and may be written, told before SQLite opens it: it would open one that may only
@@ -245,21 +210,31 @@ async fn right_to_change(path: &Path, db: &mut SqliteConnection) -> Result<Optio
 }
 
 fn options(path: &Path, settings: &config::Database) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
+    let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(false)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
         .busy_timeout(settings.busy)
-        // Kept beside statements and savepoints, to undo them: no file is made for it.
-        .pragma("temp_store", "MEMORY")
-        // Pages of the log before they are moved into the database: a page that is written again and again is moved
-        // once.
-        .pragma("wal_autocheckpoint", "4000")
         // Statements carry no values, but a log is no place for them either.
-        .disable_statement_logging()
+        .disable_statement_logging();
+    PRAGMAS
+        .into_iter()
+        .fold(options, |options, (name, value)| options.pragma(name, value))
 }
+
+/// How every connection works.
+const PRAGMAS: [(&str, &str); 5] = [
+    ("journal_mode", "WAL"),
+    ("synchronous", "FULL"),
+    ("foreign_keys", "ON"),
+    // Kept beside statements and savepoints, to undo them: no file is made for it.
+    ("temp_store", "MEMORY"),
+    // Pages of the log before they are moved into the database: a page that is written again and again is moved
+    // once.
+    ("wal_autocheckpoint", "4000"),
+];
+
+/// Connections for lists, which administrators ask for.
+const LISTS: u32 = 2;
 
 /// Milliseconds, as the database keeps times.
 fn milliseconds(time: Timestamp) -> i64 {
@@ -459,16 +434,10 @@ mod tests {
     /// The most pages that the writer's database may have.
     async fn limit(store: &Store, pages: Option<i64>) {
         let limited = store.writer.run(Write::Act, move |db| {
-            Box::pin(async move {
-                let now: i64 = sqlx::query_scalar("PRAGMA page_count")
-                    .fetch_one(&mut *db)
-                    .await?;
-                let statement = format!("PRAGMA max_page_count = {}", pages.unwrap_or(now));
-                sqlx::query(sqlx::AssertSqlSafe(statement))
-                    .execute(&mut *db)
-                    .await?;
-                Ok::<_, Error>(())
-            })
+            let now: i64 = db.value("PRAGMA page_count", [])?;
+            let statement = format!("PRAGMA max_page_count = {}", pages.unwrap_or(now));
+            db.value::<i64>(&statement, [])?;
+            Ok::<_, Error>(())
         });
         limited.await.unwrap();
     }

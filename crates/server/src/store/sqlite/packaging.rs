@@ -7,11 +7,11 @@ use keyward_license::{
     license::{KeyType, PreparedLicense},
     packaging::{PreparedPackaging, WantedTrack},
 };
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use rusqlite::{Connection, params};
 
 use super::{
-    Store, founding::record_event, id, issuance::key_row, keys::register, milliseconds, roots::holdings,
-    timestamp,
+    Store, connection::Statements, founding::record_event, id, issuance::key_row, keys::register,
+    milliseconds, roots::holdings, timestamp,
 };
 use crate::{
     Error, Refusal,
@@ -29,8 +29,7 @@ impl Store {
         packager: &DeviceId,
         nonce: &Nonce,
     ) -> Result<Option<PackagerRow>, Error> {
-        let mut db = self.readers.acquire().await?;
-        self.noted(read_packager(&mut db, packager, nonce).await)
+        self.read(|db| read_packager(db, packager, nonce)).await
     }
 
     /// The registered key id of each track, in their order.
@@ -39,17 +38,18 @@ impl Store {
         content_id: String,
         tracks: Vec<(Option<u64>, WantedTrack)>,
     ) -> Result<Vec<Option<KeyRow>>, Error> {
-        let mut db = self.readers.acquire().await?;
-        let mut found = Vec::with_capacity(tracks.len());
-        for (period, track) in &tracks {
-            let read = read_track(&mut db, &content_id, (*period, &track.label, track.key_type)).await;
-            found.push(self.noted(read)?);
-        }
-        Ok(found)
+        self.read(|db| {
+            let read = |(period, track): &(Option<u64>, WantedTrack)| {
+                read_track(db, &content_id, (*period, &track.label, track.key_type))
+            };
+            tracks.iter().map(read).collect()
+        })
+        .await
     }
 
     /// Registers the fresh key ids and records the answer that names them, in one transaction. The packager,
-    /// the nonce, every track and what is under roots are judged here again: they were read before it, and others write meanwhile.
+    /// the nonce, every track and what is under roots are judged here again: they were read before it, and others
+    /// write meanwhile.
     ///
     /// # Errors
     /// V-071, V-072; [`Refusal::Failed`].
@@ -59,9 +59,7 @@ impl Store {
         content: PackagedContent,
     ) -> Result<PackagingRecord, Refusal> {
         self.writer
-            .run(Write::Packaging, move |db| {
-                Box::pin(record_packaging(db, answer, content))
-            })
+            .run(Write::Packaging, move |db| record_packaging(db, answer, content))
             .await
     }
 
@@ -75,39 +73,26 @@ impl Store {
     ) -> Result<(), Error> {
         self.writer
             .submit(Write::PackagingAnswer, move |db| {
-                Box::pin(async move {
-                    sqlx::query(
-                        "UPDATE packagings SET answer = ?3
+                db.run(
+                    "UPDATE packagings SET answer = ?3
                          WHERE packager = ?1 AND nonce = ?2 AND answer IS NULL",
-                    )
-                    .bind(&packager.as_bytes()[..])
-                    .bind(&nonce.as_bytes()[..])
-                    .bind(answer)
-                    .execute(&mut *db)
-                    .await?;
-                    Ok::<_, Error>(())
-                })
+                    params![&packager.as_bytes()[..], &nonce.as_bytes()[..], answer],
+                )?;
+                Ok::<_, Error>(())
             })
             .await
             .map(drop)
     }
 }
 
-async fn read_packager(
-    db: &mut SqliteConnection,
-    packager: &DeviceId,
-    nonce: &Nonce,
-) -> Result<Option<PackagerRow>, Error> {
+fn read_packager(db: &Connection, packager: &DeviceId, nonce: &Nonce) -> Result<Option<PackagerRow>, Error> {
     type Row = (Option<i64>, Option<Vec<u8>>, Option<Vec<u8>>);
-    let row: Option<Row> = sqlx::query_as(
+    let row: Option<Row> = db.row_if_any(
         "SELECT d.revoked_at, p.request, p.answer FROM devices d
          LEFT JOIN packagings p ON p.packager = d.id AND p.nonce = ?2
          WHERE d.id = ?1 AND d.role = 'packager'",
-    )
-    .bind(&packager.as_bytes()[..])
-    .bind(&nonce.as_bytes()[..])
-    .fetch_optional(db)
-    .await?;
+        params![&packager.as_bytes()[..], &nonce.as_bytes()[..]],
+    )?;
     row.map(|(revoked_at, request, answer)| {
         let answered = request.map(|request| {
             Ok::<_, Error>(AnsweredRow {
@@ -123,22 +108,23 @@ async fn read_packager(
     .transpose()
 }
 
-async fn read_track(
-    db: &mut SqliteConnection,
+fn read_track(
+    db: &Connection,
     content_id: &str,
     (period, label, key_type): (Option<u64>, &str, KeyType),
 ) -> Result<Option<KeyRow>, Error> {
     type Row = (Vec<u8>, i64, Option<i64>, Option<Vec<u8>>, Option<i64>);
-    let row: Option<Row> = sqlx::query_as(
-        "SELECT k.kid, k.key_type, k.seed, k.sealed, k.minimum_security_level FROM tracks t JOIN keys k ON k.kid = t.kid
+    let row: Option<Row> = db.row_if_any(
+        "SELECT k.kid, k.key_type, k.seed, k.sealed, k.minimum_security_level
+         FROM tracks t JOIN keys k ON k.kid = t.kid
          WHERE t.content_id = ?1 AND t.period = ?2 AND t.label = ?3 AND t.key_type = ?4",
-    )
-    .bind(content_id)
-    .bind(period_column(period)?)
-    .bind(label)
-    .bind(super::signed("a key type", key_type.number())?)
-    .fetch_optional(db)
-    .await?;
+        params![
+            content_id,
+            period_column(period)?,
+            label,
+            super::signed("a key type", key_type.number())?
+        ],
+    )?;
     row.map(|(kid, key_type, seed, sealed, level)| key_row(id(&kid)?, key_type, (seed, sealed), level))
         .transpose()
 }
@@ -148,14 +134,12 @@ fn period_column(period: Option<u64>) -> Result<i64, Error> {
     period.map_or(Ok(-1), |period| super::signed("a crypto period", period))
 }
 
-async fn record_packaging(
-    db: &mut SqliteConnection,
+fn record_packaging(
+    db: &Connection,
     answer: PackagingAnswer,
     content: PackagedContent,
 ) -> Result<PackagingRecord, Refusal> {
-    let row = read_packager(db, &answer.packager, &answer.nonce)
-        .await?
-        .ok_or(Refusal::PackagerUnknown)?;
+    let row = read_packager(db, &answer.packager, &answer.nonce)?.ok_or(Refusal::PackagerUnknown)?;
     // V-071
     if row.revoked {
         return Err(Refusal::PackagerRevoked);
@@ -166,32 +150,32 @@ async fn record_packaging(
         Some(AnsweredRow {
             answer: Some(bytes), ..
         }) => return Ok(PackagingRecord::Answered(bytes)),
-        Some(_) => return Ok(PackagingRecord::ToSign(read_packaging(db, &answer).await?)),
+        Some(_) => return Ok(PackagingRecord::ToSign(read_packaging(db, &answer)?)),
         None => {}
     }
-    if !is_still_so(db, &content).await? {
+    if !is_still_so(db, &content)? {
         return Ok(PackagingRecord::Overtaken);
     }
-    insert_packaging(db, &answer, content).await?;
+    insert_packaging(db, &answer, content)?;
     Ok(PackagingRecord::ToSign(Recorded(answer)))
 }
 
 /// Whether nobody has registered a track, changed the level of a key, or changed what is under a root.
-async fn is_still_so(db: &mut SqliteConnection, content: &PackagedContent) -> Result<bool, Error> {
+fn is_still_so(db: &Connection, content: &PackagedContent) -> Result<bool, Error> {
     for track in &content.tracks {
         let named = (track.period, &track.label[..], track.key.key_type);
-        let row = read_track(db, &content.content_id, named).await?;
+        let row = read_track(db, &content.content_id, named)?;
         if row.as_ref() != track.registered() {
             return Ok(false);
         }
     }
     let kids: Vec<Kid> = content.tracks.iter().map(|track| track.key.kid).collect();
-    let now = holdings(db, BTreeSet::from([&content.content_id[..]]), &kids).await?;
+    let now = holdings(db, &BTreeSet::from([&content.content_id[..]]), &kids)?;
     Ok(now == content.holdings)
 }
 
-async fn insert_packaging(
-    db: &mut SqliteConnection,
+fn insert_packaging(
+    db: &Connection,
     answer: &PackagingAnswer,
     content: PackagedContent,
 ) -> Result<(), Error> {
@@ -200,70 +184,62 @@ async fn insert_packaging(
         let kid = track.key.kid;
         if let Some(fingerprint) = track.fingerprint {
             let key_type = super::signed("a key type", track.key.key_type.number())?;
-            register(db, track.key, fingerprint, now).await?;
-            sqlx::query(
+            register(db, track.key, fingerprint, now)?;
+            db.run(
                 "INSERT INTO tracks (content_id, period, label, key_type, kid, created_at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )
-            .bind(&content.content_id)
-            .bind(period_column(track.period)?)
-            .bind(&track.label)
-            .bind(key_type)
-            .bind(&kid.as_bytes()[..])
-            .bind(milliseconds(now))
-            .execute(&mut *db)
-            .await?;
+                params![
+                    &content.content_id,
+                    period_column(track.period)?,
+                    &track.label,
+                    key_type,
+                    kid.as_bytes(),
+                    milliseconds(now)
+                ],
+            )?;
         }
-        record_event(db, now, "content-key-exported", &kid.to_string(), &packager).await?;
+        record_event(db, now, "content-key-exported", &kid.to_string(), &packager)?;
     }
-    sqlx::query(
+    db.run(
         "INSERT INTO packagings (packager, nonce, request, body, sealed, answered_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )
-    .bind(&answer.packager.as_bytes()[..])
-    .bind(&answer.nonce.as_bytes()[..])
-    .bind(&answer.request.as_bytes()[..])
-    .bind(&answer.prepared.body)
-    .bind(&answer.prepared.sealed)
-    .bind(milliseconds(now))
-    .execute(&mut *db)
-    .await?;
-    insert_leaves(db, answer).await
+        params![
+            &answer.packager.as_bytes()[..],
+            &answer.nonce.as_bytes()[..],
+            &answer.request.as_bytes()[..],
+            &answer.prepared.body,
+            &answer.prepared.sealed,
+            milliseconds(now)
+        ],
+    )?;
+    insert_leaves(db, db.last_insert_rowid(), &answer.leaves)
 }
 
-async fn insert_leaves(db: &mut SqliteConnection, answer: &PackagingAnswer) -> Result<(), Error> {
-    if answer.leaves.is_empty() {
-        return Ok(());
+fn insert_leaves(db: &Connection, packaging: i64, leaves: &[PackagedLeaf]) -> Result<(), Error> {
+    for leaf in leaves {
+        db.run(
+            "INSERT INTO packaged_leaves (license, packaging, root, kid, body, sealed)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![
+                leaf.id.as_bytes(),
+                packaging,
+                leaf.root.as_bytes(),
+                leaf.kid.as_bytes(),
+                &leaf.license.body,
+                &leaf.license.sealed
+            ],
+        )?;
     }
-    let packaging: i64 = sqlx::query_scalar("SELECT id FROM packagings WHERE packager = ?1 AND nonce = ?2")
-        .bind(&answer.packager.as_bytes()[..])
-        .bind(&answer.nonce.as_bytes()[..])
-        .fetch_one(&mut *db)
-        .await?;
-    let mut statement = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO packaged_leaves (license, packaging, root, kid, body, sealed) ",
-    );
-    statement.push_values(&answer.leaves, |mut row, leaf| {
-        row.push_bind(leaf.id.as_bytes().to_vec())
-            .push_bind(packaging)
-            .push_bind(leaf.root.as_bytes().to_vec())
-            .push_bind(leaf.kid.as_bytes().to_vec())
-            .push_bind(leaf.license.body.clone())
-            .push_bind(leaf.license.sealed.clone());
-    });
-    statement.build().execute(db).await?;
     Ok(())
 }
 
 /// The leaves of an answer, in their order.
-async fn read_leaves(db: &mut SqliteConnection, packaging: i64) -> Result<Vec<PackagedLeaf>, Error> {
+fn read_leaves(db: &Connection, packaging: i64) -> Result<Vec<PackagedLeaf>, Error> {
     type Row = (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>);
-    let rows: Vec<Row> = sqlx::query_as(
+    let rows: Vec<Row> = db.rows(
         "SELECT license, root, kid, body, sealed FROM packaged_leaves WHERE packaging = ?1 ORDER BY id",
-    )
-    .bind(packaging)
-    .fetch_all(db)
-    .await?;
+        [packaging],
+    )?;
     let leaf = |(license, root, kid, body, sealed): Row| {
         Ok(PackagedLeaf {
             id: id(&license)?,
@@ -276,23 +252,17 @@ async fn read_leaves(db: &mut SqliteConnection, packaging: i64) -> Result<Vec<Pa
 }
 
 /// What was recorded for the same request earlier.
-async fn read_packaging(
-    db: &mut SqliteConnection,
-    asked: &PackagingAnswer,
-) -> Result<Recorded<PackagingAnswer>, Error> {
-    let (row, body, sealed, answered_at): (i64, Vec<u8>, Vec<u8>, i64) = sqlx::query_as(
+fn read_packaging(db: &Connection, asked: &PackagingAnswer) -> Result<Recorded<PackagingAnswer>, Error> {
+    let (row, body, sealed, answered_at): (i64, Vec<u8>, Vec<u8>, i64) = db.row(
         "SELECT id, body, sealed, answered_at FROM packagings WHERE packager = ?1 AND nonce = ?2",
-    )
-    .bind(&asked.packager.as_bytes()[..])
-    .bind(&asked.nonce.as_bytes()[..])
-    .fetch_one(&mut *db)
-    .await?;
+        params![&asked.packager.as_bytes()[..], &asked.nonce.as_bytes()[..]],
+    )?;
     Ok(Recorded(PackagingAnswer {
         packager: asked.packager,
         nonce: asked.nonce,
         request: asked.request,
         server_time: timestamp(answered_at),
         prepared: PreparedPackaging { body, sealed },
-        leaves: read_leaves(db, row).await?,
+        leaves: read_leaves(db, row)?,
     }))
 }

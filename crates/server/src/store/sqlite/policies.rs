@@ -1,9 +1,9 @@
 //! Policies: a row a version, its terms as one JSON document. Rows are added and never changed.
 
 use keyward_license::time::Timestamp;
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, params};
 
-use super::{Store, founding::record_event, milliseconds, unsigned};
+use super::{Store, connection::Statements, founding::record_event, milliseconds, unsigned};
 use crate::{
     Error,
     fail_points::Write,
@@ -20,11 +20,9 @@ impl Store {
     ) -> Result<u64, Error> {
         self.writer
             .run(Write::Policy, move |db| {
-                Box::pin(async move {
-                    let version = insert_policy(db, &name, &terms, now).await?;
-                    record_event(db, now, "policy-added", &name, &version.to_string()).await?;
-                    Ok(version)
-                })
+                let version = insert_policy(db, &name, &terms, now)?;
+                record_event(db, now, "policy-added", &name, &version.to_string())?;
+                Ok(version)
             })
             .await
     }
@@ -36,7 +34,7 @@ impl Store {
                 "SELECT name, version, terms FROM policies p
              WHERE version = (SELECT max(version) FROM policies WHERE name = p.name) ORDER BY name",
             )
-            .fetch_all(&self.readers)
+            .fetch_all(&self.lists)
             .await,
         )?;
         rows.into_iter()
@@ -49,7 +47,7 @@ impl Store {
         let rows: Vec<(String, i64, String)> = self.noted(
             sqlx::query_as("SELECT name, version, terms FROM policies WHERE name = ?1 ORDER BY version DESC")
                 .bind(name)
-                .fetch_all(&self.readers)
+                .fetch_all(&self.lists)
                 .await,
         )?;
         rows.into_iter()
@@ -58,25 +56,22 @@ impl Store {
     }
 }
 
-pub(super) async fn insert_policy(
-    db: &mut SqliteConnection,
+pub(super) fn insert_policy(
+    db: &Connection,
     name: &str,
     terms: &PolicyTerms,
     now: Timestamp,
 ) -> Result<u64, Error> {
-    let version: i64 = sqlx::query_scalar("SELECT ifnull(max(version), 0) + 1 FROM policies WHERE name = ?1")
-        .bind(name)
-        .fetch_one(&mut *db)
-        .await?;
+    let version: i64 = db.value(
+        "SELECT ifnull(max(version), 0) + 1 FROM policies WHERE name = ?1",
+        params![name],
+    )?;
     let terms = serde_json::to_string(terms)
         .map_err(|_| Error::Damaged("the terms of a policy cannot be written"))?;
-    sqlx::query("INSERT INTO policies (name, version, terms, created_at) VALUES (?1, ?2, ?3, ?4)")
-        .bind(name)
-        .bind(version)
-        .bind(terms)
-        .bind(milliseconds(now))
-        .execute(db)
-        .await?;
+    db.run(
+        "INSERT INTO policies (name, version, terms, created_at) VALUES (?1, ?2, ?3, ?4)",
+        params![name, version, terms, milliseconds(now)],
+    )?;
     unsigned(version)
 }
 

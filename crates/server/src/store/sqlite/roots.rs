@@ -7,10 +7,11 @@ mod changes;
 mod channels;
 
 use keyward_license::{ids::Kid, time::Timestamp};
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, Row, params};
 
 use super::{
     Store,
+    connection::Statements,
     exchange::{Space, is_content_value, is_exchange_value, space},
     founding::record_event,
     id, milliseconds, signed, timestamp, unsigned,
@@ -32,121 +33,101 @@ impl Store {
     /// [`Error::RootExists`], [`Error::KidOfContent`], [`Error::KidOfExchange`], [`Error::KidOfRoot`],
     /// [`Error::KeyOfContent`], [`Error::KeyOfExchange`], [`Error::KeyOfRoot`].
     pub(crate) async fn add_root(&self, root: NewRootRow, now: Timestamp) -> Result<(), Error> {
-        self.writer
-            .run(Write::Root, move |db| {
-                Box::pin(async move { add(db, &root, now).await })
-            })
-            .await
+        self.writer.run(Write::Root, move |db| add(db, &root, now)).await
     }
 
     /// Every root, in the order of their making.
     pub(crate) async fn roots(&self) -> Result<Vec<RootRow>, Error> {
-        let mut db = self.readers.acquire().await?;
-        let read = read_roots(&mut db).await;
-        self.noted(read)
+        self.read(read_roots).await
     }
 
     /// A root.
     pub(crate) async fn root(&self, kid: &Kid) -> Result<Option<RootRow>, Error> {
-        let mut db = self.readers.acquire().await?;
-        let read = read_root(&mut db, kid).await;
-        self.noted(read)
+        self.read(|db| read_root(db, kid)).await
     }
 
     /// What is under a root.
     pub(crate) async fn root_holdings(&self, kid: &Kid) -> Result<RootHoldings, Error> {
-        let mut db = self.readers.acquire().await?;
-        let read = read_holdings(&mut db, kid).await;
-        self.noted(read)
+        self.read(|db| read_holdings(db, kid)).await
     }
 }
 
-async fn add(db: &mut SqliteConnection, root: &NewRootRow, now: Timestamp) -> Result<(), Error> {
+fn add(db: &Connection, root: &NewRootRow, now: Timestamp) -> Result<(), Error> {
     let NewRootRow { row, fingerprints } = root;
-    match space(db, &row.kid).await? {
+    match space(db, &row.kid)? {
         Some(Space::Content) => return Err(Error::KidOfContent(row.kid)),
         Some(Space::Exchange) => return Err(Error::KidOfExchange(row.kid)),
         Some(Space::Root) => return Err(Error::KidOfRoot(row.kid)),
         None => {}
     }
-    let taken = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM roots WHERE name = ?1)").bind(&row.name);
-    if taken.fetch_one(&mut *db).await? {
+    let taken = "SELECT EXISTS (SELECT 1 FROM roots WHERE name = ?1)";
+    if db.value(taken, [&row.name])? {
         return Err(Error::RootExists(row.name.clone()));
     }
     for fingerprint in fingerprints {
-        if is_content_value(db, fingerprint).await? {
+        if is_content_value(db, fingerprint)? {
             return Err(Error::KeyOfContent(row.kid));
         }
-        if is_exchange_value(db, fingerprint).await? {
+        if is_exchange_value(db, fingerprint)? {
             return Err(Error::KeyOfExchange(row.kid));
         }
-        if is_root_value(db, fingerprint).await? {
+        if is_root_value(db, fingerprint)? {
             return Err(Error::KeyOfRoot(row.kid));
         }
     }
     let level = row
         .minimum_security_level
         .map(|level| signed("a security level", level));
-    sqlx::query(
+    db.run(
         "INSERT INTO roots (kid, name, sealed, minimum_security_level, accompany, created_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )
-    .bind(&row.kid.as_bytes()[..])
-    .bind(&row.name)
-    .bind(&row.sealed)
-    .bind(level.transpose()?)
-    .bind(row.accompany)
-    .bind(milliseconds(now))
-    .execute(&mut *db)
-    .await?;
+        params![
+            row.kid.as_bytes(),
+            &row.name,
+            &row.sealed,
+            level.transpose()?,
+            row.accompany,
+            milliseconds(now)
+        ],
+    )?;
     for fingerprint in fingerprints {
-        sqlx::query("INSERT INTO root_fingerprints (fingerprint, root) VALUES (?1, ?2)")
-            .bind(&fingerprint[..])
-            .bind(&row.kid.as_bytes()[..])
-            .execute(&mut *db)
-            .await?;
+        db.run(
+            "INSERT INTO root_fingerprints (fingerprint, root) VALUES (?1, ?2)",
+            params![fingerprint, row.kid.as_bytes()],
+        )?;
     }
-    record_event(db, now, "root-created", &row.kid.to_string(), &row.name).await
+    record_event(db, now, "root-created", &row.kid.to_string(), &row.name)
 }
 
 /// Whether a value is a root's, or 16 bytes of one.
-pub(super) async fn is_root_value(db: &mut SqliteConnection, fingerprint: &[u8; 32]) -> Result<bool, Error> {
-    let known = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM root_fingerprints WHERE fingerprint = ?1)");
-    Ok(known.bind(&fingerprint[..]).fetch_one(db).await?)
+pub(super) fn is_root_value(db: &Connection, fingerprint: &[u8; 32]) -> Result<bool, Error> {
+    let known = "SELECT EXISTS (SELECT 1 FROM root_fingerprints WHERE fingerprint = ?1)";
+    Ok(db.value(known, [fingerprint])?)
 }
 
-pub(super) async fn read_roots(db: &mut SqliteConnection) -> Result<Vec<RootRow>, Error> {
-    let rows: Vec<Columns> = sqlx::query_as("SELECT * FROM roots ORDER BY created_at, kid")
-        .fetch_all(db)
-        .await?;
+pub(super) fn read_roots(db: &Connection) -> Result<Vec<RootRow>, Error> {
+    let rows: Vec<Columns> = db.rows("SELECT * FROM roots ORDER BY created_at, kid", [])?;
     rows.into_iter().map(Columns::row).collect()
 }
 
-async fn read_root(db: &mut SqliteConnection, kid: &Kid) -> Result<Option<RootRow>, Error> {
-    let row: Option<Columns> = sqlx::query_as("SELECT * FROM roots WHERE kid = ?1")
-        .bind(&kid.as_bytes()[..])
-        .fetch_optional(db)
-        .await?;
+fn read_root(db: &Connection, kid: &Kid) -> Result<Option<RootRow>, Error> {
+    let row: Option<Columns> = db.row_if_any("SELECT * FROM roots WHERE kid = ?1", [kid.as_bytes()])?;
     row.map(Columns::row).transpose()
 }
 
-async fn read_holdings(db: &mut SqliteConnection, root: &Kid) -> Result<RootHoldings, Error> {
-    let contents: Vec<(String, Option<i64>, Option<i64>)> = sqlx::query_as(
+fn read_holdings(db: &Connection, root: &Kid) -> Result<RootHoldings, Error> {
+    let contents: Vec<(String, Option<i64>, Option<i64>)> = db.rows(
         "SELECT content_id, from_period, to_period FROM root_contents WHERE root = ?1 ORDER BY content_id",
-    )
-    .bind(&root.as_bytes()[..])
-    .fetch_all(&mut *db)
-    .await?;
-    let keys: Vec<Vec<u8>> = sqlx::query_scalar("SELECT kid FROM root_keys WHERE root = ?1 ORDER BY kid")
-        .bind(&root.as_bytes()[..])
-        .fetch_all(&mut *db)
-        .await?;
-    let blackouts: Vec<(i64, String, i64, Option<i64>)> = sqlx::query_as(
+        [root.as_bytes()],
+    )?;
+    let keys: Vec<Vec<u8>> = db.values(
+        "SELECT kid FROM root_keys WHERE root = ?1 ORDER BY kid",
+        [root.as_bytes()],
+    )?;
+    let blackouts: Vec<(i64, String, i64, Option<i64>)> = db.rows(
         "SELECT id, content_id, from_period, to_period FROM blackouts WHERE root = ?1 ORDER BY id",
-    )
-    .bind(&root.as_bytes()[..])
-    .fetch_all(db)
-    .await?;
+        [root.as_bytes()],
+    )?;
     let content = |(content_id, from, to)| {
         Ok::<_, Error>(RootContent {
             content_id,
@@ -175,7 +156,6 @@ fn periods(from: Option<i64>, to: Option<i64>) -> Result<Periods, Error> {
     })
 }
 
-#[derive(sqlx::FromRow)]
 struct Columns {
     kid: Vec<u8>,
     name: String,
@@ -183,6 +163,21 @@ struct Columns {
     minimum_security_level: Option<i64>,
     accompany: bool,
     created_at: i64,
+}
+
+impl TryFrom<&Row<'_>> for Columns {
+    type Error = rusqlite::Error;
+
+    fn try_from(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+        Ok(Self {
+            kid: row.get("kid")?,
+            name: row.get("name")?,
+            sealed: row.get("sealed")?,
+            minimum_security_level: row.get("minimum_security_level")?,
+            accompany: row.get("accompany")?,
+            created_at: row.get("created_at")?,
+        })
+    }
 }
 
 impl Columns {

@@ -1,9 +1,9 @@
 //! Tokens of services that carry requests.
 
 use keyward_license::{ids::Digest, time::Timestamp};
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, params};
 
-use super::{Store, founding::record_event, id, milliseconds, timestamp};
+use super::{Store, connection::Statements, founding::record_event, id, milliseconds, timestamp};
 use crate::{Error, fail_points::Write};
 
 /// A service token.
@@ -22,7 +22,7 @@ impl Store {
             sqlx::query_as(
                 "SELECT hash, name, created_at, revoked_at FROM service_tokens ORDER BY created_at, name",
             )
-            .fetch_all(&self.readers)
+            .fetch_all(&self.lists)
             .await,
         )?;
         rows.into_iter()
@@ -45,15 +45,11 @@ impl Store {
     ) -> Result<(), Error> {
         self.writer
             .run(Write::ServiceToken, move |db| {
-                Box::pin(async move {
-                    sqlx::query("INSERT INTO service_tokens (hash, name, created_at) VALUES (?1, ?2, ?3)")
-                        .bind(&hash.as_bytes()[..])
-                        .bind(&name)
-                        .bind(milliseconds(now))
-                        .execute(&mut *db)
-                        .await?;
-                    record_event(db, now, "service-token-added", &name, "").await
-                })
+                db.run(
+                    "INSERT INTO service_tokens (hash, name, created_at) VALUES (?1, ?2, ?3)",
+                    params![&hash.as_bytes()[..], &name, milliseconds(now)],
+                )?;
+                record_event(db, now, "service-token-added", &name, "")
             })
             .await
     }
@@ -61,29 +57,25 @@ impl Store {
     /// Revokes a service token, for good. Revoking it again changes nothing.
     pub(crate) async fn revoke_service_token(&self, name: String, now: Timestamp) -> Result<(), Error> {
         self.writer
-            .run(Write::ServiceTokenRevocation, move |db| {
-                Box::pin(async move { revoke(db, name, now).await })
-            })
+            .run(Write::ServiceTokenRevocation, move |db| revoke(db, name, now))
             .await
     }
 }
 
-async fn revoke(db: &mut SqliteConnection, name: String, now: Timestamp) -> Result<(), Error> {
-    let revoked: Option<Option<i64>> =
-        sqlx::query_scalar("SELECT revoked_at FROM service_tokens WHERE name = ?1")
-            .bind(&name)
-            .fetch_optional(&mut *db)
-            .await?;
+fn revoke(db: &Connection, name: String, now: Timestamp) -> Result<(), Error> {
+    let revoked: Option<Option<i64>> = db.value_if_any(
+        "SELECT revoked_at FROM service_tokens WHERE name = ?1",
+        params![&name],
+    )?;
     match revoked {
         None => Err(Error::ServiceTokenUnknown(name)),
         Some(Some(_)) => Ok(()),
         Some(None) => {
-            sqlx::query("UPDATE service_tokens SET revoked_at = ?2 WHERE name = ?1")
-                .bind(&name)
-                .bind(milliseconds(now))
-                .execute(&mut *db)
-                .await?;
-            record_event(db, now, "service-token-revoked", &name, "").await
+            db.run(
+                "UPDATE service_tokens SET revoked_at = ?2 WHERE name = ?1",
+                params![&name, milliseconds(now)],
+            )?;
+            record_event(db, now, "service-token-revoked", &name, "")
         }
     }
 }

@@ -1,55 +1,84 @@
 //! The one writer, with group commit.
 //!
 //! ```text
-//!  issue ─┐                 BEGIN IMMEDIATE; SAVEPOINT item
-//!  enrol ─┼─► queue ─► task  item 1 ... RELEASE item; SAVEPOINT item
-//!  admin ─┘                 item 2 refused: ROLLBACK TO item
-//!                           RELEASE item; COMMIT, then every item gets its answer
+//!  issue ─┐                   BEGIN IMMEDIATE; SAVEPOINT item
+//!  enrol ─┼─► queue ─► thread  item 1 ... RELEASE item; SAVEPOINT item
+//!  admin ─┘                   item 2 refused: ROLLBACK TO item; RELEASE item
+//!                             COMMIT, then every item gets its answer
 //! ```
 //! A commit costs a flush of the disk; items that wait at the same time share it. Where there are several, each
-//! stands in a savepoint of its own, so that one that is refused takes nothing from the others. No item is
-//! answered before the commit. How the last commit went stands in [`Health`].
+//! stands in a savepoint of its own, so that one that is refused takes nothing from the others. Answers to license
+//! requests that wait together are one item: none is refused once it has written something. No item is answered before
+//! the commit. How the last commit went stands in [`Health`].
 
-use core::{future::Future, pin::Pin};
+use std::{sync::Arc, thread};
 
 use prometheus_client::metrics::histogram::Histogram;
-use sqlx::{Connection, SqliteConnection};
+use rusqlite::Connection;
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tracing::{Dispatch, dispatcher};
 
-use super::health::Health;
+use super::{connection::Statements, health::Health, issuance, lookup::KnownPolicies};
 use crate::{
     Error, Refusal,
     error::DatabaseFault,
-    fail_points::{Moment, Point, Side, Write, reach, reach_each},
+    fail_points::{self, Moment, Point, Side, Write, reach, reach_each},
+    store::{Recording, Verdict},
 };
 
-/// What one item does with the database.
-pub(crate) type Work<'c, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>>;
-
-/// The way to the writer task.
+/// The way to the writer's thread.
 pub(crate) struct Writer {
     queue: mpsc::Sender<Message>,
     commits: Histogram,
-    task: Mutex<Option<JoinHandle<()>>>,
+    /// Told when the thread has ended.
+    ended: Mutex<Option<oneshot::Receiver<()>>>,
 }
+
+/// What to do with a recording, and who asked.
+type Recorded = (Recording, oneshot::Sender<Result<(Recording, Verdict), Error>>);
 
 enum Message {
     Item(Box<dyn Item>),
+    /// An answer to a license request, as an item with the others that wait.
+    Recording(Box<Recorded>),
     Stop,
 }
 
 impl Writer {
-    /// Starts the task on its own connection; at most `group` items share a commit.
-    pub(super) fn start(db: SqliteConnection, group: usize, health: Health) -> Self {
+    /// Starts the thread on its own connection; at most `group` items share a commit.
+    ///
+    /// # Errors
+    /// [`Error::Thread`] if the system has none.
+    pub(super) fn start(
+        db: Connection,
+        group: usize,
+        health: Health,
+        known: KnownPolicies,
+    ) -> Result<Self, Error> {
         let (queue, waiting) = mpsc::channel(QUEUE);
+        let (ending, ended) = oneshot::channel();
         let commits = Histogram::new(COMMIT_ITEMS);
-        let task = tokio::spawn(work(db, waiting, group.max(1), (commits.clone(), health)));
-        Self {
+        let work = Work {
+            db,
+            group: group.max(1),
+            commits: commits.clone(),
+            health,
+            known: known.in_transaction(),
+            log: dispatcher::get_default(Dispatch::clone),
+        };
+        let work = fail_points::heard(move || {
+            work.run(waiting);
+            ending.send(()).ok();
+        });
+        thread::Builder::new()
+            .name("writer".to_owned())
+            .spawn(work)
+            .map_err(Error::Thread)?;
+        Ok(Self {
             queue,
             commits,
-            task: Mutex::new(Some(task)),
-        }
+            ended: Mutex::new(Some(ended)),
+        })
     }
 
     /// Runs `work` in a savepoint and returns when it is committed.
@@ -63,22 +92,9 @@ impl Writer {
     where
         T: Send + 'static,
         E: Failure,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T, E> + Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     {
-        self.run_many(write, 1, work).await
-    }
-
-    /// As [`Writer::run`], for work that is `writes` writes.
-    ///
-    /// # Errors
-    /// As [`Writer::run`].
-    pub(super) async fn run_many<T, E, F>(&self, write: Write, writes: usize, work: F) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: Failure,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T, E> + Send + 'static,
-    {
-        let answer = self.enqueue(write, writes, work).await?;
+        let answer = self.submit(write, work).await?;
         answer.await.map_err(|_| Error::Stopping)?
     }
 
@@ -94,35 +110,34 @@ impl Writer {
     where
         T: Send + 'static,
         E: Failure,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T, E> + Send + 'static,
-    {
-        self.enqueue(write, 1, work).await
-    }
-
-    async fn enqueue<T, E, F>(
-        &self,
-        write: Write,
-        writes: usize,
-        work: F,
-    ) -> Result<oneshot::Receiver<Result<T, E>>, Error>
-    where
-        T: Send + 'static,
-        E: Failure,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T, E> + Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     {
         let (answer, receiver) = oneshot::channel();
         let item = Waiting {
             write,
-            writes,
             work: Some(work),
             result: None,
             answer,
         };
-        self.queue
-            .send(Message::Item(Box::new(item)))
-            .await
-            .map_err(|_| Error::Stopping)?;
+        self.send(Message::Item(Box::new(item))).await?;
         Ok(receiver)
+    }
+
+    /// Records an answer to a license request, unless something forbids it.
+    ///
+    /// If the caller stops waiting, it is recorded all the same.
+    ///
+    /// # Errors
+    /// As [`Writer::run`].
+    pub(super) async fn record(&self, recording: Recording) -> Result<(Recording, Verdict), Error> {
+        let (answer, receiver) = oneshot::channel();
+        self.send(Message::Recording(Box::new((recording, answer))))
+            .await?;
+        receiver.await.map_err(|_| Error::Stopping)?
+    }
+
+    async fn send(&self, message: Message) -> Result<(), Error> {
+        self.queue.send(message).await.map_err(|_| Error::Stopping)
     }
 
     /// How many items shared each commit.
@@ -135,7 +150,7 @@ impl Writer {
         self.queue.max_capacity().saturating_sub(self.queue.capacity())
     }
 
-    /// Whether the task takes work.
+    /// Whether the thread takes work.
     pub(super) fn is_open(&self) -> bool {
         !self.queue.is_closed()
     }
@@ -144,8 +159,8 @@ impl Writer {
     /// is refused.
     pub(super) async fn stop(&self) {
         self.queue.send(Message::Stop).await.ok();
-        if let Some(task) = self.task.lock().await.take() {
-            task.await.ok();
+        if let Some(ended) = self.ended.lock().await.take() {
+            ended.await.ok();
         }
     }
 }
@@ -174,8 +189,7 @@ impl Failure for Refusal {
 /// One item, whatever it returns.
 trait Item: Send {
     /// Does the work; true if it is to be kept.
-    fn run<'c>(&'c mut self, db: &'c mut SqliteConnection)
-    -> Pin<Box<dyn Future<Output = bool> + Send + 'c>>;
+    fn run(&mut self, db: &Connection, known: &KnownPolicies) -> bool;
     /// Hands the result to whoever waits; with a fault, nothing of the group is in the database.
     fn answer(self: Box<Self>, fault: Option<DatabaseFault>);
     /// Which write it is.
@@ -188,7 +202,6 @@ trait Item: Send {
 
 struct Waiting<F, T, E> {
     write: Write,
-    writes: usize,
     work: Option<F>,
     result: Option<Result<T, E>>,
     answer: oneshot::Sender<Result<T, E>>,
@@ -198,28 +211,18 @@ impl<F, T, E> Item for Waiting<F, T, E>
 where
     T: Send,
     E: Failure,
-    F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T, E> + Send,
+    F: FnOnce(&Connection) -> Result<T, E> + Send,
 {
-    fn run<'c>(
-        &'c mut self,
-        db: &'c mut SqliteConnection,
-    ) -> Pin<Box<dyn Future<Output = bool> + Send + 'c>> {
-        Box::pin(async move {
-            if let Some(work) = self.work.take() {
-                self.result = Some(work(db).await);
-            }
-            matches!(self.result, Some(Ok(_)))
-        })
+    fn run(&mut self, db: &Connection, _: &KnownPolicies) -> bool {
+        if let Some(work) = self.work.take() {
+            self.result = Some(work(db));
+        }
+        matches!(self.result, Some(Ok(_)))
     }
 
     fn answer(self: Box<Self>, fault: Option<DatabaseFault>) {
-        let result = match (self.result, fault) {
-            (Some(result), None) => result,
-            // A refusal as well: it may rest on what a neighbour wrote that is not there now.
-            (_, fault) => Err(Error::NotCommitted(fault.unwrap_or(DatabaseFault::Other)).into()),
-        };
         // Nobody waits if the client has gone; the work is done all the same.
-        self.answer.send(result).ok();
+        self.answer.send(committed(self.result, fault)).ok();
     }
 
     fn write(&self) -> Write {
@@ -227,116 +230,189 @@ where
     }
 
     fn writes(&self) -> usize {
-        self.writes
+        1
     }
 
     fn fault(&self) -> Option<DatabaseFault> {
-        let failed = self.result.as_ref()?.as_ref().err()?;
-        failed.database_fault().filter(|fault| fault.is_of_the_disk())
+        fault_of_the_disk(self.result.as_ref())
     }
 }
 
-async fn work(
-    mut db: SqliteConnection,
-    mut waiting: mpsc::Receiver<Message>,
-    group: usize,
-    (commits, health): (Histogram, Health),
-) {
-    let mut batch = Vec::with_capacity(group);
-    while waiting.recv_many(&mut batch, group).await > 0 {
-        let mut items = Vec::with_capacity(batch.len());
-        for message in batch.drain(..) {
-            match message {
-                Message::Item(item) => items.push(item),
-                // What is in the queue by now is still written; nothing new enters.
-                Message::Stop => waiting.close(),
+/// The answers to license requests that wait together: one item, whose refusals take nothing from each other.
+#[derive(Default)]
+struct Recordings {
+    recordings: Vec<Recording>,
+    answers: Vec<oneshot::Sender<Result<(Recording, Verdict), Error>>>,
+    result: Option<Result<Vec<Verdict>, Error>>,
+}
+
+impl Item for Recordings {
+    fn run(&mut self, db: &Connection, known: &KnownPolicies) -> bool {
+        let result = issuance::record(db, &self.recordings, known);
+        self.result.insert(result).is_ok()
+    }
+
+    fn answer(self: Box<Self>, fault: Option<DatabaseFault>) {
+        let answered = self.answers.into_iter().zip(self.recordings);
+        match committed(self.result, fault) {
+            Ok(verdicts) => answered
+                .zip(verdicts)
+                .for_each(|((answer, recording), verdict)| drop(answer.send(Ok((recording, verdict))))),
+            Err(error) => {
+                let error = Arc::new(error);
+                answered.for_each(|(answer, _)| drop(answer.send(Err(Error::of_batch(&error)))));
             }
         }
-        if !items.is_empty() {
-            let writes: usize = items.iter().map(|item| item.writes()).sum();
-            commits.observe(f64::from(u32::try_from(writes).unwrap_or(u32::MAX)));
-            write_group(&mut db, items, &health).await;
-        }
     }
-    reach(Point::Checkpoint(Side::Before));
-    if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-        .execute(&mut db)
-        .await
-    {
-        tracing::warn!(error = %error, "the write-ahead log could not be moved into the database");
+
+    fn write(&self) -> Write {
+        Write::License
     }
-    reach(Point::Checkpoint(Side::After));
-    db.close().await.ok();
+
+    fn writes(&self) -> usize {
+        self.recordings.len()
+    }
+
+    fn fault(&self) -> Option<DatabaseFault> {
+        fault_of_the_disk(self.result.as_ref())
+    }
 }
 
-async fn write_group(db: &mut SqliteConnection, mut items: Vec<Box<dyn Item>>, health: &Health) {
-    let committed = commit(db, &mut items, health).await;
-    // What an item met says more than what came of it: SQLite may have ended the transaction by itself.
-    let met = items.iter().find_map(|item| item.fault());
-    let fault = match committed {
-        Ok(()) => None,
-        Err((fault, error)) => {
+fn committed<T, E: Failure>(result: Option<Result<T, E>>, fault: Option<DatabaseFault>) -> Result<T, E> {
+    match (result, fault) {
+        (Some(result), None) => result,
+        // A refusal as well: it may rest on what a neighbour wrote that is not there now.
+        (_, fault) => Err(Error::NotCommitted(fault.unwrap_or(DatabaseFault::Other)).into()),
+    }
+}
+
+fn fault_of_the_disk<T, E: Failure>(result: Option<&Result<T, E>>) -> Option<DatabaseFault> {
+    let failed = result?.as_ref().err()?;
+    failed.database_fault().filter(|fault| fault.is_of_the_disk())
+}
+
+/// What the thread works with.
+struct Work {
+    db: Connection,
+    group: usize,
+    commits: Histogram,
+    health: Health,
+    known: KnownPolicies,
+    /// Who listens where the writer was started.
+    log: Dispatch,
+}
+
+impl Work {
+    fn run(self, mut waiting: mpsc::Receiver<Message>) {
+        let mut batch = Vec::with_capacity(self.group);
+        while waiting.blocking_recv_many(&mut batch, self.group) > 0 {
+            let mut items = Vec::new();
+            let mut recordings = Recordings::default();
+            for message in batch.drain(..) {
+                match message {
+                    Message::Item(item) => items.push(item),
+                    Message::Recording(recorded) => recordings.push(*recorded),
+                    // What is in the queue by now is still written; nothing new enters.
+                    Message::Stop => waiting.close(),
+                }
+            }
+            if !recordings.answers.is_empty() {
+                items.push(Box::new(recordings));
+            }
+            if !items.is_empty() {
+                let writes: usize = items.iter().map(|item| item.writes()).sum();
+                self.commits
+                    .observe(f64::from(u32::try_from(writes).unwrap_or(u32::MAX)));
+                self.write_group(items);
+            }
+        }
+        reach(Point::Checkpoint(Side::Before));
+        if let Err(error) = self.db.value::<i64>("PRAGMA wal_checkpoint(TRUNCATE)", []) {
+            dispatcher::with_default(&self.log, || {
+                tracing::warn!(error = %error, "the write-ahead log could not be moved into the database");
+            });
+        }
+        reach(Point::Checkpoint(Side::After));
+        self.db.close().ok();
+    }
+
+    fn write_group(&self, mut items: Vec<Box<dyn Item>>) {
+        let committed = self.commit(&mut items);
+        // What an item met says more than what came of it: SQLite may have ended the transaction by itself.
+        let met = items.iter().find_map(|item| item.fault());
+        let mut fault = None;
+        if let Err((found, error)) = committed {
             // Fails where SQLite has rolled back by itself, which is as good.
-            sqlx::query("ROLLBACK").execute(&mut *db).await.ok();
-            let fault = met.unwrap_or(fault);
+            self.db.run("ROLLBACK", []).ok();
+            let found = met.unwrap_or(found);
+            fault = Some(found);
             let writes: Vec<_> = items.iter().map(|item| item.write()).collect();
-            tracing::error!(%fault, error, hint = fault.hint(), ?writes, "a group of writes was not committed");
-            Some(fault)
+            dispatcher::with_default(&self.log, || {
+                tracing::error!(fault = %found, error, hint = found.hint(), ?writes, "a group of writes was not committed");
+            });
         }
-    };
-    health.wrote(fault.or(met));
-    items.into_iter().for_each(|item| item.answer(fault));
-}
-
-async fn commit(
-    db: &mut SqliteConnection,
-    items: &mut [Box<dyn Item>],
-    health: &Health,
-) -> Result<(), (DatabaseFault, String)> {
-    if health.is_gone() {
-        return Err((DatabaseFault::Gone, String::new()));
+        self.note(fault.or(met));
+        items.into_iter().for_each(|item| item.answer(fault));
     }
-    reached(items, Moment::Before);
-    let committed = match items {
-        [item] => commit_one(db, item).await,
-        items => commit_many(db, items).await,
-    };
-    committed.map_err(|error| (DatabaseFault::of(&error), error.to_string()))
-}
 
-/// One item alone needs no savepoint: what is refused with it is all there is.
-async fn commit_one(db: &mut SqliteConnection, item: &mut Box<dyn Item>) -> Result<(), sqlx::Error> {
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut *db).await?;
-    if !item.run(db).await {
-        sqlx::query("ROLLBACK").execute(&mut *db).await?;
-        return Ok(());
+    fn note(&self, fault: Option<DatabaseFault>) {
+        if fault.is_some() || self.health.fault().is_some() {
+            dispatcher::with_default(&self.log, || self.health.wrote(fault));
+        }
     }
-    let write = item.write();
-    reach(Point::Write(write, Moment::Within));
-    reach(Point::Write(write, Moment::Complete));
-    sqlx::query("COMMIT").execute(&mut *db).await?;
-    reach(Point::Write(write, Moment::Committed));
-    Ok(())
-}
 
-async fn commit_many(db: &mut SqliteConnection, items: &mut [Box<dyn Item>]) -> Result<(), sqlx::Error> {
-    sqlx::query("BEGIN IMMEDIATE; SAVEPOINT item")
-        .execute(&mut *db)
-        .await?;
-    for item in items.iter_mut() {
-        let kept = item.run(db).await;
-        let next = if kept {
-            reach(Point::Write(item.write(), Moment::Within));
-            "RELEASE item; SAVEPOINT item"
-        } else {
-            "ROLLBACK TO item"
+    fn commit(&self, items: &mut [Box<dyn Item>]) -> Result<(), (DatabaseFault, String)> {
+        if self.health.is_gone() {
+            return Err((DatabaseFault::Gone, String::new()));
+        }
+        reached(items, Moment::Before);
+        let committed = match items {
+            [item] => self.commit_one(item),
+            items => self.commit_many(items),
         };
-        sqlx::query(next).execute(&mut *db).await?;
+        committed.map_err(|error| (DatabaseFault::of_statement(&error), error.to_string()))
     }
-    reached(items, Moment::Complete);
-    sqlx::query("RELEASE item; COMMIT").execute(&mut *db).await?;
-    reached(items, Moment::Committed);
-    Ok(())
+
+    /// One item alone needs no savepoint: what is refused with it is all there is.
+    fn commit_one(&self, item: &mut Box<dyn Item>) -> rusqlite::Result<()> {
+        let db = &self.db;
+        db.run("BEGIN IMMEDIATE", [])?;
+        if !item.run(db, &self.known) {
+            db.run("ROLLBACK", [])?;
+            return Ok(());
+        }
+        let write = item.write();
+        reach(Point::Write(write, Moment::Within));
+        reach(Point::Write(write, Moment::Complete));
+        db.run("COMMIT", [])?;
+        reach(Point::Write(write, Moment::Committed));
+        Ok(())
+    }
+
+    fn commit_many(&self, items: &mut [Box<dyn Item>]) -> rusqlite::Result<()> {
+        let db = &self.db;
+        db.run("BEGIN IMMEDIATE", [])?;
+        for item in items.iter_mut() {
+            db.run("SAVEPOINT item", [])?;
+            if item.run(db, &self.known) {
+                reach(Point::Write(item.write(), Moment::Within));
+            } else {
+                db.run("ROLLBACK TO item", [])?;
+            }
+            db.run("RELEASE item", [])?;
+        }
+        reached(items, Moment::Complete);
+        db.run("COMMIT", [])?;
+        reached(items, Moment::Committed);
+        Ok(())
+    }
+}
+
+impl Recordings {
+    fn push(&mut self, (recording, answer): Recorded) {
+        self.recordings.push(recording);
+        self.answers.push(answer);
+    }
 }
 
 fn reached(items: &[Box<dyn Item>], moment: Moment) {
@@ -355,34 +431,37 @@ mod tests {
 
     async fn table() -> (tempfile::TempDir, Writer, sqlx::SqlitePool) {
         let dir = tempfile::tempdir().unwrap();
-        let options = sqlx::sqlite::SqliteConnectOptions::new()
-            .filename(dir.path().join("test.db"))
-            .create_if_missing(true)
-            .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal);
-        let mut db = SqliteConnection::connect_with(&options).await.unwrap();
-        sqlx::query("CREATE TABLE numbers (number INTEGER PRIMARY KEY)")
-            .execute(&mut db)
-            .await
+        let path = dir.path().join("test.db");
+        let db = Connection::open(&path).unwrap();
+        db.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE numbers (number INTEGER PRIMARY KEY)")
             .unwrap();
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
         let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
-        (dir, Writer::start(db, 8, Health::default()), pool)
+        let writer = Writer::start(db, 8, Health::default(), KnownPolicies::new()).unwrap();
+        (dir, writer, pool)
     }
 
     async fn put(writer: &Writer, number: i64) -> oneshot::Receiver<Result<(), Error>> {
         let work = writer.submit(Write::Act, move |db| {
-            Box::pin(async move {
-                sqlx::query("INSERT INTO numbers VALUES (?1 + 1000)")
-                    .bind(number)
-                    .execute(&mut *db)
-                    .await?;
-                sqlx::query("INSERT INTO numbers VALUES (?1)")
-                    .bind(number)
-                    .execute(&mut *db)
-                    .await?;
-                Ok(())
-            })
+            db.run("INSERT INTO numbers VALUES (?1 + 1000)", [number])?;
+            db.run("INSERT INTO numbers VALUES (?1)", [number])?;
+            Ok(())
         });
         work.await.unwrap()
+    }
+
+    /// Keeps the writer from going on until the sender is dropped, so that what is submitted meanwhile is one group.
+    async fn hold(writer: &Writer) -> std::sync::mpsc::Sender<()> {
+        let (go_on, waiting) = std::sync::mpsc::channel::<()>();
+        let (begun, holding) = oneshot::channel();
+        let held = writer.submit(Write::Act, move |_| {
+            begun.send(()).ok();
+            waiting.recv().ok();
+            Ok::<_, Error>(())
+        });
+        held.await.unwrap();
+        holding.await.unwrap();
+        go_on
     }
 
     async fn numbers(pool: &sqlx::SqlitePool) -> Vec<i64> {
@@ -393,10 +472,12 @@ mod tests {
     #[tokio::test]
     async fn one_refused_item_does_not_lose_the_others() {
         let (_dir, writer, pool) = table().await;
+        let held = hold(&writer).await;
         let mut answers = Vec::new();
         for number in [1, 2, 1, 3] {
             answers.push(put(&writer, number).await);
         }
+        drop(held);
         let mut kept = Vec::new();
         for answer in answers {
             kept.push(answer.await.unwrap().is_ok());
@@ -421,10 +502,8 @@ mod tests {
         assert_eq!(numbers(&pool).await, [1, 2]);
         // Its first statement is undone as well.
         let half = writer.run(Write::Act, |db| {
-            Box::pin(async move {
-                sqlx::query("INSERT INTO numbers VALUES (3)").execute(db).await?;
-                Err::<(), _>(Error::Stopping)
-            })
+            db.run("INSERT INTO numbers VALUES (3)", [])?;
+            Err::<(), _>(Error::Stopping)
         });
         assert!(matches!(half.await, Err(Error::Stopping)));
         assert_eq!(numbers(&pool).await, [1, 2]);
@@ -437,30 +516,28 @@ mod tests {
         writer.stop().await;
         assert!(queued.await.unwrap().is_ok());
         assert_eq!(numbers(&pool).await, [7]);
-        let refused: Result<(), Error> = writer.run(Write::Act, |_| Box::pin(async { Ok(()) })).await;
+        let refused: Result<(), Error> = writer.run(Write::Act, |_| Ok(())).await;
         assert!(matches!(refused, Err(Error::Stopping)));
     }
 
     #[tokio::test]
     async fn a_refusal_counts_only_if_its_group_does() {
         let (_dir, writer, pool) = table().await;
+        let held = hold(&writer).await;
         let doomed = writer.submit(Write::Act, |db| {
-            Box::pin(async move {
-                // Broken when the group commits, not before.
-                sqlx::raw_sql(
-                    "PRAGMA defer_foreign_keys = ON;
-                     CREATE TABLE references_ (number INTEGER REFERENCES numbers (number));
-                     INSERT INTO references_ VALUES (404);
-                     INSERT INTO numbers VALUES (5)",
-                )
-                .execute(&mut *db)
-                .await?;
-                Ok::<_, Error>(())
-            })
+            // Broken when the group commits, not before.
+            db.execute_batch(
+                "PRAGMA defer_foreign_keys = ON;
+                 CREATE TABLE references_ (number INTEGER REFERENCES numbers (number));
+                 INSERT INTO references_ VALUES (404);
+                 INSERT INTO numbers VALUES (5)",
+            )?;
+            Ok::<_, Error>(())
         });
         let doomed = doomed.await.unwrap();
         // Refused for the neighbour's row, which will never have been.
         let refused = put(&writer, 5).await;
+        drop(held);
         assert!(matches!(
             doomed.await.unwrap(),
             Err(Error::NotCommitted(DatabaseFault::Other))
@@ -476,10 +553,9 @@ mod tests {
     async fn a_writer_that_ended_is_not_open() {
         let (_dir, writer, _pool) = table().await;
         assert!(writer.is_open());
-        let died: Result<(), Error> = writer
-            .run(Write::Act, |_| Box::pin(async { panic!("ends the task") }))
-            .await;
+        let died: Result<(), Error> = writer.run(Write::Act, |_| panic!("ends the thread")).await;
         assert!(died.is_err());
+        writer.queue.closed().await;
         assert!(!writer.is_open());
     }
 }

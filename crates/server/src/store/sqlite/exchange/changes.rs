@@ -1,17 +1,17 @@
 //! What is changed of an exchange key, up to its end.
 
 use keyward_license::{ids::Kid, time::Timestamp};
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, params};
 
-use super::super::{founding::record_event, signed};
+use super::super::{connection::Statements, founding::record_event, signed};
 use crate::{
     Error,
     key_exchange::{Destroy, KeyState},
     store::exchange::ExchangeKeyRow,
 };
 
-pub(super) async fn set_minimum(
-    db: &mut SqliteConnection,
+pub(super) fn set_minimum(
+    db: &Connection,
     key: &ExchangeKeyRow,
     version: u32,
     now: Timestamp,
@@ -34,17 +34,16 @@ pub(super) async fn set_minimum(
     if version == key.minimum_version {
         return Ok(());
     }
-    sqlx::query("UPDATE exchange_keys SET minimum_version = ?2 WHERE kid = ?1")
-        .bind(&key.kid.as_bytes()[..])
-        .bind(version)
-        .execute(&mut *db)
-        .await?;
+    db.run(
+        "UPDATE exchange_keys SET minimum_version = ?2 WHERE kid = ?1",
+        params![&key.kid.as_bytes()[..], version],
+    )?;
     let (subject, detail) = (key.kid.to_string(), version.to_string());
-    record_event(db, now, "exchange-key-minimum-set", &subject, &detail).await
+    record_event(db, now, "exchange-key-minimum-set", &subject, &detail)
 }
 
-pub(super) async fn set_level(
-    db: &mut SqliteConnection,
+pub(super) fn set_level(
+    db: &Connection,
     key: &ExchangeKeyRow,
     level: Option<u64>,
     now: Timestamp,
@@ -55,17 +54,19 @@ pub(super) async fn set_level(
     if level == key.minimum_security_level {
         return Ok(());
     }
-    sqlx::query("UPDATE exchange_keys SET minimum_security_level = ?2 WHERE kid = ?1")
-        .bind(&key.kid.as_bytes()[..])
-        .bind(level.map(|level| signed("a security level", level)).transpose()?)
-        .execute(&mut *db)
-        .await?;
+    db.run(
+        "UPDATE exchange_keys SET minimum_security_level = ?2 WHERE kid = ?1",
+        params![
+            &key.kid.as_bytes()[..],
+            level.map(|level| signed("a security level", level)).transpose()?
+        ],
+    )?;
     let detail = level.map_or_else(|| "none".to_owned(), |level| level.to_string());
-    record_event(db, now, "exchange-key-level-set", &key.kid.to_string(), &detail).await
+    record_event(db, now, "exchange-key-level-set", &key.kid.to_string(), &detail)
 }
 
-pub(super) async fn set_state(
-    db: &mut SqliteConnection,
+pub(super) fn set_state(
+    db: &Connection,
     key: &ExchangeKeyRow,
     state: KeyState,
     now: Timestamp,
@@ -76,27 +77,26 @@ pub(super) async fn set_state(
     if key.state == state {
         return Ok(());
     }
-    write_state(db, &key.kid, state).await?;
+    write_state(db, &key.kid, state)?;
     let kind = match state {
         KeyState::Enabled => "exchange-key-enabled",
         KeyState::Disabled | KeyState::Destroyed => "exchange-key-disabled",
     };
-    record_event(db, now, kind, &key.kid.to_string(), "").await
+    record_event(db, now, kind, &key.kid.to_string(), "")
 }
 
-async fn write_state(db: &mut SqliteConnection, kid: &Kid, state: KeyState) -> Result<(), Error> {
-    sqlx::query("UPDATE exchange_keys SET state = ?2 WHERE kid = ?1")
-        .bind(&kid.as_bytes()[..])
-        .bind(state.name())
-        .execute(db)
-        .await?;
+fn write_state(db: &Connection, kid: &Kid, state: KeyState) -> Result<(), Error> {
+    db.run(
+        "UPDATE exchange_keys SET state = ?2 WHERE kid = ?1",
+        params![&kid.as_bytes()[..], state.name()],
+    )?;
     Ok(())
 }
 
 /// Takes values out of the database. Their bytes are overwritten where they stood; a copy in the write-ahead log
 /// goes when the log is written over, one in a backup stays, and all of them are sealed.
-pub(super) async fn destroy(
-    db: &mut SqliteConnection,
+pub(super) fn destroy(
+    db: &Connection,
     key: &ExchangeKeyRow,
     what: Destroy,
     now: Timestamp,
@@ -121,46 +121,33 @@ pub(super) async fn destroy(
     } else if key.state == KeyState::Destroyed {
         return Ok(());
     }
-    let overwrites: i64 = sqlx::query_scalar("PRAGMA secure_delete")
-        .fetch_one(&mut *db)
-        .await?;
-    sqlx::query("PRAGMA secure_delete = ON").execute(&mut *db).await?;
-    let destroyed = write_destroyed(db, key, version).await;
+    let overwrites: i64 = db.value("PRAGMA secure_delete", [])?;
+    db.value::<i64>("PRAGMA secure_delete = ON", [])?;
+    let destroyed = write_destroyed(db, key, version);
     if overwrites == 0 {
-        sqlx::query("PRAGMA secure_delete = OFF")
-            .execute(&mut *db)
-            .await?;
+        db.value::<i64>("PRAGMA secure_delete = OFF", [])?;
     }
     destroyed?;
     let detail = version.map_or_else(|| "all".to_owned(), |version| version.to_string());
-    record_event(db, now, "exchange-key-destroyed", &key.kid.to_string(), &detail).await
+    record_event(db, now, "exchange-key-destroyed", &key.kid.to_string(), &detail)
 }
 
-async fn write_destroyed(
-    db: &mut SqliteConnection,
-    key: &ExchangeKeyRow,
-    version: Option<u32>,
-) -> Result<(), Error> {
+fn write_destroyed(db: &Connection, key: &ExchangeKeyRow, version: Option<u32>) -> Result<(), Error> {
     let kid = &key.kid.as_bytes()[..];
-    sqlx::query(
+    db.run(
         "UPDATE exchange_key_versions SET sealed = NULL
          WHERE kid = ?1 AND (?2 IS NULL OR version = ?2) AND sealed IS NOT NULL",
-    )
-    .bind(kid)
-    .bind(version)
-    .execute(&mut *db)
-    .await?;
+        params![kid, version],
+    )?;
     if version.is_none() {
-        return write_state(db, &key.kid, KeyState::Destroyed).await;
+        return write_state(db, &key.kid, KeyState::Destroyed);
     }
     // What is destroyed is not accepted: the minimum stands at a version that is there.
-    sqlx::query(
+    db.run(
         "UPDATE exchange_keys SET minimum_version = (SELECT min(version) FROM exchange_key_versions
              WHERE kid = ?1 AND sealed IS NOT NULL AND version >= minimum_version)
          WHERE kid = ?1",
-    )
-    .bind(kid)
-    .execute(db)
-    .await?;
+        params![kid],
+    )?;
     Ok(())
 }

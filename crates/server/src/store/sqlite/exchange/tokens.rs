@@ -6,10 +6,10 @@ use keyward_license::{
     ids::{Digest, Kid},
     time::Timestamp,
 };
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, params};
 
 use super::{
-    super::{Store, founding::record_event, id, milliseconds, timestamp},
+    super::{Store, connection::Statements, founding::record_event, id, milliseconds, timestamp},
     is_exchange_kid,
 };
 use crate::{Error, fail_points::Write, store::exchange::ExchangeTokenRow};
@@ -17,9 +17,7 @@ use crate::{Error, fail_points::Write, store::exchange::ExchangeTokenRow};
 impl Store {
     /// Every exchange token, also those that were revoked, in the order of their making.
     pub(crate) async fn exchange_tokens(&self) -> Result<Vec<ExchangeTokenRow>, Error> {
-        let mut db = self.readers.acquire().await?;
-        let read = read(&mut db).await;
-        self.noted(read)
+        self.read(read).await
     }
 
     /// Adds a token for these keys, or for every exchange key.
@@ -35,7 +33,7 @@ impl Store {
     ) -> Result<(), Error> {
         self.writer
             .run(Write::ExchangeToken, move |db| {
-                Box::pin(async move { add(db, &hash, &name, kids.as_deref(), now).await })
+                add(db, &hash, &name, kids.as_deref(), now)
             })
             .await
     }
@@ -43,24 +41,21 @@ impl Store {
     /// Revokes an exchange token, for good. Revoking it again changes nothing.
     pub(crate) async fn revoke_exchange_token(&self, name: String, now: Timestamp) -> Result<(), Error> {
         self.writer
-            .run(Write::ExchangeTokenRevocation, move |db| {
-                Box::pin(async move { revoke(db, name, now).await })
-            })
+            .run(Write::ExchangeTokenRevocation, move |db| revoke(db, name, now))
             .await
     }
 }
 
-async fn read(db: &mut SqliteConnection) -> Result<Vec<ExchangeTokenRow>, Error> {
+fn read(db: &Connection) -> Result<Vec<ExchangeTokenRow>, Error> {
     type Row = (Vec<u8>, String, bool, i64, Option<i64>);
-    let rows: Vec<Row> = sqlx::query_as(
+    let rows: Vec<Row> = db.rows(
         "SELECT hash, name, every_key, created_at, revoked_at FROM exchange_tokens ORDER BY created_at, name",
-    )
-    .fetch_all(&mut *db)
-    .await?;
-    let named: Vec<(Vec<u8>, Vec<u8>)> =
-        sqlx::query_as("SELECT token, kid FROM exchange_token_keys ORDER BY token, kid")
-            .fetch_all(db)
-            .await?;
+        [],
+    )?;
+    let named: Vec<(Vec<u8>, Vec<u8>)> = db.rows(
+        "SELECT token, kid FROM exchange_token_keys ORDER BY token, kid",
+        [],
+    )?;
     let mut kids: HashMap<Vec<u8>, Vec<Kid>> = HashMap::new();
     for (token, kid) in named {
         kids.entry(token).or_default().push(id(&kid)?);
@@ -78,63 +73,57 @@ async fn read(db: &mut SqliteConnection) -> Result<Vec<ExchangeTokenRow>, Error>
     rows.into_iter().map(token).collect()
 }
 
-async fn add(
-    db: &mut SqliteConnection,
+fn add(
+    db: &Connection,
     hash: &Digest,
     name: &str,
     kids: Option<&[Kid]>,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let taken: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM exchange_tokens WHERE name = ?1)")
-        .bind(name)
-        .fetch_one(&mut *db)
-        .await?;
+    let taken: bool = db.value(
+        "SELECT EXISTS (SELECT 1 FROM exchange_tokens WHERE name = ?1)",
+        params![name],
+    )?;
     if taken {
         return Err(Error::OutOfRange {
             what: "the token's name",
             expected: "one that no other exchange token has",
         });
     }
-    sqlx::query("INSERT INTO exchange_tokens (hash, name, every_key, created_at) VALUES (?1, ?2, ?3, ?4)")
-        .bind(&hash.as_bytes()[..])
-        .bind(name)
-        .bind(kids.is_none())
-        .bind(milliseconds(now))
-        .execute(&mut *db)
-        .await?;
+    db.run(
+        "INSERT INTO exchange_tokens (hash, name, every_key, created_at) VALUES (?1, ?2, ?3, ?4)",
+        params![&hash.as_bytes()[..], name, kids.is_none(), milliseconds(now)],
+    )?;
     for kid in kids.unwrap_or_default() {
-        if !is_exchange_kid(db, kid).await? {
+        if !is_exchange_kid(db, kid)? {
             return Err(Error::ExchangeKeyUnknown(*kid));
         }
-        sqlx::query("INSERT INTO exchange_token_keys (token, kid) VALUES (?1, ?2) ON CONFLICT DO NOTHING")
-            .bind(&hash.as_bytes()[..])
-            .bind(&kid.as_bytes()[..])
-            .execute(&mut *db)
-            .await?;
+        db.run(
+            "INSERT INTO exchange_token_keys (token, kid) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+            params![&hash.as_bytes()[..], &kid.as_bytes()[..]],
+        )?;
     }
     let detail = match kids {
         None => "all".to_owned(),
         Some(kids) => kids.iter().map(Kid::to_string).collect::<Vec<_>>().join(" "),
     };
-    record_event(db, now, "exchange-token-added", name, &detail).await
+    record_event(db, now, "exchange-token-added", name, &detail)
 }
 
-async fn revoke(db: &mut SqliteConnection, name: String, now: Timestamp) -> Result<(), Error> {
-    let revoked: Option<Option<i64>> =
-        sqlx::query_scalar("SELECT revoked_at FROM exchange_tokens WHERE name = ?1")
-            .bind(&name)
-            .fetch_optional(&mut *db)
-            .await?;
+fn revoke(db: &Connection, name: String, now: Timestamp) -> Result<(), Error> {
+    let revoked: Option<Option<i64>> = db.value_if_any(
+        "SELECT revoked_at FROM exchange_tokens WHERE name = ?1",
+        params![&name],
+    )?;
     match revoked {
         None => Err(Error::ExchangeTokenUnknown(name)),
         Some(Some(_)) => Ok(()),
         Some(None) => {
-            sqlx::query("UPDATE exchange_tokens SET revoked_at = ?2 WHERE name = ?1")
-                .bind(&name)
-                .bind(milliseconds(now))
-                .execute(&mut *db)
-                .await?;
-            record_event(db, now, "exchange-token-revoked", &name, "").await
+            db.run(
+                "UPDATE exchange_tokens SET revoked_at = ?2 WHERE name = ?1",
+                params![&name, milliseconds(now)],
+            )?;
+            record_event(db, now, "exchange-token-revoked", &name, "")
         }
     }
 }

@@ -1,10 +1,10 @@
 //! What the server did with its exchange keys.
 
 use keyward_license::{ids::Kid, time::Timestamp};
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, params};
 
 use super::{
-    super::{Store, milliseconds, signed, timestamp, unsigned},
+    super::{Store, connection::Statements, milliseconds, signed, timestamp, unsigned},
     basis::{count_messages, read_revision},
 };
 use crate::{
@@ -18,18 +18,14 @@ impl Store {
     /// Records a call for mirror operations, unless what its results rest on has changed.
     pub(crate) async fn record_use(&self, made: NewUse, now: Timestamp) -> Result<UseVerdict, Error> {
         self.writer
-            .run(Write::ExchangeUse, move |db| {
-                Box::pin(async move { record(db, &made, now).await })
-            })
+            .run(Write::ExchangeUse, move |db| record(db, &made, now))
             .await
     }
 
     /// Notes how a stream ended that was recorded when it began. None ends well whose key went out of use meanwhile.
     pub(crate) async fn end_stream(&self, end: StreamEnd) -> Result<StreamVerdict, Error> {
         self.writer
-            .run(Write::ExchangeUse, move |db| {
-                Box::pin(async move { note_end(db, end).await })
-            })
+            .run(Write::ExchangeUse, move |db| note_end(db, end))
             .await
     }
 
@@ -48,20 +44,18 @@ impl Store {
             .bind(&kid.as_bytes()[..])
             .bind(before.unwrap_or(i64::MAX))
             .bind(limit)
-            .fetch_all(&self.readers)
+            .fetch_all(&self.lists)
             .await,
         )?;
         rows.into_iter().map(Columns::row).collect()
     }
 }
 
-async fn note_end(db: &mut SqliteConnection, end: StreamEnd) -> Result<StreamVerdict, Error> {
-    let state: String = sqlx::query_scalar(
+fn note_end(db: &Connection, end: StreamEnd) -> Result<StreamVerdict, Error> {
+    let state: String = db.value(
         "SELECT k.state FROM exchange_uses u JOIN exchange_keys k ON k.kid = u.kid WHERE u.id = ?1",
-    )
-    .bind(end.id)
-    .fetch_one(&mut *db)
-    .await?;
+        params![end.id],
+    )?;
     let state = KeyState::from_name(&state).ok_or(Error::Damaged("an exchange key has no state"))?;
     let (outcome, verdict) = match end.outcome {
         UseOutcome::Done if state != KeyState::Enabled => {
@@ -69,47 +63,47 @@ async fn note_end(db: &mut SqliteConnection, end: StreamEnd) -> Result<StreamVer
         }
         outcome => (outcome, StreamVerdict::Noted),
     };
-    sqlx::query(
+    db.run(
         "UPDATE exchange_uses SET outcome = ?2, bytes = ?3, failed = ?4, version = ?5
          WHERE id = ?1 AND outcome = 'begun'",
-    )
-    .bind(end.id)
-    .bind(outcome.name())
-    .bind(signed("bytes", end.bytes)?)
-    .bind(i64::from(outcome != UseOutcome::Done))
-    .bind(end.version)
-    .execute(db)
-    .await?;
+        params![
+            end.id,
+            outcome.name(),
+            signed("bytes", end.bytes)?,
+            i64::from(outcome != UseOutcome::Done),
+            end.version
+        ],
+    )?;
     Ok(verdict)
 }
 
-async fn record(db: &mut SqliteConnection, made: &NewUse, now: Timestamp) -> Result<UseVerdict, Error> {
+fn record(db: &Connection, made: &NewUse, now: Timestamp) -> Result<UseVerdict, Error> {
     if let UseBasis::Key { revision, messages } = made.rests {
-        if read_revision(db, &made.kid).await? != Some(revision) {
+        if read_revision(db, &made.kid)? != Some(revision) {
             return Ok(UseVerdict::Changed);
         }
         if let Some(messages) = messages
-            && !count_messages(db, &made.kid, messages).await?
+            && !count_messages(db, &made.kid, messages)?
         {
             return Ok(UseVerdict::Spent);
         }
     }
-    let recorded = sqlx::query(
+    db.run(
         "INSERT INTO exchange_uses (at, kid, version, operation, items, failed, bytes, caller, outcome)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-    )
-    .bind(milliseconds(now))
-    .bind(&made.kid.as_bytes()[..])
-    .bind(made.version)
-    .bind(signed("an operation", made.operation)?)
-    .bind(signed("items", made.items)?)
-    .bind(signed("items", made.failed)?)
-    .bind(signed("bytes", made.bytes)?)
-    .bind(&made.caller)
-    .bind(made.outcome.name())
-    .execute(db)
-    .await?;
-    Ok(UseVerdict::Recorded(recorded.last_insert_rowid()))
+        params![
+            milliseconds(now),
+            &made.kid.as_bytes()[..],
+            made.version,
+            signed("an operation", made.operation)?,
+            signed("items", made.items)?,
+            signed("items", made.failed)?,
+            signed("bytes", made.bytes)?,
+            &made.caller,
+            made.outcome.name()
+        ],
+    )?;
+    Ok(UseVerdict::Recorded(db.last_insert_rowid()))
 }
 
 #[derive(sqlx::FromRow)]

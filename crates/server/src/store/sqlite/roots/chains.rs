@@ -3,14 +3,18 @@
 use std::collections::{BTreeSet, HashMap};
 
 use keyward_license::{ids::Kid, time::Timestamp};
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, params};
 
 use super::{
-    super::{Store, id, milliseconds, policies::policy, timestamp, unsigned},
+    super::{
+        Store, connection::Statements, id, issuance::key_row, lookup::KnownPolicies, milliseconds, timestamp,
+        unsigned,
+    },
     Columns, periods,
 };
 use crate::{
     Error, Refusal,
+    policy::Policy,
     store::{
         Grant, KeyRow, Recording, Rests, RightRow,
         roots::{BlackoutRow, ChainBasis, Chains, ContentRow, Holdings, RootRow, TrackRow},
@@ -26,26 +30,23 @@ impl Store {
         asked: &[&(Kid, RightRow)],
         now: Timestamp,
     ) -> Result<Chains, Error> {
-        let mut db = self.readers.acquire().await?;
-        let read = async {
-            let tracks = asked.iter().filter_map(|(_, right)| right.track.as_ref());
-            let contents = tracks.map(|track| &track.content_id[..]).collect();
-            let kids: Vec<Kid> = asked.iter().map(|(kid, _)| *kid).collect();
-            let holdings = holdings(&mut db, contents, &kids).await?;
+        let tracks = asked.iter().filter_map(|(_, right)| right.track.as_ref());
+        let contents = tracks.map(|track| &track.content_id[..]).collect();
+        let kids: Vec<Kid> = asked.iter().map(|(kid, _)| *kid).collect();
+        self.read(|db| {
+            let holdings = holdings(db, &contents, &kids)?;
             let roots: Vec<Kid> = holdings.roots.iter().map(|root| root.kid).collect();
-            let mut grants = grants(&mut db, account, &roots, now).await?;
+            let mut grants = grants(db, (account, now), &roots, &self.known)?;
             let grants = roots.iter().map(|root| grants.remove(root)).collect();
-            Ok::<_, Error>(Chains { holdings, grants })
-        };
-        let read = read.await;
-        self.noted(read)
+            Ok(Chains { holdings, grants })
+        })
+        .await
     }
 
     /// What of a piece of content, and of single keys, is under which roots.
     pub(crate) async fn holdings(&self, content_id: &str, kids: &[Kid]) -> Result<Holdings, Error> {
-        let mut db = self.readers.acquire().await?;
-        let read = holdings(&mut db, BTreeSet::from([content_id]), kids).await;
-        self.noted(read)
+        self.read(|db| holdings(db, &BTreeSet::from([content_id]), kids))
+            .await
     }
 
     /// The keys under a root that are not of crypto periods, by key id, each with its track: at most `limit`.
@@ -54,46 +55,37 @@ impl Store {
         root: &Kid,
         limit: usize,
     ) -> Result<(Vec<(KeyRow, Option<TrackRow>)>, Holdings), Error> {
-        let mut db = self.readers.acquire().await?;
-        let read = async {
-            let keys = accompanying(&mut db, root, limit).await?;
+        self.read(|db| {
+            let keys = accompanying(db, root, limit)?;
             let tracks = keys.iter().filter_map(|(_, track)| track.as_ref());
             let contents = tracks.map(|track| &track.content_id[..]).collect();
             let kids: Vec<Kid> = keys.iter().map(|(key, _)| key.kid).collect();
-            let holdings = holdings(&mut db, contents, &kids).await?;
-            Ok::<_, Error>((keys, holdings))
-        };
-        let read = read.await;
-        self.noted(read)
+            let holdings = holdings(db, &contents, &kids)?;
+            Ok((keys, holdings))
+        })
+        .await
     }
 }
 
 /// What stands in the database about these pieces of content and these keys, which may be roots themselves.
-pub(crate) async fn holdings(
-    db: &mut SqliteConnection,
-    contents: BTreeSet<&str>,
-    kids: &[Kid],
-) -> Result<Holdings, Error> {
-    let asked = list(kids);
-    let keys: Vec<(Vec<u8>, Vec<u8>)> = sqlx::query_as(
+pub(crate) fn holdings(db: &Connection, contents: &BTreeSet<&str>, kids: &[Kid]) -> Result<Holdings, Error> {
+    let keys: Vec<(Vec<u8>, Vec<u8>)> = db.rows(
         "SELECT m.root, m.kid FROM json_each(?1) a JOIN root_keys m ON m.kid = unhex(a.value)
          ORDER BY m.root, m.kid",
-    )
-    .bind(&asked)
-    .fetch_all(&mut *db)
-    .await?;
+        [list(kids)],
+    )?;
     let keys = keys.iter().map(|(root, kid)| Ok((id(root)?, id(kid)?)));
     let keys: Vec<(Kid, Kid)> = keys.collect::<Result<_, Error>>()?;
-    let contents = serde_json::Value::from_iter(contents).to_string();
-    let under = contents_of(db, &contents).await?;
+    let contents = serde_json::Value::from_iter(contents.iter().copied()).to_string();
+    let under = contents_of(db, &contents)?;
     let roots = under.iter().map(|one| one.root);
     let roots = roots
         .chain(keys.iter().map(|(root, _)| *root))
         .chain(kids.iter().copied());
     let roots = roots.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
     Ok(Holdings {
-        roots: roots_of(db, &list(&roots)).await?,
-        blackouts: blackouts_of(db, &contents).await?,
+        roots: roots_of(db, &list(&roots))?,
+        blackouts: blackouts_of(db, &contents)?,
         contents: under,
         keys,
     })
@@ -103,16 +95,18 @@ pub(crate) async fn holdings(
 ///
 /// # Errors
 /// The refusal is [`Refusal::Busy`]: the request must be decided again.
-pub(crate) async fn still_hold(
-    db: &mut SqliteConnection,
+pub(crate) fn still_hold(
+    db: &Connection,
     recording: &Recording,
+    known: &KnownPolicies,
 ) -> Result<Result<(), Refusal>, Error> {
     let ChainBasis { roots, leaves } = &recording.basis.chains;
     if roots.is_empty() {
         return Ok(Ok(()));
     }
     let kids: Vec<Kid> = roots.iter().map(|root| root.kid).collect();
-    let granted = grants(db, recording.basis.account, &kids, recording.answer.server_time).await?;
+    let account = (recording.basis.account, recording.answer.server_time);
+    let granted = grants(db, account, &kids, known)?;
     let holds = roots.iter().all(|root| match &root.rests {
         Rests::Row(grant) => granted.get(&root.kid) == Some(&**grant),
         Rests::Policy(..) | Rests::Handler => true,
@@ -123,10 +117,7 @@ pub(crate) async fn still_hold(
     let tracks = leaves.iter().filter_map(|leaf| leaf.track.as_ref());
     let contents = tracks.map(|track| &track.content_id[..]).collect();
     let kids: Vec<Kid> = leaves.iter().map(|leaf| leaf.kid).collect();
-    let (holdings, keys) = (
-        holdings(db, contents, &kids).await?,
-        keys_of(db, &list(&kids)).await?,
-    );
+    let (holdings, keys) = (holdings(db, &contents, &kids)?, keys_of(db, &list(&kids))?);
     for leaf in leaves {
         let key = keys.get(&leaf.kid);
         if key.is_none_or(|key| key.minimum_security_level != leaf.key_level) {
@@ -147,15 +138,13 @@ fn list(kids: &[Kid]) -> String {
     serde_json::Value::from_iter(kids.iter().map(Kid::to_string)).to_string()
 }
 
-async fn contents_of(db: &mut SqliteConnection, contents: &str) -> Result<Vec<ContentRow>, Error> {
+fn contents_of(db: &Connection, contents: &str) -> Result<Vec<ContentRow>, Error> {
     type Row = (Vec<u8>, String, Option<i64>, Option<i64>);
-    let rows: Vec<Row> = sqlx::query_as(
+    let rows: Vec<Row> = db.rows(
         "SELECT c.root, c.content_id, c.from_period, c.to_period
          FROM json_each(?1) a JOIN root_contents c ON c.content_id = a.value ORDER BY c.content_id, c.root",
-    )
-    .bind(contents)
-    .fetch_all(db)
-    .await?;
+        [contents],
+    )?;
     let row = |(root, content_id, from, to): Row| {
         Ok(ContentRow {
             root: id(&root)?,
@@ -166,15 +155,13 @@ async fn contents_of(db: &mut SqliteConnection, contents: &str) -> Result<Vec<Co
     rows.into_iter().map(row).collect()
 }
 
-async fn blackouts_of(db: &mut SqliteConnection, contents: &str) -> Result<Vec<BlackoutRow>, Error> {
+fn blackouts_of(db: &Connection, contents: &str) -> Result<Vec<BlackoutRow>, Error> {
     type Row = (i64, Vec<u8>, String, i64, Option<i64>);
-    let rows: Vec<Row> = sqlx::query_as(
+    let rows: Vec<Row> = db.rows(
         "SELECT b.id, b.root, b.content_id, b.from_period, b.to_period
          FROM json_each(?1) a JOIN blackouts b ON b.content_id = a.value ORDER BY b.id",
-    )
-    .bind(contents)
-    .fetch_all(db)
-    .await?;
+        [contents],
+    )?;
     let row = |(blackout, root, content_id, from, to): Row| {
         Ok(BlackoutRow {
             id: blackout,
@@ -187,42 +174,35 @@ async fn blackouts_of(db: &mut SqliteConnection, contents: &str) -> Result<Vec<B
     rows.into_iter().map(row).collect()
 }
 
-async fn roots_of(db: &mut SqliteConnection, kids: &str) -> Result<Vec<RootRow>, Error> {
-    let rows: Vec<Columns> = sqlx::query_as(
+fn roots_of(db: &Connection, kids: &str) -> Result<Vec<RootRow>, Error> {
+    let rows: Vec<Columns> = db.rows(
         "SELECT r.* FROM json_each(?1) a JOIN roots r ON r.kid = unhex(a.value) ORDER BY r.created_at, r.kid",
-    )
-    .bind(kids)
-    .fetch_all(db)
-    .await?;
+        [kids],
+    )?;
     rows.into_iter().map(Columns::row).collect()
 }
 
-/// What an account's entitlements say of roots. An entitlement to the root goes before one to all.
-async fn grants(
-    db: &mut SqliteConnection,
-    account: i64,
+/// What an account's entitlements say of roots at this time. An entitlement to the root goes before one to all.
+fn grants(
+    db: &Connection,
+    (account, now): (i64, Timestamp),
     roots: &[Kid],
-    now: Timestamp,
+    known: &KnownPolicies,
 ) -> Result<HashMap<Kid, Grant>, Error> {
-    type Row = (Vec<u8>, Option<i64>, String, i64, String);
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT r.kid, e.expires_at, p.name, p.version, p.terms
+    let rows: Vec<(Vec<u8>, Option<i64>, String, i64)> = db.rows(
+        "SELECT r.kid, e.expires_at, p.name, p.version
          FROM json_each(?1) a JOIN roots r ON r.kid = unhex(a.value)
          JOIN entitlements e ON e.account = ?2 AND ifnull(e.kid, x'') IN (r.kid, x'')
              AND e.revoked_at IS NULL AND (e.expires_at IS NULL OR e.expires_at > ?3)
          JOIN policies p ON p.name = e.policy
              AND p.version = (SELECT max(version) FROM policies WHERE name = e.policy)
          ORDER BY e.kid IS NOT NULL",
-    )
-    .bind(list(roots))
-    .bind(account)
-    .bind(milliseconds(now))
-    .fetch_all(db)
-    .await?;
+        params![list(roots), account, milliseconds(now)],
+    )?;
     let mut grants = HashMap::new();
-    for (root, expires, name, version, terms) in rows {
+    for (root, expires, name, version) in rows {
         let grant = Grant {
-            policy: policy(name, version, &terms)?,
+            policy: Policy::clone(&*known.get(db, name, version)?),
             expires: expires.map(timestamp),
         };
         // The later one, which is to the root itself.
@@ -234,37 +214,30 @@ async fn grants(
 type KeyColumns = (Vec<u8>, i64, Option<i64>, Option<Vec<u8>>, Option<i64>);
 
 fn key((kid, key_type, seed, sealed, level): KeyColumns) -> Result<KeyRow, Error> {
-    super::super::issuance::key_row(id(&kid)?, key_type, (seed, sealed), level)
+    key_row(id(&kid)?, key_type, (seed, sealed), level)
 }
 
-async fn keys_of(db: &mut SqliteConnection, kids: &str) -> Result<HashMap<Kid, KeyRow>, Error> {
-    let rows: Vec<KeyColumns> = sqlx::query_as(
+fn keys_of(db: &Connection, kids: &str) -> Result<HashMap<Kid, KeyRow>, Error> {
+    let rows: Vec<KeyColumns> = db.rows(
         "SELECT k.kid, k.key_type, k.seed, k.sealed, k.minimum_security_level
          FROM json_each(?1) a JOIN keys k ON k.kid = unhex(a.value)",
-    )
-    .bind(kids)
-    .fetch_all(db)
-    .await?;
+        [kids],
+    )?;
     let keyed = |row| key(row).map(|key| (key.kid, key));
     rows.into_iter().map(keyed).collect()
 }
 
-async fn accompanying(
-    db: &mut SqliteConnection,
-    root: &Kid,
-    limit: usize,
-) -> Result<Vec<(KeyRow, Option<TrackRow>)>, Error> {
-    #[derive(sqlx::FromRow)]
-    struct Row {
-        kid: Vec<u8>,
-        key_type: i64,
-        seed: Option<i64>,
-        sealed: Option<Vec<u8>>,
-        minimum_security_level: Option<i64>,
-        content_id: Option<String>,
-        label: Option<String>,
-    }
-    let rows: Vec<Row> = sqlx::query_as(
+fn accompanying(db: &Connection, root: &Kid, limit: usize) -> Result<Vec<(KeyRow, Option<TrackRow>)>, Error> {
+    type Row = (
+        Vec<u8>,
+        i64,
+        Option<i64>,
+        Option<Vec<u8>>,
+        Option<i64>,
+        Option<String>,
+        Option<String>,
+    );
+    let rows: Vec<Row> = db.rows(
         "SELECT k.kid, k.key_type, k.seed, k.sealed, k.minimum_security_level, t.content_id, t.label
          FROM (SELECT kid FROM root_keys WHERE root = ?1
                UNION
@@ -273,25 +246,15 @@ async fn accompanying(
          JOIN keys k ON k.kid = held.kid LEFT JOIN tracks t ON t.kid = k.kid
          WHERE ifnull(t.period, -1) = -1
          ORDER BY k.kid LIMIT ?2",
-    )
-    .bind(&root.as_bytes()[..])
-    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-    .fetch_all(db)
-    .await?;
-    let row = |row: Row| {
-        let columns = (
-            row.kid,
-            row.key_type,
-            row.seed,
-            row.sealed,
-            row.minimum_security_level,
-        );
-        let track = row.content_id.zip(row.label).map(|(content_id, label)| TrackRow {
+        params![root.as_bytes(), i64::try_from(limit).unwrap_or(i64::MAX)],
+    )?;
+    let row = |(kid, key_type, seed, sealed, level, content_id, label): Row| {
+        let track = content_id.zip(label).map(|(content_id, label)| TrackRow {
             content_id,
             label,
             period: None,
         });
-        Ok((key(columns)?, track))
+        Ok((key((kid, key_type, seed, sealed, level))?, track))
     };
     rows.into_iter().map(row).collect()
 }
@@ -332,7 +295,7 @@ mod tests {
             kids: vec![KID],
             now: NOW,
         };
-        let mut found = world.server.store().look_up(question).await.unwrap();
+        let mut found = world.server.store().look_up(&question).await.unwrap();
         let (device_row, right) = (found.device.unwrap(), found.rights.remove(0));
         let key_level = right.key.as_ref().unwrap().minimum_security_level;
         let asked = [&(KID, right), &(ROOT, RightRow::default())];

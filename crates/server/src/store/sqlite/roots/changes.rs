@@ -1,10 +1,10 @@
 //! What is put under roots, taken off them, and blacked out. The same again changes nothing.
 
 use keyward_license::{ids::Kid, time::Timestamp};
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, params};
 
 use super::{
-    super::{Store, founding::record_event, id, milliseconds, signed, unsigned},
+    super::{Store, connection::Statements, founding::record_event, id, milliseconds, signed, unsigned},
     read_root,
 };
 use crate::{
@@ -28,7 +28,7 @@ impl Store {
     ) -> Result<(), Error> {
         self.writer
             .run(Write::RootChange, move |db| {
-                Box::pin(async move { put_content(db, root, &content_id, periods, now).await })
+                put_content(db, root, &content_id, periods, now)
             })
             .await
     }
@@ -45,18 +45,15 @@ impl Store {
     ) -> Result<(), Error> {
         self.writer
             .run(Write::RootChange, move |db| {
-                Box::pin(async move {
-                    known(db, &root).await?;
-                    let taken = sqlx::query("DELETE FROM root_contents WHERE root = ?1 AND content_id = ?2")
-                        .bind(&root.as_bytes()[..])
-                        .bind(&content_id)
-                        .execute(&mut *db)
-                        .await?;
-                    if taken.rows_affected() == 0 {
-                        return Err(Error::NotUnderRoot(root, content_id));
-                    }
-                    record_event(db, now, "root-content-taken", &root.to_string(), &content_id).await
-                })
+                known(db, &root)?;
+                let taken = db.run(
+                    "DELETE FROM root_contents WHERE root = ?1 AND content_id = ?2",
+                    params![root.as_bytes(), &content_id],
+                )?;
+                if taken == 0 {
+                    return Err(Error::NotUnderRoot(root, content_id));
+                }
+                record_event(db, now, "root-content-taken", &root.to_string(), &content_id)
             })
             .await
     }
@@ -67,9 +64,7 @@ impl Store {
     /// [`Error::RootUnknown`], [`Error::KidUnknown`], [`Error::AboveRoot`], [`Error::TooManyRoots`].
     pub(crate) async fn put_key(&self, root: Kid, kid: Kid, now: Timestamp) -> Result<(), Error> {
         self.writer
-            .run(Write::RootChange, move |db| {
-                Box::pin(async move { put_key(db, root, kid, now).await })
-            })
+            .run(Write::RootChange, move |db| put_key(db, root, kid, now))
             .await
     }
 
@@ -80,18 +75,15 @@ impl Store {
     pub(crate) async fn take_key(&self, root: Kid, kid: Kid, now: Timestamp) -> Result<(), Error> {
         self.writer
             .run(Write::RootChange, move |db| {
-                Box::pin(async move {
-                    known(db, &root).await?;
-                    let taken = sqlx::query("DELETE FROM root_keys WHERE root = ?1 AND kid = ?2")
-                        .bind(&root.as_bytes()[..])
-                        .bind(&kid.as_bytes()[..])
-                        .execute(&mut *db)
-                        .await?;
-                    if taken.rows_affected() == 0 {
-                        return Err(Error::NotUnderRoot(root, kid.to_string()));
-                    }
-                    record_event(db, now, "root-key-taken", &root.to_string(), &kid.to_string()).await
-                })
+                known(db, &root)?;
+                let taken = db.run(
+                    "DELETE FROM root_keys WHERE root = ?1 AND kid = ?2",
+                    [root.as_bytes(), kid.as_bytes()],
+                )?;
+                if taken == 0 {
+                    return Err(Error::NotUnderRoot(root, kid.to_string()));
+                }
+                record_event(db, now, "root-key-taken", &root.to_string(), &kid.to_string())
             })
             .await
     }
@@ -109,7 +101,7 @@ impl Store {
     ) -> Result<i64, Error> {
         self.writer
             .run(Write::RootChange, move |db| {
-                Box::pin(async move { black_out(db, root, &content_id, (from, to), now).await })
+                black_out(db, root, &content_id, (from, to), now)
             })
             .await
     }
@@ -121,139 +113,108 @@ impl Store {
     pub(crate) async fn lift_blackout(&self, root: Kid, blackout: i64, now: Timestamp) -> Result<(), Error> {
         self.writer
             .run(Write::RootChange, move |db| {
-                Box::pin(async move {
-                    known(db, &root).await?;
-                    let lifted = sqlx::query("DELETE FROM blackouts WHERE root = ?1 AND id = ?2")
-                        .bind(&root.as_bytes()[..])
-                        .bind(blackout)
-                        .execute(&mut *db)
-                        .await?;
-                    if lifted.rows_affected() == 0 {
-                        return Err(Error::BlackoutUnknown(blackout));
-                    }
-                    let (subject, detail) = (root.to_string(), blackout.to_string());
-                    record_event(db, now, "blackout-lifted", &subject, &detail).await
-                })
+                known(db, &root)?;
+                let lifted = db.run(
+                    "DELETE FROM blackouts WHERE root = ?1 AND id = ?2",
+                    params![root.as_bytes(), blackout],
+                )?;
+                if lifted == 0 {
+                    return Err(Error::BlackoutUnknown(blackout));
+                }
+                let (subject, detail) = (root.to_string(), blackout.to_string());
+                record_event(db, now, "blackout-lifted", &subject, &detail)
             })
             .await
     }
 }
 
 /// A root that there must be.
-async fn known(db: &mut SqliteConnection, kid: &Kid) -> Result<RootRow, Error> {
-    read_root(db, kid).await?.ok_or(Error::RootUnknown(*kid))
+fn known(db: &Connection, kid: &Kid) -> Result<RootRow, Error> {
+    read_root(db, kid)?.ok_or(Error::RootUnknown(*kid))
 }
 
-async fn put_content(
-    db: &mut SqliteConnection,
+fn put_content(
+    db: &Connection,
     root: Kid,
     content_id: &str,
     periods: Periods,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let row = known(db, &root).await?;
-    let held: Option<(Option<i64>, Option<i64>)> = sqlx::query_as(
+    let row = known(db, &root)?;
+    let held: Option<(Option<i64>, Option<i64>)> = db.row_if_any(
         "SELECT from_period, to_period FROM root_contents WHERE root = ?1 AND content_id = ?2",
-    )
-    .bind(&root.as_bytes()[..])
-    .bind(content_id)
-    .fetch_optional(&mut *db)
-    .await?;
+        params![root.as_bytes(), content_id],
+    )?;
     let bounds = [periods.from, periods.to].map(|bound| bound.map(|one| signed("a period", one)));
     let [from, to] = bounds.map(Option::transpose);
     let (from, to) = (from?, to?);
-    check_level_of_content(db, &row, content_id, (from, to)).await?;
+    check_level_of_content(db, &row, content_id, (from, to))?;
     match held {
         Some(held) if held == (from, to) => return Ok(()),
         Some(_) => {}
         None => {
-            let under: i64 = sqlx::query_scalar("SELECT count(*) FROM root_contents WHERE content_id = ?1")
-                .bind(content_id)
-                .fetch_one(&mut *db)
-                .await?;
+            let under = db.value(
+                "SELECT count(*) FROM root_contents WHERE content_id = ?1",
+                [content_id],
+            )?;
             check_count(under, content_id)?;
         }
     }
-    sqlx::query(
+    db.run(
         "INSERT INTO root_contents (root, content_id, from_period, to_period, created_at)
          VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT DO UPDATE SET from_period = excluded.from_period, to_period = excluded.to_period",
-    )
-    .bind(&root.as_bytes()[..])
-    .bind(content_id)
-    .bind(from)
-    .bind(to)
-    .bind(milliseconds(now))
-    .execute(&mut *db)
-    .await?;
-    record_event(db, now, "root-content-put", &root.to_string(), content_id).await
+        params![root.as_bytes(), content_id, from, to, milliseconds(now)],
+    )?;
+    record_event(db, now, "root-content-put", &root.to_string(), content_id)
 }
 
-async fn put_key(db: &mut SqliteConnection, root: Kid, kid: Kid, now: Timestamp) -> Result<(), Error> {
-    let row = known(db, &root).await?;
-    let key: Option<Option<i64>> =
-        sqlx::query_scalar("SELECT minimum_security_level FROM keys WHERE kid = ?1")
-            .bind(&kid.as_bytes()[..])
-            .fetch_optional(&mut *db)
-            .await?;
+fn put_key(db: &Connection, root: Kid, kid: Kid, now: Timestamp) -> Result<(), Error> {
+    let row = known(db, &root)?;
+    let key: Option<Option<i64>> = db.value_if_any(
+        "SELECT minimum_security_level FROM keys WHERE kid = ?1",
+        [kid.as_bytes()],
+    )?;
     let level = key.ok_or(Error::KidUnknown(kid))?.map(unsigned).transpose()?;
     check_level(&row, kid, level)?;
-    let held = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM root_keys WHERE root = ?1 AND kid = ?2)")
-        .bind(&root.as_bytes()[..])
-        .bind(&kid.as_bytes()[..]);
-    if held.fetch_one(&mut *db).await? {
+    let held = "SELECT EXISTS (SELECT 1 FROM root_keys WHERE root = ?1 AND kid = ?2)";
+    if db.value(held, [root.as_bytes(), kid.as_bytes()])? {
         return Ok(());
     }
-    let under: i64 = sqlx::query_scalar("SELECT count(*) FROM root_keys WHERE kid = ?1")
-        .bind(&kid.as_bytes()[..])
-        .fetch_one(&mut *db)
-        .await?;
+    let under = db.value("SELECT count(*) FROM root_keys WHERE kid = ?1", [kid.as_bytes()])?;
     check_count(under, &kid.to_string())?;
-    sqlx::query("INSERT INTO root_keys (root, kid, created_at) VALUES (?1, ?2, ?3)")
-        .bind(&root.as_bytes()[..])
-        .bind(&kid.as_bytes()[..])
-        .bind(milliseconds(now))
-        .execute(&mut *db)
-        .await?;
-    record_event(db, now, "root-key-put", &root.to_string(), &kid.to_string()).await
+    db.run(
+        "INSERT INTO root_keys (root, kid, created_at) VALUES (?1, ?2, ?3)",
+        params![root.as_bytes(), kid.as_bytes(), milliseconds(now)],
+    )?;
+    record_event(db, now, "root-key-put", &root.to_string(), &kid.to_string())
 }
 
-async fn black_out(
-    db: &mut SqliteConnection,
+fn black_out(
+    db: &Connection,
     root: Kid,
     content_id: &str,
     (from, to): (u64, Option<u64>),
     now: Timestamp,
 ) -> Result<i64, Error> {
-    known(db, &root).await?;
+    known(db, &root)?;
     let (from, to) = (
         signed("a period", from)?,
         to.map(|to| signed("a period", to)).transpose()?,
     );
-    let same: Option<i64> = sqlx::query_scalar(
+    let same: Option<i64> = db.value_if_any(
         "SELECT id FROM blackouts WHERE root = ?1 AND content_id = ?2 AND from_period = ?3 AND to_period IS ?4",
-    )
-    .bind(&root.as_bytes()[..])
-    .bind(content_id)
-    .bind(from)
-    .bind(to)
-    .fetch_optional(&mut *db)
-    .await?;
+        params![root.as_bytes(), content_id, from, to],
+    )?;
     if let Some(same) = same {
         return Ok(same);
     }
-    let made = sqlx::query(
+    db.run(
         "INSERT INTO blackouts (root, content_id, from_period, to_period, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
-    )
-    .bind(&root.as_bytes()[..])
-    .bind(content_id)
-    .bind(from)
-    .bind(to)
-    .bind(milliseconds(now))
-    .execute(&mut *db)
-    .await?
-    .last_insert_rowid();
-    record_event(db, now, "blackout-made", &root.to_string(), content_id).await?;
+        params![root.as_bytes(), content_id, from, to, milliseconds(now)],
+    )?;
+    let made = db.last_insert_rowid();
+    record_event(db, now, "blackout-made", &root.to_string(), content_id)?;
     Ok(made)
 }
 
@@ -273,8 +234,8 @@ fn check_level(root: &RootRow, kid: Kid, level: Option<u64>) -> Result<(), Error
 }
 
 /// Whether every key that the piece of content has in these periods may be under the root.
-async fn check_level_of_content(
-    db: &mut SqliteConnection,
+fn check_level_of_content(
+    db: &Connection,
     root: &RootRow,
     content_id: &str,
     (from, to): (Option<i64>, Option<i64>),
@@ -282,18 +243,13 @@ async fn check_level_of_content(
     let level = root
         .minimum_security_level
         .map(|level| signed("a security level", level));
-    let above: Option<Vec<u8>> = sqlx::query_scalar(
+    let above: Option<Vec<u8>> = db.value_if_any(
         "SELECT t.kid FROM tracks t JOIN keys k ON k.kid = t.kid
          WHERE t.content_id = ?1 AND (?2 IS NULL AND ?3 IS NULL OR t.period >= ifnull(?2, 0))
              AND (?3 IS NULL OR t.period < ?3) AND ifnull(k.minimum_security_level, 0) > ?4
          ORDER BY t.period, t.label LIMIT 1",
-    )
-    .bind(content_id)
-    .bind(from)
-    .bind(to)
-    .bind(level.transpose()?.unwrap_or_default())
-    .fetch_optional(db)
-    .await?;
+        params![content_id, from, to, level.transpose()?.unwrap_or_default()],
+    )?;
     match above {
         None => Ok(()),
         Some(kid) => Err(Error::AboveRoot {

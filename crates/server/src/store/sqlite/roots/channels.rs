@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 
 use keyward_license::time::Timestamp;
+use rusqlite::params;
 
-use super::super::{Store, founding::record_event, milliseconds, signed, timestamp, unsigned};
+use super::super::{
+    Store, connection::Statements, founding::record_event, milliseconds, signed, timestamp, unsigned,
+};
 use crate::{Error, fail_points::Write};
 
 /// A channel.
@@ -22,22 +25,20 @@ impl Store {
     pub(crate) async fn set_channel(&self, channel: ChannelRow, now: Timestamp) -> Result<(), Error> {
         self.writer
             .run(Write::Channel, move |db| {
-                Box::pin(async move {
-                    sqlx::query(
-                        "INSERT INTO channels (content_id, period_seconds, anchor, renewal_spread_seconds, created_at)
-                         VALUES (?1, ?2, ?3, ?4, ?5)
-                         ON CONFLICT DO UPDATE SET period_seconds = excluded.period_seconds,
-                             anchor = excluded.anchor, renewal_spread_seconds = excluded.renewal_spread_seconds",
-                    )
-                    .bind(&channel.content_id)
-                    .bind(signed("a period", channel.period_seconds)?)
-                    .bind(channel.anchor.map(milliseconds))
-                    .bind(signed("a spread", channel.renewal_spread_seconds)?)
-                    .bind(milliseconds(now))
-                    .execute(&mut *db)
-                    .await?;
-                    record_event(db, now, "channel-set", &channel.content_id, "").await
-                })
+                db.run(
+                    "INSERT INTO channels (content_id, period_seconds, anchor, renewal_spread_seconds, created_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5)
+                     ON CONFLICT DO UPDATE SET period_seconds = excluded.period_seconds,
+                         anchor = excluded.anchor, renewal_spread_seconds = excluded.renewal_spread_seconds",
+                    params![
+                        &channel.content_id,
+                        signed("a period", channel.period_seconds)?,
+                        channel.anchor.map(milliseconds),
+                        signed("a spread", channel.renewal_spread_seconds)?,
+                        milliseconds(now)
+                    ],
+                )?;
+                record_event(db, now, "channel-set", &channel.content_id, "")
             })
             .await
     }
@@ -48,7 +49,7 @@ impl Store {
             sqlx::query_as(
                 "SELECT content_id, period_seconds, anchor, renewal_spread_seconds FROM channels ORDER BY content_id",
             )
-            .fetch_all(&self.readers)
+            .fetch_all(&self.lists)
             .await,
         )?;
         rows.into_iter().map(channel).collect()
@@ -56,16 +57,16 @@ impl Store {
 
     /// The channels among these pieces of content.
     pub(crate) async fn channels_of(&self, contents: BTreeSet<&str>) -> Result<Vec<ChannelRow>, Error> {
-        let rows: Vec<Row> = self.noted(
-            sqlx::query_as(
+        let contents = serde_json::Value::from_iter(contents).to_string();
+        self.read(|db| {
+            let rows: Vec<Row> = db.rows(
                 "SELECT c.content_id, c.period_seconds, c.anchor, c.renewal_spread_seconds
                  FROM json_each(?1) a JOIN channels c ON c.content_id = a.value ORDER BY c.content_id",
-            )
-            .bind(serde_json::Value::from_iter(contents).to_string())
-            .fetch_all(&self.readers)
-            .await,
-        )?;
-        rows.into_iter().map(channel).collect()
+                [&contents],
+            )?;
+            rows.into_iter().map(channel).collect()
+        })
+        .await
     }
 }
 
