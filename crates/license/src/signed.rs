@@ -75,6 +75,16 @@ pub trait ChainVerifier {
     /// # Errors
     /// As [`Anchor::verify`].
     fn verify_chain(&self, chain: &[Vec<u8>], role: Role, at: Timestamp) -> Result<Certificate, CryptoError>;
+
+    /// Reads the leaf of `chain`, of which nothing is validated: a signature is held against its key before the chain
+    /// is.
+    ///
+    /// # Errors
+    /// As [`Certificate::parse`]; [`CryptoError::MalformedCose`] without a leaf.
+    fn read_leaf(&self, chain: &[Vec<u8>], _role: Role) -> Result<Certificate, CryptoError> {
+        let leaf = chain.first().ok_or(CryptoError::MalformedCose("no x5chain"))?;
+        Certificate::parse(leaf)
+    }
 }
 
 impl ChainVerifier for Anchor {
@@ -144,13 +154,11 @@ impl<T: SignedBody> Unverified<T> {
         role: Role,
         times: impl FnOnce(&T) -> Vec<Timestamp>,
     ) -> Result<Verified<T>, MessageError> {
-        let leaf = self
-            .message
-            .chain()
-            .first()
-            .ok_or(MessageError::Cose(CryptoError::MalformedCose("no x5chain")))?;
-        let leaf = Certificate::parse(leaf).map_err(MessageError::Signer)?;
         let chain = self.message.chain().to_vec();
+        if chain.is_empty() {
+            return Err(MessageError::Cose(CryptoError::MalformedCose("no x5chain")));
+        }
+        let leaf = verifier.read_leaf(&chain, role).map_err(MessageError::Signer)?;
         let (body, body_bytes, attachments) = self.open(leaf.public_key())?;
         let times = times(&body);
         if times.is_empty() {

@@ -263,6 +263,14 @@ struct CachedVerifier<'a> {
 }
 
 impl ChainVerifier for CachedVerifier<'_> {
+    /// Of a chain that is held, the leaf was read before. The same bytes are the same certificate at any time.
+    fn read_leaf(&self, chain: &[Vec<u8>], role: Role) -> Result<Certificate, CryptoError> {
+        match self.cache.0.get(&cache_key(chain, role)) {
+            Some(held) => Ok(held.leaf),
+            None => self.anchor.read_leaf(chain, role),
+        }
+    }
+
     fn verify_chain(&self, chain: &[Vec<u8>], role: Role, at: Timestamp) -> Result<Certificate, CryptoError> {
         let key = cache_key(chain, role);
         if let Some(held) = self.cache.0.get(&key)
@@ -377,6 +385,11 @@ mod tests {
             assert_eq!(at(day, Role::Device).unwrap().subject(), "leaf");
         }
         assert_eq!(cache.len(), 1);
+        let other = [chain.first().unwrap().clone()];
+        for chain in [&chain[..], &other] {
+            let read = verifier.read_leaf(chain, Role::Device).unwrap();
+            assert_eq!(read.der(), chain.first().unwrap());
+        }
         assert_eq!(at(5, Role::Device), refused(ChainFault::Expired));
         assert_eq!(at(0, Role::Device), refused(ChainFault::NotYetValid));
         assert_eq!(at(2, Role::LicenseServer), refused(ChainFault::WrongRole));
