@@ -111,13 +111,7 @@ fn right(
     (account, now): (Option<i64>, i64),
     known: &KnownPolicies,
 ) -> Result<RightRow, Error> {
-    let rows: Vec<RightColumns> = db.rows(RIGHT, params![kid.as_bytes(), account, now])?;
-    let chosen = rows
-        .into_iter()
-        .reduce(|held, row| if row.particular { row } else { held });
-    let Some(row) = chosen else {
-        return Ok(RightRow::default());
-    };
+    let row: RightColumns = db.row(RIGHT, params![kid.as_bytes(), account, now])?;
     let key = row
         .key_type
         .map(|key_type| key_row(kid, key_type, (row.seed, row.sealed), row.key_level));
@@ -180,12 +174,14 @@ impl TryFrom<&Row<'_>> for RightColumns {
     }
 }
 
-/// The index of live entitlements has `x''` for all. A key id is one of content or one of key exchange, never both;
+/// One row, whatever there is. The index of live entitlements has `x''` for all. A key id is one of content or one of key exchange, never both;
 /// whose entitlement to all covers content alone.
 const RIGHT: &str = "
      SELECT iif(x.kid IS NULL, k.key_type, 5), k.seed, k.sealed,
             ifnull(k.minimum_security_level, x.minimum_security_level),
-            e.kid IS NOT NULL, e.expires_at, p.name, p.version, t.content_id, t.label, nullif(t.period, -1),
+            e.id IS NOT NULL, iif(e.id IS NULL, a.expires_at, e.expires_at), ifnull(e.policy, a.policy),
+            (SELECT max(version) FROM policies WHERE name = ifnull(e.policy, a.policy)),
+            t.content_id, t.label, nullif(t.period, -1),
             EXISTS (SELECT 1 FROM roots)
                 AND (EXISTS (SELECT 1 FROM roots WHERE kid = ?1)
                      OR EXISTS (SELECT 1 FROM root_contents WHERE content_id = t.content_id)
@@ -193,11 +189,11 @@ const RIGHT: &str = "
      FROM (SELECT 1)
      LEFT JOIN keys k ON k.kid = ?1
      LEFT JOIN exchange_keys x ON x.kid = ?1
-     LEFT JOIN tracks t ON t.kid = k.kid
-     LEFT JOIN entitlements e ON e.account = ?2 AND ifnull(e.kid, x'') IN (ifnull(k.kid, x.kid), x'')
+     LEFT JOIN tracks t ON t.kid = ?1
+     LEFT JOIN entitlements e ON e.account = ?2 AND ifnull(e.kid, x'') = ?1
          AND e.revoked_at IS NULL AND (e.expires_at IS NULL OR e.expires_at > ?3)
-     LEFT JOIN policies p ON p.name = e.policy
-         AND p.version = (SELECT max(version) FROM policies WHERE name = e.policy)";
+     LEFT JOIN entitlements a ON a.account = ?2 AND ifnull(a.kid, x'') = x''
+         AND a.revoked_at IS NULL AND (a.expires_at IS NULL OR a.expires_at > ?3)";
 
 /// The type of exchange keys, as the license numbers it.
 const EXCHANGE: i64 = 5;
