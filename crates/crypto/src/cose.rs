@@ -10,8 +10,8 @@
 //! one comparison.
 
 use coset::{
-    CborSerializable, CoseSign1, CoseSign1Builder, Header, HeaderBuilder, Label, RegisteredLabelWithPrivate,
-    TaggedCborSerializable, cbor::Value, iana,
+    CborSerializable, CoseSign1, Header, HeaderBuilder, Label, ProtectedHeader, RegisteredLabelWithPrivate,
+    SignatureContext, TaggedCborSerializable, cbor::Value, iana, sig_structure_data,
 };
 
 use crate::{
@@ -36,11 +36,15 @@ pub fn sign1(
     context: &[u8],
     signer: &dyn Signer,
 ) -> Result<Vec<u8>, CryptoError> {
-    CoseSign1Builder::new()
-        .protected(protected_header(typ, chain))
-        .payload(payload.to_vec())
-        .try_create_signature(context, |to_be_signed| signer.sign(to_be_signed).map(Vec::from))?
-        .build()
+    let protected = encoded(protected_bytes(typ, chain)?);
+    let to_be_signed = to_be_signed(protected.clone(), context, payload);
+    let message = CoseSign1 {
+        protected,
+        unprotected: Header::default(),
+        payload: Some(payload.to_vec()),
+        signature: signer.sign(&to_be_signed)?.to_vec(),
+    };
+    message
         .to_tagged_vec()
         .map_err(|_| CryptoError::Internal("COSE encoding"))
 }
@@ -59,7 +63,7 @@ impl Sign1 {
     /// # Errors
     /// [`CryptoError::MalformedCose`].
     pub fn parse(bytes: &[u8]) -> Result<Self, CryptoError> {
-        let message = CoseSign1::from_tagged_slice(bytes)
+        let mut message = CoseSign1::from_tagged_slice(bytes)
             .map_err(|_| CryptoError::MalformedCose("not a COSE_Sign1"))?;
         if !message.unprotected.is_empty() {
             return Err(CryptoError::MalformedCose("the unprotected header is not empty"));
@@ -67,16 +71,12 @@ impl Sign1 {
         if message.payload.is_none() {
             return Err(CryptoError::MalformedCose("no payload"));
         }
-        let header = &message.protected.header;
+        let header = core::mem::take(&mut message.protected.header);
         if header.alg != Some(RegisteredLabelWithPrivate::Assigned(iana::Algorithm::ES256)) {
             return Err(CryptoError::MalformedCose("alg is not ES256"));
         }
-        let typ = read_typ(header)?;
-        let chain = read_chain(header)?;
-        let expected = protected_header(&typ, &chain)
-            .to_vec()
-            .map_err(|_| CryptoError::Internal("COSE encoding"))?;
-        if message.protected.original_data.as_deref() != Some(&expected[..]) {
+        let (typ, chain) = (read_typ(&header)?, read_chain(header)?);
+        if message.protected.original_data != Some(protected_bytes(&typ, &chain)?) {
             return Err(CryptoError::MalformedCose(
                 "the protected header is not in the profile's form",
             ));
@@ -108,11 +108,15 @@ impl Sign1 {
     /// # Errors
     /// [`CryptoError::BadSignature`].
     pub fn verify(self, context: &[u8], key: &PublicKey) -> Result<Vec<u8>, CryptoError> {
-        self.message
-            .verify_signature(context, |signature, signed| key.verify(signed, signature))?;
-        self.message
-            .payload
-            .ok_or(CryptoError::MalformedCose("no payload"))
+        let CoseSign1 {
+            protected,
+            payload,
+            signature,
+            ..
+        } = self.message;
+        let payload = payload.ok_or(CryptoError::MalformedCose("no payload"))?;
+        key.verify(&to_be_signed(protected, context, &payload), &signature)?;
+        Ok(payload)
     }
 }
 
@@ -123,6 +127,24 @@ impl core::fmt::Debug for Sign1 {
             .field("chain", &self.chain.len())
             .finish_non_exhaustive()
     }
+}
+
+/// What is signed (RFC 9052 §4.4).
+fn to_be_signed(protected: ProtectedHeader, context: &[u8], payload: &[u8]) -> Vec<u8> {
+    sig_structure_data(SignatureContext::CoseSign1, protected, None, context, payload)
+}
+
+/// A protected header as its bytes alone, which are signed and written as they are.
+fn encoded(bytes: Vec<u8>) -> ProtectedHeader {
+    ProtectedHeader {
+        original_data: Some(bytes),
+        header: Header::default(),
+    }
+}
+
+fn protected_bytes(typ: &str, chain: &[Vec<u8>]) -> Result<Vec<u8>, CryptoError> {
+    let header = protected_header(typ, chain).to_vec();
+    header.map_err(|_| CryptoError::Internal("COSE encoding"))
 }
 
 fn protected_header(typ: &str, chain: &[Vec<u8>]) -> Header {
@@ -140,31 +162,26 @@ fn protected_header(typ: &str, chain: &[Vec<u8>]) -> Header {
 }
 
 fn read_typ(header: &Header) -> Result<String, CryptoError> {
-    match entry(header, TYP) {
-        Some(Value::Text(typ)) => Ok(typ.clone()),
+    let mut entries = header.rest.iter();
+    match entries.find(|(name, _)| *name == Label::Int(TYP)) {
+        Some((_, Value::Text(typ))) => Ok(typ.clone()),
         _ => Err(CryptoError::MalformedCose("typ is not a media type")),
     }
 }
 
-fn read_chain(header: &Header) -> Result<Vec<Vec<u8>>, CryptoError> {
+fn read_chain(header: Header) -> Result<Vec<Vec<u8>>, CryptoError> {
     let not_certificates = CryptoError::MalformedCose("x5chain does not hold certificates");
-    match entry(header, X5CHAIN) {
+    let mut entries = header.rest.into_iter();
+    let chain = entries.find_map(|(name, value)| (name == Label::Int(X5CHAIN)).then_some(value));
+    match chain {
         None => Ok(Vec::new()),
-        Some(Value::Bytes(single)) => Ok(vec![single.clone()]),
+        Some(Value::Bytes(single)) => Ok(vec![single]),
         Some(Value::Array(several)) if (2..=MAX_CHAIN).contains(&several.len()) => several
-            .iter()
-            .map(|value| value.as_bytes().cloned().ok_or(not_certificates))
+            .into_iter()
+            .map(|value| value.into_bytes().map_err(|_| not_certificates))
             .collect(),
         Some(_) => Err(not_certificates),
     }
-}
-
-fn entry(header: &Header, label: i64) -> Option<&Value> {
-    header
-        .rest
-        .iter()
-        .find(|(name, _)| *name == Label::Int(label))
-        .map(|(_, value)| value)
 }
 
 /// `typ`, RFC 9596 §2.
@@ -174,6 +191,7 @@ const X5CHAIN: i64 = 33;
 
 #[cfg(test)]
 mod tests {
+    use coset::CoseSign1Builder;
     use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
     use super::*;

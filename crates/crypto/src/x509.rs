@@ -219,13 +219,17 @@ impl Anchor {
 }
 
 /// The fields of one certificate that Keyward reads. Having one says nothing about trust: only
-/// [`Anchor::verify`] does.
+/// [`Anchor::verify`] does. Clones share them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Certificate {
+pub struct Certificate(Arc<Fields>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Fields {
     der: Vec<u8>,
     serial: Vec<u8>,
     subject: String,
     public_key: PublicKey,
+    public_key_digest: [u8; 32],
     not_before: u64,
     not_after: u64,
     roles: Vec<Role>,
@@ -245,71 +249,79 @@ impl Certificate {
             .subject_public_key_info()
             .to_der()
             .map_err(|_| CryptoError::MalformedCertificate("public key"))?;
-        Ok(Self {
+        let fields = Fields {
             der: der.to_vec(),
             serial: serial(&certificate)?,
             subject: common_name(tbs.subject())?,
             public_key: PublicKey::from_spki_der(&spki)?,
+            public_key_digest: sha256(&[&spki]),
             not_before: tbs.validity().not_before.to_unix_duration().as_secs(),
             not_after: tbs.validity().not_after.to_unix_duration().as_secs(),
             roles: roles(&certificate)?,
             claims: claims(&certificate)?,
-        })
+        };
+        Ok(Self(Arc::new(fields)))
     }
 
     /// The DER bytes.
     #[must_use]
     pub fn der(&self) -> &[u8] {
-        &self.der
+        &self.0.der
     }
 
     /// SHA-256 of the DER bytes.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
-        sha256(&[&self.der])
+        sha256(&[&self.0.der])
     }
 
     /// The serial number as its issuer's revocation lists name it: the content of the DER INTEGER,
     /// big-endian, in two's complement.
     #[must_use]
     pub fn serial(&self) -> &[u8] {
-        &self.serial
+        &self.0.serial
     }
 
     /// The subject's common name.
     #[must_use]
     pub fn subject(&self) -> &str {
-        &self.subject
+        &self.0.subject
     }
 
     /// The subject's public key.
     #[must_use]
-    pub const fn public_key(&self) -> &PublicKey {
-        &self.public_key
+    pub fn public_key(&self) -> &PublicKey {
+        &self.0.public_key
+    }
+
+    /// SHA-256 of the subject's SubjectPublicKeyInfo, in DER.
+    #[must_use]
+    pub fn public_key_digest(&self) -> [u8; 32] {
+        self.0.public_key_digest
     }
 
     /// Start of validity, seconds UTC.
     #[must_use]
-    pub const fn not_before(&self) -> u64 {
-        self.not_before
+    pub fn not_before(&self) -> u64 {
+        self.0.not_before
     }
 
     /// End of validity, seconds UTC, included.
     #[must_use]
-    pub const fn not_after(&self) -> u64 {
-        self.not_after
+    pub fn not_after(&self) -> u64 {
+        self.0.not_after
     }
 
     /// The roles it names.
     #[must_use]
     pub fn roles(&self) -> &[Role] {
-        &self.roles
+        &self.0.roles
     }
 
     /// The bytes inside the claims extension (deterministic CBOR, see `spec/protocol.md`), if there.
     #[must_use]
     pub fn claims(&self) -> Option<&[u8]> {
-        self.claims.as_deref()
+        self.0.claims.as_deref()
     }
 }
 

@@ -76,6 +76,12 @@ pub fn device_id(key: &PublicKey) -> Result<DeviceId, CryptoError> {
     Ok(DeviceId::new(sha256(&[&key.to_spki_der()?])))
 }
 
+/// The device that this certificate is of.
+#[must_use]
+pub fn certified_device(certificate: &Certificate) -> DeviceId {
+    DeviceId::new(certificate.public_key_digest())
+}
+
 /// SHA-256 of a certificate's DER bytes.
 #[must_use]
 pub fn certificate_digest(certificate: &Certificate) -> Digest {

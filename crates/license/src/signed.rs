@@ -173,6 +173,7 @@ impl<T: SignedBody> Unverified<T> {
         }
         Ok(Verified {
             body,
+            digest: Digest::new(sha256(&[&body_bytes])),
             body_bytes: Zeroizing::new(body_bytes),
             attachments,
             signer: Some(leaf),
@@ -198,6 +199,7 @@ impl<T: SignedBody> Unverified<T> {
         let (body, body_bytes, attachments) = self.open(&key)?;
         Ok(Verified {
             body,
+            digest: Digest::new(sha256(&[&body_bytes])),
             body_bytes: Zeroizing::new(body_bytes),
             attachments,
             signer: None,
@@ -224,6 +226,7 @@ pub struct Verified<T> {
     body: T,
     /// Wiped, because a request's body holds its response key and its token.
     body_bytes: Zeroizing<Vec<u8>>,
+    digest: Digest,
     attachments: Vec<Bytes>,
     signer: Option<Certificate>,
 }
@@ -243,8 +246,8 @@ impl<T> Verified<T> {
 
     /// SHA-256 of the body's bytes.
     #[must_use]
-    pub fn digest(&self) -> Digest {
-        Digest::new(sha256(&[&self.body_bytes]))
+    pub const fn digest(&self) -> Digest {
+        self.digest
     }
 
     /// The byte strings behind the body.
@@ -268,7 +271,9 @@ impl<T> Verified<T> {
 
 fn read_payload<T: SignedBody>(payload: &[u8]) -> Result<(T, Vec<u8>, Vec<Bytes>), MessageError> {
     let (body_bytes, attachments) = split_payload(payload, T::ATTACHMENTS)?;
-    Ok((T::decode(&body_bytes)?, body_bytes, attachments))
+    // The body passed the gate when its version was read.
+    let body = T::read(&mut Reader::new(&body_bytes))?;
+    Ok((body, body_bytes, attachments))
 }
 
 /// The body of a payload, of this version of the protocol, and what stands behind it.

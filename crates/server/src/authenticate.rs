@@ -1,12 +1,15 @@
 //! Who sends this? Opening requests, verifying devices and packagers.
 
+use core::cell::RefCell;
+use std::sync::Arc;
+
 use keyward_crypto::{
     CryptoError, SecretBytes,
     kdf::sha256,
     x509::{Anchor, Certificate, Role},
 };
 use keyward_license::{
-    certificate::{Claims, device_id},
+    certificate::{Claims, certified_device},
     codec::Wire,
     envelope::SealedRequest,
     ids::{DeviceId, Digest, Kid},
@@ -93,10 +96,7 @@ pub(crate) fn verify(
     opened: &Opened,
     now: Timestamp,
 ) -> Result<Verified<LicenseRequest>, Refusal> {
-    let verifier = CachedVerifier {
-        anchor: &identity.anchor,
-        cache: chains,
-    };
+    let verifier = CachedVerifier::new(&identity.anchor, chains);
     let request = Unverified::<LicenseRequest>::parse(opened.message.expose())?.verify(
         &verifier,
         Role::Device,
@@ -123,7 +123,7 @@ pub(crate) async fn authenticate(
 ) -> Result<Authenticated, Refusal> {
     let signer = request.signer().ok_or(Refusal::DeviceUnknown)?;
     let claims = Claims::of(signer).map_err(Refusal::Claims)?;
-    let device = device_id(signer.public_key()).map_err(Refusal::Certificate)?;
+    let device = certified_device(signer);
     let body = request.body();
     let question = Question {
         device,
@@ -164,10 +164,7 @@ pub(crate) fn verify_packager(
     opened: &Opened,
     now: Timestamp,
 ) -> Result<Verified<PackagingRequest>, Refusal> {
-    let verifier = CachedVerifier {
-        anchor: &identity.anchor,
-        cache: chains,
-    };
+    let verifier = CachedVerifier::new(&identity.anchor, chains);
     let request = Unverified::<PackagingRequest>::parse(opened.message.expose())?
         .verify(&verifier, Role::Packager, |_| vec![now])
         .map_err(|error| match error {
@@ -188,7 +185,7 @@ pub(crate) async fn authenticate_packager(
 ) -> Result<AuthenticatedPackager, Refusal> {
     let signer = request.signer().ok_or(Refusal::PackagerUnknown)?;
     let claims = Claims::of(signer).map_err(Refusal::PackagerClaims)?;
-    let packager = device_id(signer.public_key()).map_err(Refusal::PackagerCertificate)?;
+    let packager = certified_device(signer);
     // V-071
     let row = store
         .packager(&packager, &request.body().nonce)
@@ -240,6 +237,8 @@ pub(crate) struct ChainCache(Cache<[u8; 32], VerifiedChain>);
 
 #[derive(Debug, Clone)]
 struct VerifiedChain {
+    role: Role,
+    chain: Arc<[Vec<u8>]>,
     leaf: Certificate,
     not_before: u64,
     not_after: u64,
@@ -257,23 +256,46 @@ impl ChainCache {
     }
 }
 
+/// Verifies the chain of a message.
 struct CachedVerifier<'a> {
     anchor: &'a Anchor,
     cache: &'a ChainCache,
+    /// What was held of the chain whose leaf was read last, which is the one that is verified next.
+    read: RefCell<Option<VerifiedChain>>,
+}
+
+impl<'a> CachedVerifier<'a> {
+    const fn new(anchor: &'a Anchor, cache: &'a ChainCache) -> Self {
+        Self {
+            anchor,
+            cache,
+            read: RefCell::new(None),
+        }
+    }
+
+    /// What is held of a chain; it is looked for by its hash once.
+    fn held(&self, chain: &[Vec<u8>], role: Role) -> Option<VerifiedChain> {
+        let is_same = |read: &VerifiedChain| read.role == role && *read.chain == *chain;
+        if let Some(read) = self.read.take().filter(is_same) {
+            return Some(read);
+        }
+        self.cache.0.get(&cache_key(chain, role))
+    }
 }
 
 impl ChainVerifier for CachedVerifier<'_> {
     /// Of a chain that is held, the leaf was read before. The same bytes are the same certificate at any time.
     fn read_leaf(&self, chain: &[Vec<u8>], role: Role) -> Result<Certificate, CryptoError> {
-        match self.cache.0.get(&cache_key(chain, role)) {
-            Some(held) => Ok(held.leaf),
-            None => self.anchor.read_leaf(chain, role),
-        }
+        let Some(held) = self.held(chain, role) else {
+            return self.anchor.read_leaf(chain, role);
+        };
+        let leaf = held.leaf.clone();
+        self.read.replace(Some(held));
+        Ok(leaf)
     }
 
     fn verify_chain(&self, chain: &[Vec<u8>], role: Role, at: Timestamp) -> Result<Certificate, CryptoError> {
-        let key = cache_key(chain, role);
-        if let Some(held) = self.cache.0.get(&key)
+        if let Some(held) = self.held(chain, role)
             && (held.not_before..=held.not_after).contains(&at.0)
         {
             return Ok(held.leaf);
@@ -292,8 +314,10 @@ impl ChainVerifier for CachedVerifier<'_> {
             .unwrap_or(u64::MAX);
         let not_after = certificates.iter().map(Certificate::not_after).min().unwrap_or(0);
         self.cache.0.insert(
-            key,
+            cache_key(chain, role),
             VerifiedChain {
+                role,
+                chain: chain.into(),
                 leaf: leaf.clone(),
                 not_before,
                 not_after,
@@ -318,7 +342,7 @@ fn cache_key(chain: &[Vec<u8>], role: Role) -> [u8; 32] {
     sha256(&parts)
 }
 
-/// Chains held: about 4 KiB each.
+/// Chains held: about 6 KiB each.
 const CHAINS: u64 = 10_000;
 
 #[cfg(test)]
@@ -373,10 +397,7 @@ mod tests {
             ChainCache::new(),
             vec![leaf, ca],
         );
-        let verifier = CachedVerifier {
-            anchor: &anchor,
-            cache: &cache,
-        };
+        let verifier = CachedVerifier::new(&anchor, &cache);
         let at = |day: u64, role| verifier.verify_chain(&chain, role, Timestamp(day * DAY));
         let refused = |fault| Err(CryptoError::ChainRefused(fault));
         assert_eq!(at(0, Role::Device), refused(ChainFault::NotYetValid));
@@ -409,10 +430,7 @@ mod tests {
         )
         .unwrap();
         let (anchor, cache) = (Anchor::from_der(&root).unwrap(), ChainCache::new());
-        let verifier = CachedVerifier {
-            anchor: &anchor,
-            cache: &cache,
-        };
+        let verifier = CachedVerifier::new(&anchor, &cache);
         let chain = [leaf, b"no certificate".to_vec()];
         let verified = verifier.verify_chain(&chain, Role::Device, Timestamp(2 * DAY));
         assert_eq!(verified.unwrap().subject(), "leaf");
