@@ -6,7 +6,10 @@
 //! Sources are handlers (see [`handler`](crate::handler)): the first that grants or denies a key id decides it, and so
 //! does the first that grants a root of it.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use keyward_content::header::ContentHeader;
 use keyward_license::{
@@ -400,7 +403,7 @@ fn resolve(
             let rests = Rests::Policy(name, policy.version);
             (
                 Grant {
-                    policy,
+                    policy: Arc::new(policy),
                     expires: None,
                 },
                 rests,
@@ -415,7 +418,7 @@ fn resolve(
     if permission.narrowing == Narrowing::NONE {
         return Ok((Grant { expires, ..grant }, rests));
     }
-    let terms = permission.narrowing.of(grant.policy.terms);
+    let terms = permission.narrowing.of(grant.policy.terms.clone());
     match terms.check(now) {
         // What has no effect beside a stricter term does no harm.
         Ok(()) | Err(PolicyFault::Conflict(_)) => {}
@@ -427,10 +430,11 @@ fn resolve(
         }
         Err(_) => return Err(wrong("limits that leave nothing of a policy")),
     }
-    let policy = Policy {
+    let policy = Arc::new(Policy {
+        name: grant.policy.name.clone(),
+        version: grant.policy.version,
         terms,
-        ..grant.policy
-    };
+    });
     Ok((Grant { policy, expires }, rests))
 }
 
@@ -442,7 +446,7 @@ fn own(terms: crate::policy::PolicyTerms) -> Grant {
         terms,
     };
     Grant {
-        policy,
+        policy: Arc::new(policy),
         expires: None,
     }
 }

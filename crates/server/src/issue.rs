@@ -171,13 +171,15 @@ async fn prepare(
     let mut results = Vec::with_capacity(decisions.len());
     let mut roots = RootKeys::default();
     for (kid, decision) in decisions {
+        if !results.is_empty() {
+            // Sealing takes the processor for a fraction of a millisecond; others get their turn between.
+            tokio::task::yield_now().await;
+        }
         let outcome = match decision {
             Ok(decided) => prepare_license(server, identity, decided, &mut roots).await?,
             Err(denial) => PreparedOutcome::Denied(denial),
         };
         results.push(PreparedResult { kid, outcome });
-        // Sealing takes the processor for a fraction of a millisecond; others get their turn between.
-        tokio::task::yield_now().await;
     }
     let nonce = asked.request.body().nonce;
     Ok(PreparedAnswer {
@@ -232,7 +234,7 @@ async fn prepare_license(
     Ok(PreparedOutcome::License {
         id: body.id,
         license,
-        policy: policy.name,
+        policy: policy.name.clone(),
         policy_version: policy.version,
     })
 }

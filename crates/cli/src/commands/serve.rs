@@ -17,6 +17,8 @@ pub(crate) fn run(args: &ServeArgs, report: Report) -> Result<(), Failure> {
 pub(crate) fn structured_logs() {
     tracing_subscriber::fmt()
         .json()
+        // A request has one span, which stands with each of its lines already.
+        .with_span_list(false)
         .with_writer(std::io::stderr)
         .with_env_filter(EnvFilter::try_from_env("KEYWARD_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
         .init();

@@ -14,9 +14,9 @@ use crate::{
     metrics::Outcome,
 };
 
-/// Counts answers of the public listener.
-pub(super) async fn public(State(server): State<Server>, request: Request, next: Next) -> Response {
-    let endpoint = match request.uri().path() {
+/// The endpoint of the public listener that a request is counted for.
+pub(super) fn endpoint(request: &Request) -> &'static str {
+    match request.uri().path() {
         LICENSE_PATH => "license",
         ENROLMENT_PATH => "enrolment",
         PACKAGING_PATH => "packaging",
@@ -24,8 +24,7 @@ pub(super) async fn public(State(server): State<Server>, request: Request, next:
         LIVE_PATH | READY_PATH => "health",
         // Strangers choose paths; they do not choose labels.
         _ => "other",
-    };
-    count(&server, endpoint, next.run(request).await)
+    }
 }
 
 /// Counts answers of the administration interface.
@@ -33,7 +32,8 @@ pub(super) async fn admin(State(server): State<Server>, request: Request, next: 
     count(&server, "admin", next.run(request).await)
 }
 
-fn count(server: &Server, endpoint: &'static str, response: Response) -> Response {
+/// Counts an answer.
+pub(super) fn count(server: &Server, endpoint: &'static str, response: Response) -> Response {
     let outcome = response.extensions().get::<Outcome>().copied();
     let outcome = outcome.unwrap_or_else(|| Outcome::of_status(response.status()));
     server.inner().metrics.traffic.answered(endpoint, outcome);

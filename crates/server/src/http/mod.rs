@@ -34,7 +34,7 @@ use axum::{
     extract::{DefaultBodyLimit, FromRef, Request, State},
     http::{HeaderMap, header},
     middleware::{self, Next},
-    response::Response,
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
 use keyward_license::{
@@ -105,9 +105,7 @@ fn public_router(server: Server) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
         .layer(DefaultBodyLimit::max(limits.body_bytes))
-        .layer(middleware::from_fn_with_state(public.clone(), by_address))
-        .layer(middleware::from_fn_with_state(public.clone(), count::public))
-        .layer(middleware::from_fn(observe::observe))
+        .layer(middleware::from_fn_with_state(public.clone(), received))
         .with_state(public)
 }
 
@@ -123,18 +121,28 @@ fn other_files(config: &Config) -> usize {
 /// The rest of them: the writer's, those for lists, the log, the lock, and some to spare.
 const FILES: usize = 120;
 
+/// What every request goes through: it is observed and counted, and refused if its address asks too often. One layer
+/// for all three: each layer clones and boxes what is inside it for every request.
+async fn received(State(Public { server, .. }): State<Public>, request: Request, next: Next) -> Response {
+    let answer = |request: Request| async move {
+        let endpoint = count::endpoint(&request);
+        let answer = match by_address(&server, &request) {
+            Ok(()) => next.run(request).await,
+            Err(problem) => ProblemResponse::from(problem).into_response(),
+        };
+        count::count(&server, endpoint, answer)
+    };
+    observe::observed(request, answer).await
+}
+
 /// Lets a request pass unless its address asks too often. That a server lives can always be asked, and what a
 /// service carries that is known counts for the service.
-async fn by_address(
-    State(Public { server, .. }): State<Public>,
-    request: Request,
-    next: Next,
-) -> Result<Response, ProblemResponse> {
-    let for_service = service::is_judged(&request) && service::is_known(&server, &request);
-    if request.uri().path() != LIVE_PATH && !for_service {
-        server.inner().addresses.admit(&request)?;
+fn by_address(server: &Server, request: &Request) -> Result<(), Problem> {
+    let for_service = service::is_judged(request) && service::is_known(server, request);
+    if request.uri().path() == LIVE_PATH || for_service {
+        return Ok(());
     }
-    Ok(next.run(request).await)
+    server.inner().addresses.admit(request)
 }
 
 /// Says that the process answers.

@@ -1,5 +1,7 @@
 //! Every request has an id, in its log lines and in its answer.
 
+use core::future::Future;
+
 use axum::{
     extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue},
@@ -13,7 +15,15 @@ use crate::chance::rng;
 
 /// Gives the request its id, in its header for who passes it on, logs its end with status and duration, and
 /// echoes the id.
-pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
+pub(crate) async fn observe(request: Request, next: Next) -> Response {
+    observed(request, |request| next.run(request)).await
+}
+
+/// As [`observe`], of a request that `answer` answers.
+pub(crate) async fn observed<A>(mut request: Request, answer: impl FnOnce(Request) -> A) -> Response
+where
+    A: Future<Output = Response>,
+{
     let id = given_id(request.headers()).unwrap_or_else(fresh_id);
     let span = tracing::info_span!(
         "request",
@@ -24,7 +34,7 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
     );
     request.headers_mut().insert(REQUEST_ID, id.clone());
     let started = tokio::time::Instant::now();
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let mut response = answer(request).instrument(span.clone()).await;
     let (status, duration) = (response.status().as_u16(), started.elapsed());
     span.in_scope(|| tracing::info!(status, duration_us = duration.as_micros(), "request finished"));
     response.headers_mut().insert(REQUEST_ID, id);

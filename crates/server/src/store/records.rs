@@ -1,5 +1,7 @@
 //! What goes into the database and comes out of it.
 
+use std::sync::Arc;
+
 use keyward_license::{
     cbor_map,
     certificate::Claims,
@@ -94,7 +96,7 @@ pub(crate) struct RightRow {
 /// Under which terms an account may have a key id, and until when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Grant {
-    pub(crate) policy: Policy,
+    pub(crate) policy: Arc<Policy>,
     pub(crate) expires: Option<Timestamp>,
 }
 

@@ -119,7 +119,7 @@ fn right(
     let named = row.policy.zip(row.version).filter(|_| covered);
     let grant = named.map(|(name, version)| {
         Ok::<_, Error>(Grant {
-            policy: Policy::clone(&*known.get(db, name, version)?),
+            policy: known.get(db, name, version)?,
             expires: row.expires_at.map(timestamp),
         })
     });

@@ -14,7 +14,6 @@ use super::{
 };
 use crate::{
     Error, Refusal,
-    policy::Policy,
     store::{
         Grant, KeyRow, Recording, Rests, RightRow,
         roots::{BlackoutRow, ChainBasis, Chains, ContentRow, Holdings, RootRow, TrackRow},
@@ -202,7 +201,7 @@ fn grants(
     let mut grants = HashMap::new();
     for (root, expires, name, version) in rows {
         let grant = Grant {
-            policy: Policy::clone(&*known.get(db, name, version)?),
+            policy: known.get(db, name, version)?,
             expires: expires.map(timestamp),
         };
         // The later one, which is to the root itself.
