@@ -54,7 +54,8 @@ pub use media::{
     periods::{
         CryptoPeriods, PeriodBatch, PeriodKeys, PeriodSource, ProtectedPeriods, RidingLicense, Rotation,
     },
-    protect_media, protect_rotating,
+    protect_media, protect_rotating, protect_rotating_stream, protect_stream,
+    stream::{MediaStream, PipedMedia},
     tracks::{TrackKey, TrackKind, TrackSelector},
 };
 pub use protect::{ProtectOptions, Protected, protect_file};

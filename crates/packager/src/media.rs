@@ -16,6 +16,8 @@
 //!   fragments the worker: fragments that are made, or edited
 //!   index     the segment index
 //!   source    the input: copied in long pieces, looked at sparsely
+//!   stream    an input that is read once, as it comes through a pipe
+//!   kept      what came through a pipe and may still be asked for
 //!   outlet    the output: buffers on their way to the thread that writes
 //! ```
 //!
@@ -26,6 +28,7 @@ mod encrypt;
 pub mod error;
 mod fragments;
 mod index;
+mod kept;
 mod mux;
 mod outlet;
 pub mod periods;
@@ -33,6 +36,7 @@ mod probe;
 mod rotation;
 mod segment;
 mod source;
+pub mod stream;
 mod timeline;
 pub mod tracks;
 
@@ -55,6 +59,7 @@ use probe::Layout;
 use rotation::RotationState;
 use segment::Segmenter;
 use source::Source;
+use stream::{MediaStream, Pipe};
 use timeline::{Timeline, TimelineBuilder};
 use tracks::{TrackKey, TrackKind, TrackPlan};
 
@@ -154,7 +159,27 @@ pub fn protect_media<R: Read + Seek + Send, S: OutputSink>(
     rng: &mut impl CryptoRng,
     progress: &mut dyn FnMut(u64),
 ) -> Result<ProtectedMedia<S::Output>, PackagerError> {
-    protect(input, output, (options, None), rng, progress)
+    check_output(&output)?;
+    protect(Input::file(input)?, output, (options, None), rng, progress)
+}
+
+/// Protects the fragments of `input` as they come, into `output`.
+///
+/// As [`protect_media`], but that the input is read once, that there is free space in front of the segment
+/// index, and that memory grows with the longest fragment as well, up to the bound that [`MediaStream`] has.
+///
+/// # Errors
+/// [`PackagerError`]; then `output` is dropped without commit. An input that ends in the middle of a box is one;
+/// one that ends between fragments is whole.
+pub fn protect_stream<R: Read + Send, S: OutputSink>(
+    input: MediaStream<R>,
+    output: S,
+    options: &MediaOptions,
+    rng: &mut impl CryptoRng,
+    progress: &mut dyn FnMut(u64),
+) -> Result<ProtectedMedia<S::Output>, PackagerError> {
+    check_output(&output)?;
+    protect(input.into(), output, (options, None), rng, progress)
 }
 
 /// Protects the MP4 file `input`, into `output`, under keys that change from crypto period to crypto period.
@@ -174,27 +199,67 @@ pub fn protect_rotating<R: Read + Seek + Send, S: OutputSink>(
     rng: &mut impl CryptoRng,
     progress: &mut dyn FnMut(u64),
 ) -> Result<ProtectedMedia<S::Output>, PackagerError> {
-    if !options.keys.is_empty() {
-        return Err(MediaError::KeysAndPeriods.into());
+    check_output(&output)?;
+    check_rotation(options)?;
+    protect(
+        Input::file(input)?,
+        output,
+        (options, Some(rotation)),
+        rng,
+        progress,
+    )
+}
+
+/// Protects the fragments of `input` as they come, into `output`, under keys that change from crypto period to
+/// crypto period.
+///
+/// As [`protect_rotating`], but for what [`protect_stream`] does otherwise than [`protect_media`]. The periods that
+/// come are not known beforehand: the source is asked for more and more at once, and for some that are not reached.
+/// Behind a clear lead the first period is taken to be that in which the lead ends.
+///
+/// # Errors
+/// As [`protect_stream`], and those of the source of the keys.
+pub fn protect_rotating_stream<R: Read + Send, S: OutputSink>(
+    input: MediaStream<R>,
+    output: S,
+    options: &MediaOptions,
+    rotation: Rotation<'_>,
+    rng: &mut impl CryptoRng,
+    progress: &mut dyn FnMut(u64),
+) -> Result<ProtectedMedia<S::Output>, PackagerError> {
+    check_output(&output)?;
+    check_rotation(options)?;
+    protect(input.into(), output, (options, Some(rotation)), rng, progress)
+}
+
+/// The input, and what it is made of.
+struct Input<R> {
+    source: Source<R>,
+    layout: Layout,
+}
+
+impl<R: Read + Seek> Input<R> {
+    fn file(reader: R) -> Result<Self, PackagerError> {
+        let mut source = Source::new(reader).map_err(PackagerError::Read)?;
+        let layout = Layout::scan(&mut source)?;
+        Ok(Self { source, layout })
     }
-    protect(input, output, (options, Some(rotation)), rng, progress)
+}
+
+impl<R> From<MediaStream<R>> for Input<Pipe<R>> {
+    fn from(MediaStream { source, layout }: MediaStream<R>) -> Self {
+        Self { source, layout }
+    }
 }
 
 fn protect<R: Read + Seek + Send, S: OutputSink>(
-    input: R,
+    Input { mut source, layout }: Input<R>,
     mut output: S,
     (options, mut rotation): (&MediaOptions, Option<Rotation<'_>>),
     rng: &mut impl CryptoRng,
     progress: &mut dyn FnMut(u64),
 ) -> Result<ProtectedMedia<S::Output>, PackagerError> {
-    if !output.can_overwrite() {
-        return Err(MediaError::NoOverwrite.into());
-    }
-
     // 1. What the file is made of; what cannot be protected as a whole is refused.
-    let mut source = Source::new(input).map_err(PackagerError::Read)?;
-    let clear_len = source.len();
-    let layout = Layout::scan(&mut source)?;
     let movie = Movie::parse(&layout.movie_span()?)?;
     probe::check(&movie, &layout)?;
     let leading = probe::reference_track(&movie)?;
@@ -257,7 +322,7 @@ fn protect<R: Read + Seek + Send, S: OutputSink>(
             Ok(())
         },
     )?;
-    progress(clear_len);
+    progress(made.input_len);
 
     // 6. The segment index is filled in, and the output becomes visible.
     output
@@ -266,10 +331,26 @@ fn protect<R: Read + Seek + Send, S: OutputSink>(
     Ok(ProtectedMedia {
         tracks: protected_tracks(&plans, &kids, &made),
         periods: made.periods.take(),
-        clear_len,
+        clear_len: made.input_len,
         protected_len: made.len,
         output: output.commit().map_err(PackagerError::Write)?,
     })
+}
+
+fn check_output(output: &impl OutputSink) -> Result<(), MediaError> {
+    if output.can_overwrite() {
+        Ok(())
+    } else {
+        Err(MediaError::NoOverwrite)
+    }
+}
+
+fn check_rotation(options: &MediaOptions) -> Result<(), MediaError> {
+    if options.keys.is_empty() {
+        Ok(())
+    } else {
+        Err(MediaError::KeysAndPeriods)
+    }
 }
 
 fn protected_tracks(plans: &[TrackPlan<'_>], kids: &[Option<Kid>], made: &Made) -> Vec<ProtectedTrack> {
@@ -290,7 +371,8 @@ fn protected_tracks(plans: &[TrackPlan<'_>], kids: &[Option<Kid>], made: &Made) 
 /// How much there is to write.
 struct Extent {
     form: Form,
-    fragments: u64,
+    /// Nothing if nobody knows.
+    fragments: Option<u64>,
     /// Of a progressive file, in the timescale of the movie.
     duration: Option<u64>,
     /// The crypto periods of the fragments, if keys rotate.
@@ -309,16 +391,14 @@ impl Extent {
     ) -> Result<Self, PackagerError> {
         let leading = probe::reference_track(movie)?;
         if layout.is_fragmented() {
-            if let Some(timeline) = &mut timeline {
-                timeline.push_all(source, movie, leading)?;
-            }
+            let timeline = timeline.map(|timeline| timeline.of_fragments(source, movie, leading));
             return Ok(Self {
                 form: Form::Fragmented {
                     branded: layout.brands.is_some(),
                 },
                 fragments: layout.fragments,
                 duration: None,
-                timeline: timeline.map(TimelineBuilder::finish),
+                timeline: timeline.transpose()?,
             });
         }
         let file_len = source.len();
@@ -350,7 +430,7 @@ impl Extent {
         let stated = Some(movie.duration).filter(|stated| ![0, u32::MAX.into(), u64::MAX].contains(stated));
         Ok(Self {
             form: Form::Progressive(target),
-            fragments,
+            fragments: Some(fragments),
             duration: Some(stated.unwrap_or(duration)),
             timeline: timeline.map(TimelineBuilder::finish),
         })

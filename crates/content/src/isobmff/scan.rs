@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use super::{BoxError, BoxHeader, BoxKind, Place, boxes::MAX_HEADER_LEN};
+use super::{BoxError, BoxHeader, BoxKind, Place, SizeForm, boxes::MAX_HEADER_LEN};
 
 /// A box at the top level of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +89,8 @@ pub struct TopBoxes<R> {
     reader: R,
     next: u64,
     file_len: u64,
+    /// Whether only the reader knows where the file ends.
+    is_stream: bool,
 }
 
 impl<R: Read + Seek> TopBoxes<R> {
@@ -102,10 +104,22 @@ impl<R: Read + Seek> TopBoxes<R> {
             reader,
             next: 0,
             file_len,
+            is_stream: false,
         })
     }
 
-    /// Bytes of the file.
+    /// Begins at the first byte of a stream whose length nobody knows: it ends where the reader does. Whether
+    /// a box is all there shows when it is read, and one that is to reach to the end is an error.
+    pub const fn of_stream(reader: R) -> Self {
+        Self {
+            reader,
+            next: 0,
+            file_len: u64::MAX,
+            is_stream: true,
+        }
+    }
+
+    /// Bytes of the file; of a stream, the most there can be.
     #[must_use]
     pub const fn file_len(&self) -> u64 {
         self.file_len
@@ -121,7 +135,8 @@ impl<R: Read + Seek> TopBoxes<R> {
         self.reader
     }
 
-    fn read_header(&mut self) -> Result<TopBox, ScanError> {
+    /// Nothing where a stream ends.
+    fn read_header(&mut self) -> Result<Option<TopBox>, ScanError> {
         let available = self.file_len.saturating_sub(self.next);
         self.reader.seek(SeekFrom::Start(self.next))?;
         let mut bytes = [0; MAX_HEADER_LEN];
@@ -134,12 +149,20 @@ impl<R: Read + Seek> TopBoxes<R> {
                 Err(error) => return Err(error.into()),
             }
         }
+        if self.is_stream && filled == 0 {
+            return Ok(None);
+        }
         let bytes = bytes.get(..filled).unwrap_or_default();
-        let header = BoxHeader::parse(bytes, available, Place::in_file(self.next))?;
-        Ok(TopBox {
+        let place = Place::in_file(self.next);
+        let header = BoxHeader::parse(bytes, available, place)?;
+        if self.is_stream && header.form == SizeForm::ToEnd {
+            let what = "a box that reaches to the end of a stream";
+            return Err(BoxError::Unsupported { place, what }.into());
+        }
+        Ok(Some(TopBox {
             offset: self.next,
             header,
-        })
+        }))
     }
 }
 
@@ -150,8 +173,11 @@ impl<R: Read + Seek> Iterator for TopBoxes<R> {
         if self.next >= self.file_len {
             return None;
         }
-        let found = self.read_header();
-        self.next = found.as_ref().map_or(self.file_len, TopBox::end);
-        Some(found)
+        let found = self.read_header().transpose();
+        self.next = match &found {
+            Some(Ok(found)) => found.end(),
+            _ => self.file_len,
+        };
+        found
     }
 }

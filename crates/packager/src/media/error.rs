@@ -134,6 +134,9 @@ pub enum MediaError {
     /// More than a field of the output can say.
     #[error("{0} is larger than players can read")]
     TooLarge(&'static str),
+    /// More bytes than are held, in a fragment that cannot be gone back in.
+    #[error("the fragment at byte {0} is longer than 128 MiB, too long for a pipe")]
+    LongFragment(u64),
     /// A sample that goes on where its fragment has ended.
     #[error("a sample goes on behind the data of its fragment")]
     Unfinished,
@@ -175,6 +178,9 @@ impl MediaError {
                 "reserve fewer bytes for embedded licenses, or shorten the header's texts"
             }
             Self::TooLarge(_) => "encode it with shorter samples, and sync samples at shorter distances",
+            Self::LongFragment(_) => {
+                "package it from a file, or make shorter fragments (ffmpeg: `-frag_duration`)"
+            }
             Self::Cenc(error) => error.hint(),
             Self::Pssh(error) => error.hint(),
             Self::Misplaced { .. }

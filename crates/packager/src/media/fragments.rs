@@ -63,6 +63,8 @@ pub(super) struct Made {
     pub(super) index: Vec<u8>,
     /// Bytes of the output.
     pub(super) len: u64,
+    /// Bytes of the input.
+    pub(super) input_len: u64,
 }
 
 /// Makes the whole output.
@@ -96,10 +98,11 @@ pub(super) fn run<R: Read + Seek>(
             if !branded {
                 worker.outlet.write(&job.brands)?;
             }
-            edited::file(&mut worker, &mut source, &job.brands, &job.movie_box)?;
+            let brands = branded.then_some(&job.brands[..]);
+            edited::file(&mut worker, &mut source, brands, &job.movie_box)?;
         }
     }
-    worker.finish()
+    worker.finish(source.len())
 }
 
 /// What both forms of input are worked on with.
@@ -134,6 +137,10 @@ impl Lead {
             start: None,
             is_on: !length.is_zero(),
         }
+    }
+
+    pub(super) const fn length(&self) -> Duration {
+        self.length
     }
 
     /// Goes on to a fragment in which the reference track begins at `time`. One without it is as the one before.
@@ -193,7 +200,7 @@ impl<'m> Worker<'m> {
         let Some(rotation) = &mut self.rotation else {
             return Ok(());
         };
-        let Some(ciphers) = rotation.advance(self.plans)? else {
+        let Some(ciphers) = rotation.advance(time, self.plans)? else {
             return Ok(());
         };
         for (track, cipher) in self.tracks.iter_mut().zip(ciphers) {
@@ -236,7 +243,7 @@ impl<'m> Worker<'m> {
     fn write_head(&mut self, movie_box: &[u8]) -> Result<(), PackagerError> {
         self.outlet.write(movie_box)?;
         self.index_at = self.outlet.position();
-        let len = usize::try_from(self.index.encoded_len()).unwrap_or_default();
+        let len = usize::try_from(self.index.room()).unwrap_or_default();
         self.outlet.write(&vec![0; len])
     }
 
@@ -261,14 +268,14 @@ impl<'m> Worker<'m> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Made, PackagerError> {
+    fn finish(mut self, input_len: u64) -> Result<Made, PackagerError> {
         for (track, state) in self.movie.tracks.iter().zip(&self.tracks) {
             let samples = state.protector.as_ref().map_or(0, TrackProtector::samples);
             if samples > 0 && !state.is_protected {
                 return Err(MediaError::NothingBehindLead(track.id).into());
             }
         }
-        let anchor = self.index_at.saturating_add(self.index.encoded_len());
+        let anchor = self.index_at.saturating_add(self.index.room());
         if !self.index_is_whole {
             // Whatever is behind the last fragment belongs to it: players take an index that ends before
             // the file does for one that says not all.
@@ -281,8 +288,9 @@ impl<'m> Worker<'m> {
                 .collect(),
             periods: self.rotation.as_ref().and_then(RotationState::periods),
             index_at: self.index_at,
-            index: self.index.to_box(anchor)?,
+            index: self.index.fill_room(anchor)?,
             len: self.outlet.finish()?,
+            input_len,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The segment index: one for the whole file, filled in when the fragments are written.
 
-use keyward_content::isobmff::{BoxError, Movie, Sample, SegmentIndex, SegmentReference, Track, kind};
+use keyward_content::isobmff::{BoxError, Movie, Node, Sample, SegmentIndex, SegmentReference, Track, kind};
 
 use crate::{MediaError, PackagerError};
 
@@ -14,6 +14,8 @@ pub(super) struct IndexBuilder {
     /// Fragments of a reference: one, unless there are more than an index holds.
     per_reference: u64,
     references: u16,
+    /// Whether nobody knows how many fragments will come: there is room for `references` at most.
+    is_open: bool,
     /// Fragments so far.
     fragments: u64,
     entries: Vec<Entry>,
@@ -54,17 +56,41 @@ impl Times {
         known.earliest = known.earliest.min(begin);
         known.latest = known.latest.max(end);
     }
+
+    /// Of samples that follow one another.
+    fn both(first: Option<Self>, later: Option<Self>) -> Option<Self> {
+        let (Some(known), Some(later)) = (first, later) else {
+            return first.or(later);
+        };
+        Some(Self {
+            earliest: known.earliest.min(later.earliest),
+            latest: known.latest.max(later.latest),
+            ..known
+        })
+    }
 }
 
+/// References that there is room for if nobody knows how many fragments will come: films of two hours, at two
+/// seconds a fragment.
+const MOST_OPEN: u64 = 4096;
+/// Bytes of free space without content.
+const FREE_LEN: u64 = 8;
+
 impl IndexBuilder {
-    /// An index of `track` for that many fragments, at least one.
-    pub(super) fn new(movie: &Movie<'_>, track: &Track<'_>, fragments: u64) -> Result<Self, BoxError> {
-        Ok(Self::with_shift(
-            track.id,
-            track.timescale,
-            edit_shift(movie, track)?,
-            fragments,
-        ))
+    /// An index of `track` for that many fragments, at least one, or for as many as will come.
+    pub(super) fn new(
+        movie: &Movie<'_>,
+        track: &Track<'_>,
+        fragments: Option<u64>,
+    ) -> Result<Self, BoxError> {
+        let shift = edit_shift(movie, track)?;
+        Ok(match fragments {
+            Some(fragments) => Self::with_shift(track.id, track.timescale, shift, fragments),
+            None => Self {
+                is_open: true,
+                ..Self::with_shift(track.id, track.timescale, shift, MOST_OPEN)
+            },
+        })
     }
 
     fn with_shift(track_id: u32, timescale: u32, shift: i64, fragments: u64) -> Self {
@@ -76,6 +102,7 @@ impl IndexBuilder {
             shift,
             per_reference,
             references: u16::try_from(fragments.div_ceil(per_reference)).unwrap_or(u16::MAX),
+            is_open: false,
             fragments: 0,
             entries: Vec::new(),
         }
@@ -86,13 +113,17 @@ impl IndexBuilder {
         self.track_id
     }
 
-    /// Bytes of the box.
-    pub(super) const fn encoded_len(&self) -> u64 {
-        SegmentIndex::encoded_len(self.references)
+    /// Bytes of the box, and of free space where it is not known how long it will be.
+    pub(super) const fn room(&self) -> u64 {
+        let free = if self.is_open { FREE_LEN } else { 0 };
+        SegmentIndex::encoded_len(self.references).saturating_add(free)
     }
 
     /// Takes in the next fragment.
     pub(super) fn push(&mut self, times: Option<Times>) {
+        if self.is_open && self.entries.len() >= usize::from(self.references) {
+            self.join_pairs();
+        }
         if self.fragments.is_multiple_of(self.per_reference) {
             self.entries.push(Entry { end: 0, times });
         } else if let (Some(entry), Some(later)) = (self.entries.last_mut(), times) {
@@ -110,8 +141,36 @@ impl IndexBuilder {
         }
     }
 
+    /// Makes one reference of every two, once all that there is room for are full.
+    fn join_pairs(&mut self) {
+        if !self.fragments.is_multiple_of(self.per_reference) {
+            return;
+        }
+        let pairs = self.entries.chunks(2).filter_map(|pair| {
+            let (first, last) = (pair.first()?, pair.last()?);
+            Some(Entry {
+                end: last.end,
+                times: Times::both(first.times, last.times),
+            })
+        });
+        self.entries = pairs.collect();
+        self.per_reference = self.per_reference.saturating_mul(2);
+    }
+
+    /// What fills the room: free space, if it is larger than the box, then the box, for fragments that follow
+    /// it from `anchor` on.
+    pub(super) fn fill_room(&self, anchor: u64) -> Result<Vec<u8>, PackagerError> {
+        let index = self.to_box(anchor)?;
+        let free = self.room().saturating_sub(index.len() as u64);
+        if !self.is_open {
+            return Ok(index);
+        }
+        let body = usize::try_from(free.saturating_sub(FREE_LEN)).unwrap_or_default();
+        Ok([Node::new(kind::FREE, vec![0; body]).to_vec(), index].concat())
+    }
+
     /// The box, for fragments that follow it from `anchor` on.
-    pub(super) fn to_box(&self, anchor: u64) -> Result<Vec<u8>, PackagerError> {
+    fn to_box(&self, anchor: u64) -> Result<Vec<u8>, PackagerError> {
         let mut begin = anchor;
         let mut references = Vec::with_capacity(self.entries.len());
         for (at, entry) in self.entries.iter().enumerate() {
@@ -218,7 +277,7 @@ mod tests {
 
     fn index(builder: &IndexBuilder, anchor: u64) -> SegmentIndex {
         let bytes = builder.to_box(anchor).unwrap();
-        assert_eq!(bytes.len() as u64, builder.encoded_len());
+        assert_eq!(bytes.len() as u64, builder.room());
         SegmentIndex::parse(&BoxSpan::parse(&bytes, 0).unwrap()).unwrap()
     }
 

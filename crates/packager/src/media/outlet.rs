@@ -153,6 +153,7 @@ impl Outlet {
             let room = room.get_mut(..taken).unwrap_or_default();
             source.read_at(offset, room).map_err(PackagerError::Read)?;
             offset = offset.saturating_add(taken as u64);
+            source.release(offset);
             self.current.filled = self.current.filled.saturating_add(taken);
             let undone = self.current.bytes.get_mut(self.done..self.current.filled);
             let done = process(undone.unwrap_or_default())?;

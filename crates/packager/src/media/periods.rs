@@ -50,11 +50,12 @@ pub trait PeriodSource {
     /// same keys whenever it is asked for.
     ///
     /// Of content that is under no root license, one period behind the last one of the media is asked for as well:
-    /// content headers name the keys of a period and of the next.
+    /// content headers name the keys of a period and of the next. Of media that comes through a pipe, some are asked for
+    /// that it may not reach.
     ///
     /// # Errors
     /// [`PackagerError`]: then nothing is packaged, unless all the periods that the media needs are given when they
-    /// are asked for without the one behind them.
+    /// are asked for without those behind them.
     fn keys(&mut self, first: u64, count: u64) -> Result<PeriodBatch, PackagerError>;
 
     /// Most periods that are asked for at once.

@@ -24,8 +24,8 @@ pub(super) struct Layout {
     /// The `moov` box.
     pub(super) movie: Vec<u8>,
     pub(super) movie_at: u64,
-    /// How many `moof` boxes there are.
-    pub(super) fragments: u64,
+    /// How many `moof` boxes there are; nothing if they come through a pipe.
+    pub(super) fragments: Option<u64>,
 }
 
 impl Layout {
@@ -59,7 +59,7 @@ impl Layout {
             brands,
             movie,
             movie_at,
-            fragments,
+            fragments: Some(fragments),
         })
     }
 
@@ -70,11 +70,35 @@ impl Layout {
 
     /// Whether the samples are in fragments.
     pub(super) const fn is_fragmented(&self) -> bool {
-        self.fragments > 0
+        !matches!(self.fragments, Some(0))
     }
 }
 
-fn misplaced(found: &TopBox) -> MediaError {
+/// Looks at a box behind a fragment that came through a pipe, as [`Layout::scan`] does at those of a file.
+pub(super) fn check_behind<R: Read + Seek>(
+    source: &mut Source<R>,
+    found: &TopBox,
+) -> Result<(), PackagerError> {
+    if source.is_pipe() && (found.kind() == kind::FTYP || found.kind() == kind::MOOV) {
+        return Err(misplaced(found).into());
+    }
+    check_passing(source, found)
+}
+
+/// The same, of any box.
+pub(super) fn check_passing<R: Read + Seek>(
+    source: &mut Source<R>,
+    found: &TopBox,
+) -> Result<(), PackagerError> {
+    if source.is_pipe() && found.kind() == kind::META {
+        let bytes = found.read(source, MAX_SMALL_LEN)?;
+        check_items(&BoxSpan::parse(&bytes, found.offset)?)?;
+    }
+    Ok(())
+}
+
+/// The error for a box that is there twice, or a fragment before the movie box.
+pub(super) fn misplaced(found: &TopBox) -> MediaError {
     MediaError::Misplaced {
         kind: found.kind().fourcc(),
         offset: found.offset,

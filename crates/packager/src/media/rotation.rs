@@ -100,15 +100,16 @@ impl<'m> RotationState<'m> {
         mux::movie_headers(self.options, &header, &common)
     }
 
-    /// Goes on to the next fragment and gives the ciphers of its tracks, if they are others than those of the one
-    /// before it.
+    /// Goes on to the next fragment, in which the leading track begins at `time`, and gives the ciphers of its tracks,
+    /// if they are others than those of the one before it.
     pub(super) fn advance(
         &mut self,
+        time: Option<u64>,
         plans: &[TrackPlan<'_>],
     ) -> Result<Option<&[Option<Arc<TrackCipher>>]>, PackagerError> {
         let at = self.reached;
         self.reached = at.saturating_add(1);
-        let Some(index) = self.timeline.period(at) else {
+        let Some(index) = self.timeline.period(at, time)? else {
             return Ok(None);
         };
         if self.current.as_ref().is_none_or(|current| current.index != index) {
@@ -189,8 +190,8 @@ impl<'m> RotationState<'m> {
             return Ok(None);
         }
         if !self.holds(next) {
-            match self.source.keys(next, 1) {
-                Ok(batch) => self.keep(batch, next, 1)?,
+            match self.ask(at, next) {
+                Ok((batch, count)) => self.keep(batch, next, count)?,
                 Err(_) => return Ok(None),
             };
         }
@@ -209,22 +210,25 @@ impl<'m> RotationState<'m> {
         self.ahead.iter().any(|period| period.index == index)
     }
 
-    /// Asks for `index`, the period of the fragment `at`, for those behind it that are needed, and where keys of two
-    /// periods are named and there is room for the one behind the last as well. The roots.
+    /// Has the keys of `index`, the period of the fragment `at`, and of others with it. The roots.
     fn fetch(&mut self, at: usize, index: u64) -> Result<Vec<Kid>, PackagerError> {
+        let (batch, count) = self.ask(at, index)?;
+        self.keep(batch, index, count)
+    }
+
+    /// Asks for `index`, the period of the fragment `at`, for those behind it that are needed, and for as many more as
+    /// may be. What was given, and for how many periods.
+    fn ask(&mut self, at: usize, index: u64) -> Result<(PeriodBatch, u64), PackagerError> {
         let most = self.source.most().max(1);
         let needed = self.timeline.run(at, index, most);
-        let end = index.saturating_add(needed);
-        let is_last = self.timeline.last().and_then(|last| last.checked_add(1)) == Some(end);
-        if self.stacks && is_last && needed < most && end < END_OF_PERIODS {
-            let count = needed.saturating_add(1);
-            // Nobody has to have keys behind the end of the media.
-            if let Ok(batch) = self.source.keys(index, count) {
-                return self.keep(batch, index, count);
-            }
+        let hoped = self.timeline.hoped(index, needed, most, self.stacks);
+        // Nobody has to have keys behind the end of the media.
+        if hoped > needed
+            && let Ok(batch) = self.source.keys(index, hoped)
+        {
+            return Ok((batch, hoped));
         }
-        let batch = self.source.keys(index, needed)?;
-        self.keep(batch, index, needed)
+        Ok((self.source.keys(index, needed)?, needed))
     }
 
     /// Keeps the periods that were asked for in place of those that were ahead. The roots.

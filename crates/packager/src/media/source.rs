@@ -3,7 +3,9 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use keyward_content::codec::SampleSource;
+use keyward_content::{codec::SampleSource, isobmff::TopBoxes};
+
+use super::kept::Kept;
 
 /// Bytes that are fetched around a NAL unit's head.
 const LOOK: usize = 4096;
@@ -21,6 +23,8 @@ pub(super) struct Source<R> {
     actual: Option<u64>,
     window: Vec<u8>,
     window_at: u64,
+    /// Of a pipe, which is read once: in the place of the window, what may still be asked for.
+    kept: Option<Kept>,
 }
 
 impl<R: Read + Seek> Source<R> {
@@ -33,18 +37,66 @@ impl<R: Read + Seek> Source<R> {
             actual: Some(len),
             window: Vec::new(),
             window_at: 0,
+            kept: None,
         })
     }
 
-    /// Bytes of the input.
-    pub(super) const fn len(&self) -> u64 {
-        self.len
+    /// What is read once, from its first byte on, and never sought in.
+    pub(super) fn of_pipe(reader: R) -> Self {
+        Self {
+            reader,
+            len: u64::MAX,
+            wanted: 0,
+            actual: None,
+            window: Vec::new(),
+            window_at: 0,
+            kept: Some(Kept::default()),
+        }
+    }
+
+    /// Whether it is read once.
+    pub(super) const fn is_pipe(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// Bytes of the input; of a pipe, the most there can be until it has ended.
+    pub(super) fn len(&self) -> u64 {
+        self.kept
+            .as_ref()
+            .map_or(self.len, |kept| kept.ended_at().unwrap_or(u64::MAX))
+    }
+
+    /// The boxes of the input, from its first byte on.
+    pub(super) fn boxes(&mut self) -> io::Result<TopBoxes<&mut Self>> {
+        if self.is_pipe() {
+            Ok(TopBoxes::of_stream(self))
+        } else {
+            TopBoxes::new(self)
+        }
+    }
+
+    /// Says that nothing before `offset` will be asked for again: a pipe keeps no more than it must.
+    pub(super) fn release(&mut self, offset: u64) {
+        if let Some(kept) = &mut self.kept {
+            kept.release(offset);
+        }
+    }
+
+    /// What came through a pipe and is kept, and the reader of the rest.
+    pub(super) fn into_parts(self) -> (Vec<u8>, R) {
+        let kept = self.kept.map(Kept::into_bytes);
+        (kept.unwrap_or_default(), self.reader)
+    }
+
+    /// Whether `len` bytes can be read in any order.
+    pub(super) const fn can_hold(&self, len: u64) -> bool {
+        !self.is_pipe() || len <= Kept::MOST
     }
 
     /// Holds the `len` bytes at `offset`, most of which will be asked for, unless they are too many.
     pub(super) fn hold(&mut self, offset: u64, len: u64) -> io::Result<()> {
         match usize::try_from(len) {
-            Ok(bytes) if len <= MAX_HELD => self.fill_window(offset, bytes),
+            Ok(bytes) if len <= MAX_HELD || self.is_pipe() => self.fill_window(offset, bytes),
             _ => Ok(()),
         }
     }
@@ -72,18 +124,26 @@ impl<R: Read + Seek> Source<R> {
     fn look(&mut self, offset: u64, len: usize) -> io::Result<&[u8]> {
         if self.in_window(offset, len).is_none() {
             let there = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
-            self.fill_window(offset, LOOK.min(there).max(len))?;
+            // Where a pipe ends is not known.
+            let more = if self.is_pipe() { 0 } else { LOOK.min(there) };
+            self.fill_window(offset, more.max(len))?;
         }
         self.in_window(offset, len)
             .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
     fn in_window(&self, offset: u64, len: usize) -> Option<&[u8]> {
+        if let Some(kept) = &self.kept {
+            return kept.get(offset, len);
+        }
         let at = usize::try_from(offset.checked_sub(self.window_at)?).ok()?;
         self.window.get(at..)?.get(..len)
     }
 
     fn fill_window(&mut self, offset: u64, len: usize) -> io::Result<()> {
+        if let Some(kept) = &mut self.kept {
+            return kept.fill(&mut self.reader, offset, len);
+        }
         let mut window = core::mem::take(&mut self.window);
         window.resize(len, 0);
         self.wanted = offset;
@@ -96,6 +156,11 @@ impl<R: Read + Seek> Source<R> {
 
 impl<R: Read + Seek> Read for Source<R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if let Some(kept) = &mut self.kept {
+            let read = kept.read(&mut self.reader, self.wanted, bytes)?;
+            self.wanted = self.wanted.saturating_add(read as u64);
+            return Ok(read);
+        }
         if self.actual != Some(self.wanted) {
             self.actual = None;
             self.reader.seek(SeekFrom::Start(self.wanted))?;
@@ -111,6 +176,7 @@ impl<R: Read + Seek> Seek for Source<R> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let wanted = match to {
             SeekFrom::Start(offset) => Some(offset),
+            SeekFrom::End(_) if self.is_pipe() => return Err(io::ErrorKind::NotSeekable.into()),
             SeekFrom::End(by) => self.len.checked_add_signed(by),
             SeekFrom::Current(by) => self.wanted.checked_add_signed(by),
         };

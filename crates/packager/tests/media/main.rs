@@ -17,4 +17,6 @@ mod fragmented;
 mod progressive;
 mod read;
 mod refusals;
+mod rotating_stream;
 mod rotation;
+mod stream;

@@ -39,9 +39,9 @@ pub(crate) struct Periods {
     pub(crate) roots: u8,
     most: u64,
     /// First index and count of each request.
-    asked: Vec<(u64, u64)>,
+    pub(crate) asked: Vec<(u64, u64)>,
     /// There are no periods from this one on.
-    end: u64,
+    pub(crate) end: u64,
     /// Says beforehand whether there are roots.
     says_roots: bool,
     bend: fn(&mut PeriodBatch),
@@ -159,7 +159,7 @@ pub(crate) fn leaf(kid: Kid, root: Kid) -> Vec<u8> {
     signed::sign::<LicenseBody>(&body.encode(), &[b"sealed"], &chain, &signer).unwrap()
 }
 
-const FIRST: u64 = 41;
+pub(crate) const FIRST: u64 = 41;
 
 pub(crate) fn options(scheme: Scheme) -> MediaOptions {
     MediaOptions {
@@ -186,11 +186,11 @@ pub(crate) fn rotate(
 }
 
 /// Nine seconds of pictures, a sync sample each 0.4 s, and sound.
-fn lanes() -> Vec<Lane> {
+pub(crate) fn lanes() -> Vec<Lane> {
     vec![Lane::video(1, 225, 10), Lane::audio(2, 422), Lane::text(7, 9)]
 }
 
-fn all_keys(source: &Periods) -> RawKeys {
+pub(crate) fn all_keys(source: &Periods) -> RawKeys {
     let mut keys = RawKeys::new();
     for index in FIRST..FIRST + 5 {
         for TrackKey { kid, .. } in source.keys_of(index) {
@@ -200,7 +200,7 @@ fn all_keys(source: &Periods) -> RawKeys {
     keys
 }
 
-fn clear(file: &[u8], keys: RawKeys) -> Vec<u8> {
+pub(crate) fn clear(file: &[u8], keys: RawKeys) -> Vec<u8> {
     let mut clear = Vec::new();
     let mut view = ClearView::open(Cursor::new(file), keys).unwrap();
     view.read_to_end(&mut clear).unwrap();

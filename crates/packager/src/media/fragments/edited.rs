@@ -16,6 +16,7 @@ use crate::{
     media::{
         encrypt::{FragmentCipher, FragmentMap, Run},
         index::Times,
+        probe,
         source::Source,
     },
 };
@@ -23,25 +24,37 @@ use crate::{
 /// Most bytes of a `mfra` box.
 const MAX_TABLE_LEN: u64 = 64 << 20;
 
-/// Goes through the boxes of a fragmented file.
+/// Goes through the boxes of a fragmented file, with other brands if it has any.
 pub(super) fn file<R: Read + Seek>(
     worker: &mut Worker<'_>,
     source: &mut Source<R>,
-    brands: &[u8],
+    brands: Option<&[u8]>,
     movie_box: &[u8],
 ) -> Result<(), PackagerError> {
     let mut moved = Moved::default();
-    let mut boxes = TopBoxes::new(source).map_err(PackagerError::Read)?;
+    // Brands that come late are those of another file: ours stand in front already.
+    let (mut branded, mut begun) = (brands.is_none(), false);
+    let mut boxes = source.boxes().map_err(PackagerError::Read)?;
     let mut next = boxes.next().transpose()?;
     while let Some(found) = next {
+        boxes.reader().release(found.offset);
         next = match found.kind().fourcc() {
             kind::MOOF => {
-                moved.0.push((found.offset, worker.outlet.position()));
+                moved.push(found.offset, worker.outlet.position());
                 fragment(worker, &mut boxes, &found)?
             }
             other => {
+                let repeated = match other {
+                    kind::FTYP => core::mem::replace(&mut branded, true),
+                    kind::MOOV => core::mem::replace(&mut begun, true),
+                    _ => false,
+                };
+                if repeated {
+                    return Err(probe::misplaced(&found).into());
+                }
+                probe::check_passing(boxes.reader(), &found)?;
                 match other {
-                    kind::FTYP => worker.outlet.write(brands)?,
+                    kind::FTYP => worker.outlet.write(brands.unwrap_or_default())?,
                     kind::MOOV => worker.write_head(movie_box)?,
                     kind::SIDX => {}
                     kind::MFRA => random_access(worker, boxes.reader(), &found, &moved)?,
@@ -53,6 +66,9 @@ pub(super) fn file<R: Read + Seek>(
             }
         };
     }
+    if moved.0.is_empty() {
+        return Err(MediaError::NoSamples.into());
+    }
     Ok(())
 }
 
@@ -61,6 +77,15 @@ pub(super) fn file<R: Read + Seek>(
 struct Moved(Vec<(u64, u64)>);
 
 impl Moved {
+    /// Most places that are remembered: 64 MiB. A random access table loses fragments behind those.
+    const MOST: usize = 1 << 22;
+
+    fn push(&mut self, old: u64, new: u64) {
+        if self.0.len() < Self::MOST {
+            self.0.push((old, new));
+        }
+    }
+
     fn place(&self, old: u64) -> Option<u64> {
         let at = self.0.binary_search_by_key(&old, |(old, _)| *old).ok()?;
         self.0.get(at).map(|(_, new)| *new)
@@ -163,6 +188,9 @@ impl Mapped {
         let mut mapped = Self::default();
         for traf in &fragment.tracks {
             mapped.take_ends(traf, found, source.len())?;
+        }
+        if !source.can_hold(mapped.end) {
+            return Err(MediaError::LongFragment(found.offset).into());
         }
         source
             .hold(found.end(), mapped.end)
@@ -276,6 +304,7 @@ fn write_data<R: Read + Seek>(
             }
             continue;
         }
+        probe::check_behind(boxes.reader(), &found)?;
         let is_data = found.kind() == kind::MDAT;
         let clear = if is_data {
             found.header.header_len.into()
