@@ -49,12 +49,13 @@ pub mod sink;
 pub use error::PackagerError;
 pub use keys::KeySource;
 pub use media::{
-    MediaOptions, ProtectedMedia, ProtectedTrack,
+    ContentKeyId, MediaOptions, ProtectedMedia, ProtectedTrack,
     error::MediaError,
     periods::{
         CryptoPeriods, PeriodBatch, PeriodKeys, PeriodSource, ProtectedPeriods, RidingLicense, Rotation,
     },
     protect_media, protect_rotating, protect_rotating_stream, protect_stream,
+    quality::{Quality, QualityTrack, qualities},
     stream::{MediaStream, PipedMedia},
     tracks::{TrackKey, TrackKind, TrackSelector},
 };

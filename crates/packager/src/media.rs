@@ -15,6 +15,7 @@
 //!   encrypt   which bytes of each sample are protected, and the cipher they stream through
 //!   fragments the worker: fragments that are made, or edited
 //!   index     the segment index
+//!   quality   which quality a track has
 //!   source    the input: copied in long pieces, looked at sparsely
 //!   stream    an input that is read once, as it comes through a pipe
 //!   kept      what came through a pipe and may still be asked for
@@ -33,6 +34,7 @@ mod mux;
 mod outlet;
 pub mod periods;
 mod probe;
+pub mod quality;
 mod rotation;
 mod segment;
 mod source;
@@ -50,7 +52,7 @@ use keyward_content::{
 use keyward_license::ids::Kid;
 use rand_core::CryptoRng;
 
-use crate::{MediaError, OutputSink, PackagerError, pipeline};
+use crate::{KeySource, MediaError, OutputSink, PackagerError, pipeline};
 use fragments::{Form, Job, Lead, Made};
 use index::IndexBuilder;
 use outlet::{Batch, Outlet};
@@ -74,6 +76,9 @@ pub struct MediaOptions {
     /// The keys of the tracks. Every video and audio track needs one, unless keys rotate
     /// ([`protect_rotating`]).
     pub keys: Vec<TrackKey>,
+    /// Keys of the whole content, where this file is one of several: the content header names them first, in this
+    /// order, so that one license request asks for all. Those of tracks that are not among them follow.
+    pub content_keys: Vec<ContentKeyId>,
     /// Where licenses are requested; an absolute URL.
     pub license_url: Option<String>,
     /// Where a person can obtain a license; an absolute URL.
@@ -102,6 +107,7 @@ impl MediaOptions {
         Self {
             scheme,
             keys,
+            content_keys: Vec::new(),
             license_url: None,
             license_ui_url: None,
             domain_service_id: None,
@@ -112,6 +118,15 @@ impl MediaOptions {
             store_len: 0,
         }
     }
+}
+
+/// A key of the content.
+#[derive(Debug)]
+pub struct ContentKeyId {
+    /// The key id.
+    pub kid: Kid,
+    /// Where its content key comes from.
+    pub key: KeySource,
 }
 
 /// Media that was protected.
@@ -186,8 +201,8 @@ pub fn protect_stream<R: Read + Send, S: OutputSink>(
 ///
 /// Every fragment says which key its samples are under and where licenses for it are, and brings along the
 /// licenses that its source gave. The movie box names the root licenses with which those open, or where there
-/// are none the keys of the first period. [`MediaOptions::keys`] must be empty. For the rest as
-/// [`protect_media`]; memory holds the keys of one batch.
+/// are none the keys of the first period. [`MediaOptions::keys`] and [`MediaOptions::content_keys`] must be
+/// empty. For the rest as [`protect_media`]; memory holds the keys of one batch.
 ///
 /// # Errors
 /// As [`protect_media`], and those of the source of the keys.
@@ -287,7 +302,7 @@ fn protect<R: Read + Seek + Send, S: OutputSink>(
         Some(rotation) => rotation.movie_headers()?,
         None => {
             let keys = ciphers.iter().flatten().map(AsRef::as_ref);
-            let header = mux::content_header(options, keys, false);
+            let header = mux::content_header(options, keys, false)?;
             let named: Vec<_> = header.kids.iter().map(|key| key.kid).collect();
             mux::movie_headers(options, &header, &named)?
         }
@@ -346,7 +361,7 @@ fn check_output(output: &impl OutputSink) -> Result<(), MediaError> {
 }
 
 fn check_rotation(options: &MediaOptions) -> Result<(), MediaError> {
-    if options.keys.is_empty() {
+    if options.keys.is_empty() && options.content_keys.is_empty() {
         Ok(())
     } else {
         Err(MediaError::KeysAndPeriods)

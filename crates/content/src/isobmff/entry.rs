@@ -128,6 +128,19 @@ impl<'a> SampleEntry<'a> {
         Ok(None)
     }
 
+    /// Width and height of the pictures in pixels, as a visual entry states them (12.1.3); nothing for others.
+    ///
+    /// # Errors
+    /// [`BoxError::CutOff`].
+    pub fn picture_size(&self) -> Result<Option<(u16, u16)>, BoxError> {
+        if self.fields_len != Some(VISUAL_FIELDS) {
+            return Ok(None);
+        }
+        let mut fields = self.span.fields();
+        fields.bytes(24)?;
+        Ok(Some((fields.u16()?, fields.u16()?)))
+    }
+
     /// Which data reference holds the samples, from 1.
     ///
     /// # Errors
@@ -138,6 +151,9 @@ impl<'a> SampleEntry<'a> {
         fields.u16()
     }
 }
+
+/// Bytes of the fields of a visual sample entry.
+const VISUAL_FIELDS: usize = 78;
 
 /// Fields of a sample entry in front of its boxes: visual 78 bytes (12.1.3), audio 28 (12.2.3) and more in
 /// the versions 1 and 2 of QuickTime, which a `stsd` of version 0 holds. Without a sinf no other entry is read.
@@ -156,8 +172,8 @@ fn entry_fields_len(
     };
     let mut fields = span.fields();
     if !audio {
-        fields.bytes(78)?;
-        return Ok(Some(78));
+        fields.bytes(VISUAL_FIELDS)?;
+        return Ok(Some(VISUAL_FIELDS));
     }
     fields.bytes(8)?;
     let version = fields.u16()?;

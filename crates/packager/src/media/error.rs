@@ -96,6 +96,9 @@ pub enum MediaError {
         /// What it holds.
         kind: TrackKind,
     },
+    /// Pictures whose quality cannot be told.
+    #[error("track {0} does not state the size of its pictures")]
+    NoPictureSize(u32),
     /// One key id that stands for two keys.
     #[error("key id {0} is given twice, with different keys")]
     KeyConflict(Kid),
@@ -186,6 +189,7 @@ impl MediaError {
             Self::Misplaced { .. }
             | Self::DataElsewhere(_)
             | Self::SampleEntry { .. }
+            | Self::NoPictureSize(_)
             | Self::Overlap
             | Self::Unfinished => "write the file anew, for example with ffmpeg `-c copy`",
         }

@@ -5,7 +5,7 @@ use keyward_content::{
     isobmff::{BoxError, BoxSpan, Movie, Node, SampleFlags, SizeForm, TrackDefaults, edit, kind},
     pssh::Pssh,
 };
-use keyward_crypto::seed;
+use keyward_crypto::{ContentKey, seed};
 use keyward_license::{ids::Kid, license::KeyType};
 
 use super::{
@@ -98,25 +98,34 @@ fn system_headers(
     boxes.iter().map(node).collect()
 }
 
-/// A content header that names keys, each once, and where licenses are.
+/// A content header that names keys, each once, and where licenses are: those of the whole content, then
+/// those that are used.
 pub(super) fn content_header<'k>(
     options: &MediaOptions,
-    keys: impl Iterator<Item = &'k TrackCipher>,
+    used: impl Iterator<Item = &'k TrackCipher>,
     on_demand: bool,
-) -> ContentHeader {
+) -> Result<ContentHeader, MediaError> {
     let mut kids: Vec<KeyReference> = Vec::new();
-    for TrackCipher { kid, key, .. } in keys {
+    let mut keys: Vec<(Kid, ContentKey)> = Vec::new();
+    let named = options
+        .content_keys
+        .iter()
+        .map(|named| (named.kid, named.key.content_key(named.kid)));
+    for (kid, key) in named.chain(used.map(|used| (used.kid, used.key.duplicate()))) {
         let ctr = options.scheme.key_type() == KeyType::CencCtr;
-        if kids.iter().any(|known| known.kid == *kid) {
-            continue;
+        match keys.iter().find(|(known, _)| *known == kid) {
+            Some((_, known)) if *known != key => return Err(MediaError::KeyConflict(kid)),
+            Some(_) => continue,
+            None => {}
         }
         kids.push(KeyReference {
             algorithm: Some(if ctr { Algorithm::AesCtr } else { Algorithm::AesCbc }),
-            checksum: ctr.then(|| seed::aesctr_checksum(key, kid.as_bytes()).to_vec()),
-            ..KeyReference::new(*kid)
+            checksum: ctr.then(|| seed::aesctr_checksum(&key, kid.as_bytes()).to_vec()),
+            ..KeyReference::new(kid)
         });
+        keys.push((kid, key));
     }
-    with_places(options, kids, on_demand)
+    Ok(with_places(options, kids, on_demand))
 }
 
 /// A content header that names the root licenses with which the keys of the fragments open.
@@ -146,9 +155,9 @@ pub(super) fn entry_kids(first: &[Option<Kid>], rotate: bool) -> Vec<Option<Kid>
     first.iter().map(|kid| kid.map(named)).collect()
 }
 
-/// The `moov` box of the output, with the key ids that the sample entries of the tracks name. With a duration, in the movie's timescale, it is that of a progressive
-/// file, and is made fragmented. With clear entries, those of
-/// the input stand behind the protected ones, for the samples of a clear lead.
+/// The `moov` box of the output, with the key ids that the sample entries of the tracks name. With a duration, in the
+/// movie's timescale, it is that of a progressive file, and is made fragmented. With clear entries, those of the input
+/// stand behind the protected ones, for the samples of a clear lead.
 pub(super) fn movie_box(
     (movie, plans): (&Movie<'_>, &[TrackPlan<'_>]),
     kids: &[Option<Kid>],

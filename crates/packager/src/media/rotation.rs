@@ -88,7 +88,7 @@ impl<'m> RotationState<'m> {
     pub(super) fn movie_headers(&self) -> Result<Vec<Node<'static>>, PackagerError> {
         let header = if self.roots.is_empty() {
             let keys = self.ciphers().iter().chain(ciphers_of(self.next.as_ref()));
-            mux::content_header(self.options, keys.flatten().map(AsRef::as_ref), true)
+            mux::content_header(self.options, keys.flatten().map(AsRef::as_ref), true)?
         } else {
             mux::root_header(self.options, &self.roots)
         };
@@ -142,7 +142,7 @@ impl<'m> RotationState<'m> {
         }
         let next = ciphers_of(self.next.as_ref()).iter().flatten();
         let named = keys.iter().copied().chain(next.map(AsRef::as_ref));
-        let header = mux::content_header(self.options, named, true);
+        let header = mux::content_header(self.options, named, true)?;
         let riding = current.leaves.iter().filter(|leaf| kids.contains(&leaf.kid));
         let riding: Vec<&[u8]> = riding.map(|leaf| leaf.license.as_slice()).collect();
         let headers = mux::fragment_headers(self.options, &header, &kids, &riding)?;

@@ -15,6 +15,7 @@ mod embedding;
 mod flow;
 mod fragmented;
 mod progressive;
+mod qualities;
 mod read;
 mod refusals;
 mod rotating_stream;

@@ -25,8 +25,8 @@ use keyward_license::{
     time::Timestamp,
 };
 use keyward_packager::{
-    CryptoPeriods, KeySource, MediaError, MediaOptions, MemorySink, PackagerError, PeriodBatch, PeriodKeys,
-    PeriodSource, ProtectedMedia, RidingLicense, Rotation, TrackKey, TrackKind, TrackSelector,
+    ContentKeyId, CryptoPeriods, KeySource, MediaError, MediaOptions, MemorySink, PackagerError, PeriodBatch,
+    PeriodKeys, PeriodSource, ProtectedMedia, RidingLicense, Rotation, TrackKey, TrackKind, TrackSelector,
     exchange::ExchangeError, protect_rotating,
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
@@ -674,6 +674,15 @@ fn what_is_no_rotation_is_refused() {
             }
         }
     }
+    let named = ContentKeyId {
+        kid: kid(2, FIRST),
+        key: KeySource::Raw(key_of(kid(2, FIRST))),
+    };
+    let named = MediaOptions {
+        content_keys: vec![named],
+        ..plain
+    };
+    assert!(matches!(refused(&named, |_| {}), MediaError::KeysAndPeriods));
 }
 
 #[test]
