@@ -17,6 +17,7 @@ mod protected;
 mod report;
 mod transport;
 mod unfinished;
+mod webm;
 
 use std::process::ExitCode;
 

@@ -10,11 +10,14 @@ use keyward_client::{acquire::Wanted, session::Opened};
 use keyward_content::{
     file::{LockedFile, MAGIC},
     header::ContentHeader,
-    media::{LockedMedia, Needs, begins_like_mp4},
+    media::{LockedMedia, Matroska, Needs, begins_like_mp4},
 };
 use keyward_license::{embedded::EmbeddedStore, ids::Kid};
 
-use crate::failure::{Failure, file_error};
+use crate::{
+    failure::{Failure, file_error},
+    webm,
+};
 
 /// Protected content that was opened, and not yet unlocked.
 pub(crate) enum Protected {
@@ -82,6 +85,9 @@ impl Protected {
             return Self::of_pipe(Box::new(file), path);
         }
         let head = beginning(&mut file).map_err(&failed)?;
+        if let Some(found) = webm::recognise(&head, &mut file, path)? {
+            return Err(webm::cannot_open(path, found));
+        }
         file.rewind().map_err(&failed)?;
         if begins_like_mp4(&head) {
             return Self::of_media(file, path);
@@ -110,6 +116,9 @@ impl Protected {
                 "an MP4 cannot be read from a pipe: its parts are read out of order",
                 "name the file",
             ));
+        }
+        if let Some(found) = webm::recognise(&head, &mut pipe, path)? {
+            return Err(webm::cannot_open(path, found));
         }
         let mut source = Cursor::new(head).chain(pipe);
         let locked = LockedFile::read_from(&mut source).map_err(&failed)?;
@@ -231,7 +240,7 @@ impl Content {
 
 /// Whether something begins like protected content.
 pub(crate) fn is_content(head: &[u8]) -> bool {
-    head.starts_with(MAGIC) || begins_like_mp4(head)
+    head.starts_with(MAGIC) || begins_like_mp4(head) || Matroska::begins(head)
 }
 
 /// The bytes that tell what something is.

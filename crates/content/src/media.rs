@@ -22,6 +22,7 @@
 //! does not fit it; protection that is not common encryption; protected samples that lie outside of their
 //! fragment, or over one another. No such sample is handed out as if it were clear. What it cannot know:
 //! common encryption is not authenticated, so whoever can write to a file can change what it decrypts to.
+//! WebM is not read; [`Matroska`] tells one by its first bytes, so that whoever names it learns why.
 //!
 //! ```
 //! use std::io::{Cursor, Read};
@@ -47,6 +48,7 @@ mod map;
 mod needs;
 mod samples;
 mod view;
+mod webm;
 
 use std::io;
 
@@ -62,6 +64,7 @@ pub use locked::{LockedMedia, MediaEntry, MediaTrack};
 pub use needs::{MAX_RIDING_LICENSES, Needs};
 pub use samples::{SampleCursor, SampleSpan};
 pub use view::ClearView;
+pub use webm::{Matroska, WEBM_HEAD_LEN};
 
 /// Most bytes of a sample.
 pub const MAX_SAMPLE_LEN: u32 = 256 << 20;

@@ -1,7 +1,7 @@
 //! `keyward danger`: what needs no license. For tests, and for holding files against other programs.
 
 use std::{
-    io::{self, ErrorKind, IsTerminal, Write},
+    io::{self, ErrorKind, IsTerminal, Seek, Write},
     path::Path,
 };
 
@@ -18,8 +18,9 @@ use crate::{
     failure::{Failure, file_error},
     joined::Joined,
     output::{FileSink, commit_error, differs},
-    protected::{Stopped, pour},
+    protected::{Stopped, beginning, pour},
     report::Report,
+    webm,
 };
 
 pub(crate) fn run(command: DangerCommand, report: Report) -> Result<(), Failure> {
@@ -33,11 +34,24 @@ type View = ClearView<Joined, RawKeys>;
 
 fn decrypt(args: &DecryptArgs, report: Report) -> Result<(), Failure> {
     let keys = read_keys(args)?;
-    let view = ClearView::open(Joined::open(&args.files)?, keys);
+    let mut files = Joined::open(&args.files)?;
+    refuse_webm(args, &mut files)?;
+    let view = ClearView::open(files, keys);
     let view = view.map_err(|error| failed(args, "open", &error))?;
     match args.track {
         Some(track) if args.md5 => fingerprint(view, track, args, report),
         _ => write_out(view, args),
+    }
+}
+
+/// Says what WebM is, before it is taken for a broken MP4.
+fn refuse_webm(args: &DecryptArgs, files: &mut Joined) -> Result<(), Failure> {
+    let path = args.files.first().map_or(Path::new(""), |path| path);
+    let failed = file_error("read", path);
+    let head = beginning(files).map_err(&failed)?;
+    match webm::recognise(&head, files, path)? {
+        Some(found) => Err(webm::cannot_open(path, found)),
+        None => files.rewind().map_err(&failed),
     }
 }
 
