@@ -1,5 +1,6 @@
 //! Output files: written beside their destination, flushed, renamed. Never half-written, also not by a
-//! signal. What is no file (a device, a pipe) is written to as it is.
+//! signal. What is no file (a device, a pipe) is written to as it is, or at the end, where the output is gone
+//! back in before.
 
 use std::{
     fs::{File, OpenOptions},
@@ -26,6 +27,8 @@ enum Target {
     Beside { file: NamedTempFile, force: bool },
     /// A device, a pipe or standard output: nothing to rename.
     Direct(Box<dyn Write + Send>),
+    /// The same, for an output that is whole before the first byte goes there.
+    Spooled { spool: File, out: Box<dyn Write + Send> },
 }
 
 impl FileSink {
@@ -34,6 +37,33 @@ impl FileSink {
     pub(crate) fn create(path: &Path, force: bool) -> Result<Self, Failure> {
         // The process's umask takes away what others may not have.
         Self::create_with_mode(path, force, 0o666)
+    }
+
+    /// Begins an output that is gone back in, as [`FileSink::create`] does. If it is no file, a private one
+    /// without a name, in the folder for temporary files, keeps it until it is whole.
+    pub(crate) fn create_seekable(path: &Path, force: bool) -> Result<Self, Failure> {
+        let mut sink = Self::create(path, force)?;
+        sink.target = match sink.target {
+            Target::Direct(out) => Target::Spooled {
+                spool: unfinished::spool(None)?,
+                out,
+            },
+            target => target,
+        };
+        Ok(sink)
+    }
+
+    /// Whether the output is a file when it is committed, and no device or pipe.
+    pub(crate) const fn is_file(&self) -> bool {
+        matches!(self.target, Target::Beside { .. })
+    }
+
+    /// A private file without a name, beside the output if that is a file.
+    pub(crate) fn spool(&self) -> Result<File, Failure> {
+        unfinished::spool(match self.target {
+            Target::Beside { .. } => Some(folder_of(&self.path)),
+            Target::Direct(_) | Target::Spooled { .. } => None,
+        })
     }
 
     /// Begins a file that only its owner may read.
@@ -80,6 +110,7 @@ impl Write for FileSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.target {
             Target::Beside { file, .. } => file.write(bytes),
+            Target::Spooled { spool, .. } => spool.write(bytes),
             Target::Direct(out) => out.write(bytes),
         }
     }
@@ -87,6 +118,7 @@ impl Write for FileSink {
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.target {
             Target::Beside { file, .. } => file.flush(),
+            Target::Spooled { spool, .. } => spool.flush(),
             Target::Direct(out) => out.flush(),
         }
     }
@@ -96,12 +128,14 @@ impl OutputSink for FileSink {
     type Output = PathBuf;
 
     fn can_overwrite(&self) -> bool {
-        matches!(self.target, Target::Beside { .. })
+        !matches!(self.target, Target::Direct(_))
     }
 
     fn overwrite(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let Target::Beside { file, .. } = &mut self.target else {
-            return Err(ErrorKind::Unsupported.into());
+        let file = match &mut self.target {
+            Target::Beside { file, .. } => file.as_file_mut(),
+            Target::Spooled { spool, .. } => spool,
+            Target::Direct(_) => return Err(ErrorKind::Unsupported.into()),
         };
         let end = file.stream_position()?;
         if offset
@@ -119,6 +153,11 @@ impl OutputSink for FileSink {
     fn commit(self) -> io::Result<PathBuf> {
         match self.target {
             Target::Direct(mut out) => out.flush()?,
+            Target::Spooled { mut spool, mut out } => {
+                spool.rewind()?;
+                io::copy(&mut spool, &mut out)?;
+                out.flush()?;
+            }
             Target::Beside { file, force } => {
                 file.as_file().sync_all()?;
                 let persisted = if force {
@@ -178,7 +217,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("words");
         let mut sink = FileSink::create(&path, false).unwrap();
-        assert!(sink.can_overwrite());
+        assert!(sink.can_overwrite() && sink.is_file());
         sink.write_all(b"some words").unwrap();
         sink.overwrite(5, b"W").unwrap();
         for (offset, bytes) in [(9, &b"ab"[..]), (11, b""), (u64::MAX, b"a")] {
@@ -188,6 +227,17 @@ mod tests {
         sink.write_all(b"!").unwrap();
         sink.commit().unwrap();
         assert_eq!(std::fs::read(path).unwrap(), b"some Words!");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_kept_until_it_is_whole_is_gone_back_in() {
+        let mut sink = FileSink::create_seekable(Path::new("/dev/null"), false).unwrap();
+        assert!(sink.can_overwrite() && !sink.is_file());
+        sink.write_all(b"some words").unwrap();
+        sink.overwrite(5, b"W").unwrap();
+        assert!(sink.overwrite(9, b"ab").is_err());
+        sink.commit().unwrap();
     }
 
     #[cfg(unix)]

@@ -1,12 +1,15 @@
 //! What a signal must not leave behind: files that are being written, and the demo's folder.
 
 use std::{
+    fs::File,
     io,
     path::{Path, PathBuf},
     sync::{Mutex, Once, PoisonError},
 };
 
 use tempfile::{NamedTempFile, TempDir};
+
+use crate::failure::Failure;
 
 /// Removed if a signal ends the process. Finished ones are gone from their names by then, so nothing is
 /// taken off the list.
@@ -19,6 +22,24 @@ pub(crate) fn file(folder: &Path, mode: u32) -> io::Result<NamedTempFile> {
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
     remembered(|| builder.tempfile_in(folder), NamedTempFile::path)
+}
+
+/// A file without a name that only this process reads: nothing is left of it however the process ends. In
+/// `folder`, or in the one for temporary files.
+pub(crate) fn spool(folder: Option<&Path>) -> Result<File, Failure> {
+    let made = match folder {
+        Some(folder) => tempfile::tempfile_in(folder),
+        None => tempfile::tempfile(),
+    };
+    made.map_err(|error| {
+        let place = folder.map_or("the folder for temporary files".to_owned(), |folder| {
+            folder.display().to_string()
+        });
+        Failure::new(
+            format!("cannot make a temporary file in {place}: {error}"),
+            "check its permissions and its free space",
+        )
+    })
 }
 
 /// A temporary folder that only its owner may enter.

@@ -11,13 +11,15 @@ use super::{OperatorDir, packager::ExchangeArgs, root::crypto_period};
 
 #[derive(Args)]
 pub(crate) struct PackageArgs {
-    /// The file to protect; `-` reads standard input
+    /// The file to protect; `-` is standard input. Of that, an MP4 in fragments is protected as it comes. A
+    /// progressive MP4, whose parts are read out of order, is first kept in a private file without a name
+    /// beside the output (or in the folder for temporary files)
     pub(crate) file: PathBuf,
     /// Media segments, in their order, where FILE is their initialisation segment. Together they become one
-    /// protected file
+    /// protected file.
     #[arg(value_name = "SEGMENT")]
     pub(crate) segments: Vec<PathBuf>,
-    /// The protected file; `-` is standard output, for files that are not protected as media
+    /// The protected file; `-` is standard output, to which media goes when all of it is protected
     /// [default: FILE with `.kw` added, and `.protected` before the extension for media]
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,

@@ -4,45 +4,35 @@ mod embedded;
 mod file;
 mod keys;
 mod media;
+mod pipe;
 mod rotating;
 
 use std::{ffi::OsString, fs::File, io::Seek, path::Path};
 
-use keyward_content::{cenc::Scheme, media::begins_like_mp4};
+use keyward_content::{
+    cenc::Scheme,
+    media::{Matroska, begins_like_mp4},
+};
 
 use crate::{
     args::{PackageArgs, Protection},
     failure::{Failure, file_error},
     protected::beginning,
     report::Report,
+    webm,
 };
 
 pub(crate) fn run(args: &PackageArgs, report: Report) -> Result<(), Failure> {
     if args.file == Path::new("-") {
-        return match args.scheme {
-            None | Some(Protection::File) if args.segments.is_empty() => {
-                file::run(args, file::Input::Pipe, report)
-            }
-            _ => Err(Failure::new(
-                "media cannot be protected from standard input: its parts are read out of order",
-                "name the file",
-            )),
-        };
+        return piped(args, report);
     }
     let mut input = File::open(&args.file).map_err(file_error("open", &args.file))?;
-    let scheme = match args.scheme {
-        Some(Protection::File) => None,
-        Some(protection) => protection.scheme(),
-        // What looks like an MP4 is protected as one, or refused with the way to protect it as a file.
-        None => {
-            let failed = file_error("read", &args.file);
-            let head = beginning(&mut input).map_err(&failed)?;
-            input.rewind().map_err(&failed)?;
-            begins_like_mp4(&head).then_some(Scheme::Cenc)
-        }
-    };
-    match scheme {
-        Some(scheme) => media::run(args, scheme, report),
+    let failed = file_error("read", &args.file);
+    let head = beginning(&mut input).map_err(&failed)?;
+    let webm = webm::recognise(&head, &mut input, &args.file)?;
+    input.rewind().map_err(&failed)?;
+    match scheme(args, &head, webm, report)? {
+        Some(scheme) => media::run(args, scheme, None, report),
         None if !args.segments.is_empty() => Err(Failure::new(
             format!(
                 "{} is no initialisation segment: segments belong to an MP4",
@@ -51,6 +41,40 @@ pub(crate) fn run(args: &PackageArgs, report: Report) -> Result<(), Failure> {
             "name one file, or the initialisation segment first",
         )),
         None => file::run(args, file::Input::File(input), report),
+    }
+}
+
+/// Protects standard input, which is looked at and not gone back in.
+fn piped(args: &PackageArgs, report: Report) -> Result<(), Failure> {
+    if !args.segments.is_empty() {
+        return Err(Failure::new(
+            "segments come through standard input as well, behind their initialisation segment",
+            "name all of them, or none",
+        ));
+    }
+    let (input, head) = pipe::standard_input()?;
+    match scheme(args, &head, Matroska::of(&head), report)? {
+        Some(scheme) => media::run(args, scheme, Some(input), report),
+        None => file::run(args, file::Input::Pipe(input), report),
+    }
+}
+
+/// How to protect what begins like this; nothing as a file of any kind.
+fn scheme(
+    args: &PackageArgs,
+    head: &[u8],
+    webm: Option<Matroska>,
+    report: Report,
+) -> Result<Option<Scheme>, Failure> {
+    match (args.scheme.map(Protection::scheme), webm) {
+        (Some(Some(_)), Some(found)) => Err(webm::cannot_protect(&args.file, found)),
+        (Some(scheme), _) => Ok(scheme),
+        (None, Some(found)) => {
+            report.note(&webm::note(&args.file, found));
+            Ok(None)
+        }
+        // What looks like an MP4 is protected as one, or refused with the way to protect it as a file.
+        (None, None) => Ok(begins_like_mp4(head).then_some(Scheme::Cenc)),
     }
 }
 

@@ -14,5 +14,6 @@
 
 mod malformed;
 mod peers;
+mod pipes;
 mod vectors;
 mod workshop;

@@ -16,6 +16,7 @@ mod packaging;
 mod policies;
 mod roots;
 mod rules;
+mod webm;
 mod world;
 
 use std::{io::Write, process::Stdio};

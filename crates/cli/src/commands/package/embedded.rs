@@ -4,7 +4,6 @@ use std::{fs::File, path::Path};
 
 use keyward_content::embed;
 use keyward_license::embedded::EmbeddedStore;
-use keyward_packager::OutputSink;
 
 use crate::{
     args::PackageArgs,
@@ -23,7 +22,7 @@ pub(super) struct Embedded {
 impl Embedded {
     /// Leaf licenses are written when the file is there, so there has to be one.
     pub(super) fn fits(args: &PackageArgs, sink: &FileSink) -> Result<(), Failure> {
-        match args.leaves && !sink.can_overwrite() {
+        match args.leaves && !sink.is_file() {
             true => Err(Failure::new(
                 "leaf licenses are embedded in a file, not in a pipe or a device",
                 "name a file: `-o FILE`",

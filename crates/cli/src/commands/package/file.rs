@@ -13,7 +13,13 @@ use keyward_packager::{ProtectOptions, protect_file};
 use rand_core::UnwrapErr;
 use serde_json::json;
 
-use super::{beside, embedded::Embedded, keys::Keys, warn_of_url};
+use super::{
+    beside,
+    embedded::Embedded,
+    keys::Keys,
+    pipe::{Piped, nameless},
+    warn_of_url,
+};
 use crate::{
     args::PackageArgs,
     failure::{Failure, file_error},
@@ -24,7 +30,7 @@ use crate::{
 /// What is read.
 pub(super) enum Input {
     File(File),
-    Pipe,
+    Pipe(Piped),
 }
 
 pub(super) fn run(args: &PackageArgs, input: Input, report: Report) -> Result<(), Failure> {
@@ -63,7 +69,7 @@ pub(super) fn run(args: &PackageArgs, input: Input, report: Report) -> Result<()
     options.media_type = args.media_type.clone();
     options.name = name(args, &input, report);
     let (source, total): (Box<dyn Read + Send>, _) = match input {
-        Input::Pipe => (Box::new(std::io::stdin()), None),
+        Input::Pipe(pipe) => (Box::new(pipe), None),
         Input::File(file) => {
             let total = file.metadata().map_err(file_error("read", &args.file))?.len();
             (Box::new(file), Some(total))
@@ -103,12 +109,7 @@ pub(super) fn run(args: &PackageArgs, input: Input, report: Report) -> Result<()
 fn output_path(args: &PackageArgs, input: &Input) -> Result<PathBuf, Failure> {
     let output = match (&args.output, input) {
         (Some(output), _) => output.clone(),
-        (None, Input::Pipe) => {
-            return Err(Failure::new(
-                "standard input has no name to derive the output's from",
-                "name one: `-o FILE`",
-            ));
-        }
+        (None, Input::Pipe(_)) => return Err(nameless()),
         (None, Input::File(_)) => PathBuf::from(beside(&args.file, ".kw", false)),
     };
     differs(&args.file, &output)?;

@@ -1,17 +1,19 @@
 //! An MP4, protected sample by sample.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use getrandom::SysRng;
 use keyward_content::cenc::Scheme;
-use keyward_packager::{MediaOptions, ProtectedMedia, TrackKey, TrackKind, TrackSelector, protect_media};
-use rand_core::UnwrapErr;
+use keyward_packager::{MediaOptions, ProtectedMedia, TrackKey, TrackKind, TrackSelector};
 use serde_json::{Value, json};
 
 use super::{
     beside,
     embedded::{Embedded, leaf_licenses},
     keys::Keys,
+    pipe::{self, Input, Piped},
     rotating, warn_of_url,
 };
 use crate::{
@@ -22,22 +24,28 @@ use crate::{
     report::{self, Report},
 };
 
-pub(super) fn run(args: &PackageArgs, scheme: Scheme, report: Report) -> Result<(), Failure> {
+/// Protects the files that are named, or what comes through the pipe.
+pub(super) fn run(
+    args: &PackageArgs,
+    scheme: Scheme,
+    piped: Option<Piped>,
+    report: Report,
+) -> Result<(), Failure> {
     if args.media_type.is_some() {
         return Err(Failure::new(
             "an MP4 says itself what it is; there is no place for a media type",
             "leave `--media-type` out, or protect it as a file with `--scheme file`",
         ));
     }
-    let output = match &args.output {
-        Some(output) => output.clone(),
-        None => PathBuf::from(beside(&args.file, ".protected", true)),
-    };
+    let output = output_path(args, &args.file, piped.is_some())?;
     let inputs = [&[args.file.clone()][..], &args.segments].concat();
     inputs.iter().try_for_each(|input| differs(input, &output))?;
-    let input = Joined::open(&inputs)?;
     // Before keys are asked for: no key leaves the license server for an output that cannot be.
-    let sink = FileSink::create(&output, args.force)?;
+    let sink = FileSink::create_seekable(&output, args.force)?;
+    let input = match piped {
+        Some(piped) => Input::of_pipe(piped, &sink)?,
+        None => Input::Files(Joined::open(&inputs)?),
+    };
     if let Some(duration) = args.crypto_period {
         return rotating::run(args, scheme, duration, (input, sink), report);
     }
@@ -47,19 +55,11 @@ pub(super) fn run(args: &PackageArgs, scheme: Scheme, report: Report) -> Result<
     warn_of_url(args.license_url.as_deref(), keys.license_url().as_deref(), report);
     let embedded = Embedded::plan(args, keys.leaves(), report)?;
     let options = MediaOptions {
-        license_url: args.license_url.clone().or_else(|| keys.license_url()),
-        playready_pssh: args.playready_pssh,
-        clear_lead: Duration::from_secs(args.clear_lead.into()),
         store_len: embedded.reserve,
-        ..MediaOptions::new(scheme, track_keys(args, &keys, scheme)?)
+        ..options(args, &keys, scheme, track_keys(args, &keys, scheme)?)
     };
 
-    let bar = report.progress(Some(input.len()));
-    let made = protect_media(input, sink, &options, &mut UnwrapErr(SysRng), &mut |done| {
-        bar.set_position(done)
-    })
-    .map_err(|error| Failure::from(error).context(format!("cannot protect {}", args.file.display())))?;
-    bar.finish_and_clear();
+    let made = input.protect(&args.file, sink, &options, None, report)?;
     let leaves = embedded.write(&made.output)?;
 
     for key in &options.keys {
@@ -67,11 +67,36 @@ pub(super) fn run(args: &PackageArgs, scheme: Scheme, report: Report) -> Result<
             report.note(&note);
         }
     }
-    let (mut words, json) = told(&made, &options);
+    let (mut words, json) = described(&made, &made.output, &options);
     if leaves > 0 {
         words += &format!("\n  embedded: {}", leaf_licenses(leaves));
     }
-    report.result(&words, &report::with(json, [("leaf_licenses", leaves.into())]))
+    let json = report::with(json, [("leaf_licenses", leaves.into())]);
+    report.result_beside(&output, &words, &json)
+}
+
+/// Where the protected form of a file goes.
+pub(super) fn output_path(args: &PackageArgs, file: &Path, is_piped: bool) -> Result<PathBuf, Failure> {
+    match &args.output {
+        Some(output) => Ok(output.clone()),
+        None if is_piped => Err(pipe::nameless()),
+        None => Ok(PathBuf::from(beside(file, ".protected", true))),
+    }
+}
+
+/// What all files of a packaging have in common.
+pub(super) fn options(
+    args: &PackageArgs,
+    keys: &Keys,
+    scheme: Scheme,
+    track_keys: Vec<TrackKey>,
+) -> MediaOptions {
+    MediaOptions {
+        license_url: args.license_url.clone().or_else(|| keys.license_url()),
+        playready_pssh: args.playready_pssh,
+        clear_lead: Duration::from_secs(args.clear_lead.into()),
+        ..MediaOptions::new(scheme, track_keys)
+    }
 }
 
 /// Which track has which key.
@@ -120,10 +145,14 @@ const fn label_of(kind: TrackKind) -> &'static str {
     }
 }
 
-/// What was made, for people and for programs.
-pub(super) fn told(made: &ProtectedMedia<PathBuf>, options: &MediaOptions) -> (String, Value) {
+/// What was made, in words and as JSON.
+pub(super) fn described<T>(
+    made: &ProtectedMedia<T>,
+    output: &Path,
+    options: &MediaOptions,
+) -> (String, Value) {
     let scheme = options.scheme;
-    let mut words = format!("{} protected with {scheme}:", made.output.display());
+    let mut words = format!("{} protected with {scheme}:", output.display());
     let mut tracks = Vec::new();
     for track in &made.tracks {
         words += &format!(
@@ -139,7 +168,7 @@ pub(super) fn told(made: &ProtectedMedia<PathBuf>, options: &MediaOptions) -> (S
         }));
     }
     let json = json!({
-        "output": made.output.display().to_string(),
+        "output": output.display().to_string(),
         "scheme": scheme.as_str(),
         "tracks": tracks,
         "clear_bytes": made.clear_len,

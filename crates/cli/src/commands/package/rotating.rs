@@ -1,24 +1,25 @@
 //! An MP4 whose keys change from one crypto period to the next, asked of the license server as they are reached.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use getrandom::SysRng;
 use keyward_content::cenc::Scheme;
 use keyward_license::packaging::WantedTrack;
 use keyward_packager::{
-    CryptoPeriods, MediaOptions, ProtectedPeriods, Rotation, exchange::ExchangePeriods, protect_rotating,
+    CryptoPeriods, MediaOptions, OutputSink, ProtectedMedia, ProtectedPeriods, Rotation, TrackSelector,
+    exchange::ExchangePeriods,
 };
 use rand_core::UnwrapErr;
 use serde_json::{Value, json};
 
 use super::{
     embedded::leaf_licenses,
-    media::{selectors, told},
+    media::{described, selectors},
+    pipe::Input,
 };
 use crate::{
     args::PackageArgs,
     failure::Failure,
-    joined::Joined,
     output::FileSink,
     packager_dir::{Network, PackagerDir},
     report::{self, Report},
@@ -29,68 +30,96 @@ pub(super) fn run(
     args: &PackageArgs,
     scheme: Scheme,
     duration: Duration,
-    (input, sink): (Joined, FileSink),
+    (input, sink): (Input, FileSink),
     report: Report,
 ) -> Result<(), Failure> {
-    // The command line requires both with crypto periods.
-    let (Some(folder), Some(content_id)) = (&args.exchange.packager, &args.exchange.content_id) else {
-        return Err(Failure::new(
-            "keys of crypto periods come from the license server",
-            "name the packager's folder and the content: `--packager DIR --content-id ID`",
-        ));
-    };
-    let packager = PackagerDir::open(folder)?;
-    let key_type = scheme.key_type();
-    let wanted = |label: &str| WantedTrack {
-        label: label.to_owned(),
-        key_type,
-    };
-    let tracks = selectors(args).map(|(label, tracks)| (tracks, wanted(label)));
-    let periods = CryptoPeriods {
-        duration,
-        first: args.first_period,
-    };
-    let (mut network, mut rng) = (Network::new(), UnwrapErr(SysRng));
-    let mut source = ExchangePeriods::new(
-        packager.identity(),
-        content_id.clone(),
-        tracks.collect(),
-        &mut network,
-        &mut rng,
-    )
-    .with_leaves();
-    let base = MediaOptions::new(scheme, Vec::new());
-    let options = MediaOptions {
-        license_url: Some(source.license_url(periods.first)?),
-        playready_pssh: args.playready_pssh,
-        clear_lead: Duration::from_secs(args.clear_lead.into()),
-        store_len: args.reserve,
-        // No key is skipped because a fragment is longer than its period.
-        fragment_duration: base.fragment_duration.min(duration),
-        ..base
-    };
-    let rotation = Rotation {
-        periods,
-        source: &mut source,
-    };
-    let bar = report.progress(Some(input.len()));
-    let made = protect_rotating(
-        input,
-        sink,
-        &options,
-        rotation,
-        &mut UnwrapErr(SysRng),
-        &mut |done| bar.set_position(done),
-    )
-    .map_err(|error| Failure::from(error).context(format!("cannot protect {}", args.file.display())))?;
-    bar.finish_and_clear();
+    let server = Periods::of(args, scheme, duration)?;
+    let tracks = selectors(args).map(|(label, tracks)| (tracks, label.to_owned()));
+    let (made, options) = server.protect(&args.file, (input, sink), tracks.collect(), report)?;
+    let (words, json) = told(&made, &made.output, &options);
+    report.result_beside(&made.output, &words, &json)
+}
 
-    let (mut words, mut json) = told(&made, &options);
+/// Whoever has the keys of the crypto periods.
+pub(super) struct Periods<'a> {
+    args: &'a PackageArgs,
+    scheme: Scheme,
+    duration: Duration,
+    packager: PackagerDir,
+    content_id: &'a str,
+}
+
+impl<'a> Periods<'a> {
+    pub(super) fn of(args: &'a PackageArgs, scheme: Scheme, duration: Duration) -> Result<Self, Failure> {
+        // The command line requires both with crypto periods.
+        let (Some(folder), Some(content_id)) = (&args.exchange.packager, &args.exchange.content_id) else {
+            return Err(Failure::new(
+                "keys of crypto periods come from the license server",
+                "name the packager's folder and the content: `--packager DIR --content-id ID`",
+            ));
+        };
+        Ok(Self {
+            args,
+            scheme,
+            duration,
+            packager: PackagerDir::open(folder)?,
+            content_id,
+        })
+    }
+
+    /// Protects one file, whose tracks have keys of these labels.
+    pub(super) fn protect<S: OutputSink>(
+        &self,
+        name: &Path,
+        (input, sink): (Input, S),
+        tracks: Vec<(TrackSelector, String)>,
+        report: Report,
+    ) -> Result<(ProtectedMedia<S::Output>, MediaOptions), Failure> {
+        let (args, key_type) = (self.args, self.scheme.key_type());
+        let tracks = tracks.into_iter().map(|(tracks, label)| {
+            let wanted = WantedTrack { label, key_type };
+            (tracks, wanted)
+        });
+        let periods = CryptoPeriods {
+            duration: self.duration,
+            first: args.first_period,
+        };
+        let (mut network, mut rng) = (Network::new(), UnwrapErr(SysRng));
+        let mut source = ExchangePeriods::new(
+            self.packager.identity(),
+            self.content_id.to_owned(),
+            tracks.collect(),
+            &mut network,
+            &mut rng,
+        )
+        .with_leaves();
+        let base = MediaOptions::new(self.scheme, Vec::new());
+        let options = MediaOptions {
+            license_url: Some(source.license_url(periods.first)?),
+            playready_pssh: args.playready_pssh,
+            clear_lead: Duration::from_secs(args.clear_lead.into()),
+            store_len: args.reserve,
+            // No key is skipped because a fragment is longer than its period.
+            fragment_duration: base.fragment_duration.min(self.duration),
+            ..base
+        };
+        let rotation = Rotation {
+            periods,
+            source: &mut source,
+        };
+        let made = input.protect(name, sink, &options, Some(rotation), report)?;
+        Ok((made, options))
+    }
+}
+
+/// What was made, in words and as JSON.
+pub(super) fn told<T>(made: &ProtectedMedia<T>, output: &Path, options: &MediaOptions) -> (String, Value) {
+    let (mut words, mut json) = described(made, output, options);
     if let Some(periods) = &made.periods {
         words += &in_words(periods);
         json = report::with(json, [("periods", fields(periods))]);
     }
-    report.result(&words, &json)
+    (words, json)
 }
 
 fn in_words(periods: &ProtectedPeriods) -> String {
