@@ -58,6 +58,14 @@ impl FileSink {
         matches!(self.target, Target::Beside { .. })
     }
 
+    /// The file that the output is when it is committed.
+    pub(crate) fn file_mut(&mut self) -> Option<&mut File> {
+        match &mut self.target {
+            Target::Beside { file, .. } => Some(file.as_file_mut()),
+            Target::Direct(_) | Target::Spooled { .. } => None,
+        }
+    }
+
     /// A private file without a name, beside the output if that is a file.
     pub(crate) fn spool(&self) -> Result<File, Failure> {
         unfinished::spool(match self.target {

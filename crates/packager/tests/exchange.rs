@@ -622,6 +622,16 @@ fn media_is_packaged_with_the_keys_of_the_license_server() {
     let mut source = ExchangePeriods::new(&packager, "film".into(), tracks.clone(), &mut world, &mut rng);
     assert!(source.keys(7, 1).unwrap().roots.is_empty());
     assert_eq!(source.has_roots(), Some(false));
+    // Tracks with one label share a key, which is asked for once.
+    let shared = [(TrackSelector::Id(7), tracks[0].1.clone())];
+    let shared: Vec<_> = tracks.iter().cloned().chain(shared).collect();
+    let mut source = ExchangePeriods::new(&packager, "film".into(), shared, &mut world, &mut rng);
+    for period in source.keys(7, 2).unwrap().periods {
+        let kids: Vec<Kid> = period.keys.iter().map(|key| key.kid).collect();
+        assert!(kids[0] == kids[2] && kids[0] != kids[1] && kids.len() == 3);
+        assert_eq!(period.keys[2].tracks, TrackSelector::Id(7));
+        assert_eq!(period.keys[2].key.content_key(kids[2]), key_of(kids[2]));
+    }
     // A refusal ends the packaging.
     world.server.bent.packaging = Some(Box::new(|response| drop(response.tracks.pop())));
     let mut source = ExchangePeriods::new(&packager, "film".into(), tracks, &mut world, &mut rng);

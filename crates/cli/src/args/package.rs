@@ -16,11 +16,12 @@ pub(crate) struct PackageArgs {
     /// beside the output (or in the folder for temporary files)
     pub(crate) file: PathBuf,
     /// Media segments, in their order, where FILE is their initialisation segment. Together they become one
-    /// protected file.
+    /// protected file. With `--key-per-quality`: other files of the same content
     #[arg(value_name = "SEGMENT")]
     pub(crate) segments: Vec<PathBuf>,
     /// The protected file; `-` is standard output, to which media goes when all of it is protected
-    /// [default: FILE with `.kw` added, and `.protected` before the extension for media]
+    /// [default: FILE with `.kw` added, and `.protected` before the extension for media].
+    /// With `--key-per-quality` and several files: the folder for all of them
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// How to protect: common encryption of an MP4's samples, or a file of any kind as a whole
@@ -43,6 +44,12 @@ pub(crate) struct PackageArgs {
     /// A key of its own for the video and one for the audio, with fresh key ids
     #[arg(long, conflicts_with_all = ["kid", "track_key"])]
     pub(crate) key_per_kind: bool,
+    /// A key of its own for each quality, with fresh key ids: sound, and pictures of up to 576 (SD), 1080 (HD) and
+    /// 2160 (UHD1) lines and of more (UHD2). Lines are the shorter side; the longer one is at most 1024, 2048
+    /// and 4096. The files are packaged together, and each names the keys of all. The keys' labels are AUDIO, SD,
+    /// HD, UHD1 and UHD2
+    #[arg(long, conflicts_with_all = ["kid", "track_key", "key_per_kind", "label"])]
+    pub(crate) key_per_quality: bool,
     /// The key id of the video or audio tracks, and the file of their content key if it is not to come
     /// from where the others come from; once for each kind
     #[arg(long, value_name = "video|audio=KID[:FILE]", conflicts_with_all = ["kid"])]

@@ -41,7 +41,8 @@ pub(crate) struct ExchangeArgs {
     /// The content's name at the license server, 1 to 255 bytes. The same name gets the same keys
     #[arg(long, value_name = "ID", requires = "packager")]
     pub(crate) content_id: Option<String>,
-    /// The key's name within the content [default: `file` or `media`; `video` and `audio` with a key per kind]
+    /// The key's name within the content [default: `file` or `media`; `video` and `audio` with a key
+    /// per kind, one for each quality with a key per quality]
     #[arg(long, conflicts_with_all = ["key_per_kind", "track_key", "seed_file"])]
     pub(crate) label: Option<String>,
 }

@@ -5,6 +5,7 @@ mod file;
 mod keys;
 mod media;
 mod pipe;
+mod qualities;
 mod rotating;
 
 use std::{ffi::OsString, fs::File, io::Seek, path::Path};
@@ -46,6 +47,12 @@ pub(crate) fn run(args: &PackageArgs, report: Report) -> Result<(), Failure> {
 
 /// Protects standard input, which is looked at and not gone back in.
 fn piped(args: &PackageArgs, report: Report) -> Result<(), Failure> {
+    if args.key_per_quality && !args.segments.is_empty() {
+        return Err(Failure::new(
+            "standard input cannot be one of several files",
+            "name files, or package standard input alone",
+        ));
+    }
     if !args.segments.is_empty() {
         return Err(Failure::new(
             "segments come through standard input as well, behind their initialisation segment",

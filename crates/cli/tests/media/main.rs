@@ -15,5 +15,6 @@
 mod malformed;
 mod peers;
 mod pipes;
+mod qualities;
 mod vectors;
 mod workshop;

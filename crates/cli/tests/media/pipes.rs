@@ -333,6 +333,13 @@ fn what_cannot_be_said_of_standard_input_is_refused() {
         assert_eq!(refused.status.code(), Some(1));
         assert!(errors(&refused).contains(why), "{}", errors(&refused));
     }
+    let kid = ["package", "-", "a.mp4", "--key-per-quality", "-o", "out"];
+    let refused = fed_with(workshop.command(&kid), b"");
+    assert!(
+        errors(&refused).contains("cannot be one of several files"),
+        "{}",
+        errors(&refused)
+    );
 }
 
 /// The most that a running process has had in memory.

@@ -3,7 +3,7 @@
 use keyward_license::packaging::{MAX_PERIOD_TRACKS, PackagedLeaf, Periods, WantedTrack};
 use rand_core::CryptoRng;
 
-use super::{ExchangeError, Host, PackagingData, Wanted};
+use super::{ExchangeError, Host, PackagingData, TrackData, Wanted};
 use crate::{
     KeySource, PackagerError,
     identity::Identity,
@@ -33,7 +33,8 @@ pub struct ExchangePeriods<'e, H, G> {
 }
 
 impl<'e, H: Host, G: CryptoRng> ExchangePeriods<'e, H, G> {
-    /// The keys of `tracks`: which ones, and how they are asked for.
+    /// The keys of `tracks`: which ones, and how they are asked for. Those with the same label share a key, and are
+    /// asked for once.
     #[must_use]
     pub fn new(
         packager: &'e Identity,
@@ -88,31 +89,40 @@ impl<'e, H: Host, G: CryptoRng> ExchangePeriods<'e, H, G> {
         let wanted = Wanted {
             periods: Some(periods),
             leaves: self.leaves,
-            ..Wanted::new(
-                self.content_id.clone(),
-                self.tracks.iter().map(|(_, track)| track.clone()).collect(),
-            )
+            ..Wanted::new(self.content_id.clone(), self.wanted())
         };
         let data = self.packager.packaging_data(&wanted, self.host, self.rng)?;
         self.roots = Some(data.roots.len());
         Ok(data)
     }
 
+    /// What is asked for: each label once.
+    fn wanted(&self) -> Vec<WantedTrack> {
+        let mut wanted: Vec<WantedTrack> = Vec::new();
+        for (_, track) in &self.tracks {
+            if wanted.iter().all(|known| known.label != track.label) {
+                wanted.push(track.clone());
+            }
+        }
+        wanted
+    }
+
     fn batch(&self, data: PackagingData, periods: Periods) -> PeriodBatch {
+        let wanted = self.wanted();
         let mut tracks = data.tracks.into_iter();
         let mut leaves = data.leaves.iter().map(riding).collect::<Vec<_>>();
         let of_period = |index| {
             // V-075: the tracks come period by period, each in the order in which they were asked for.
-            let keys: Vec<TrackKey> = self
-                .tracks
-                .iter()
-                .zip(tracks.by_ref().take(self.tracks.len()))
-                .map(|((selector, _), track)| TrackKey {
+            let given: Vec<TrackData> = tracks.by_ref().take(wanted.len()).collect();
+            let key_of = |(selector, track): &(TrackSelector, WantedTrack)| {
+                let found = given.iter().find(|given| given.label == track.label)?;
+                Some(TrackKey {
                     tracks: *selector,
-                    kid: track.kid,
-                    key: KeySource::Vault(track.key),
+                    kid: found.kid,
+                    key: KeySource::Vault(found.key.duplicate()),
                 })
-                .collect();
+            };
+            let keys: Vec<TrackKey> = self.tracks.iter().filter_map(key_of).collect();
             let own = |leaf: &mut RidingLicense| keys.iter().any(|key| key.kid == leaf.kid);
             PeriodKeys {
                 index,
@@ -148,7 +158,7 @@ impl<H: Host, G: CryptoRng> PeriodSource for ExchangePeriods<'_, H, G> {
     }
 
     fn most(&self) -> u64 {
-        let tracks = self.tracks.len().max(1);
+        let tracks = self.wanted().len().max(1);
         let leaves = match (self.leaves, self.roots) {
             (false, _) => 0,
             // How many licenses come with a period is known when the first one is there.

@@ -57,13 +57,20 @@ impl Embedded {
         if self.leaves.is_empty() {
             return Ok(0);
         }
-        let failed = file_error("write", output);
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .open(output)
-            .map_err(&failed)?;
-        embed::embed(&mut file, &self.leaves, |file| file.sync_data())
+        let file = File::options().read(true).write(true).open(output);
+        self.write_into(&mut file.map_err(file_error("write", output))?, output)
+    }
+
+    /// Writes the licenses into a file that is not visible yet, and will be `output`.
+    pub(super) fn put(&self, sink: &mut FileSink, output: &Path) -> Result<u64, Failure> {
+        match sink.file_mut().filter(|_| !self.leaves.is_empty()) {
+            Some(file) => self.write_into(file, output),
+            None => Ok(0),
+        }
+    }
+
+    fn write_into(&self, file: &mut File, output: &Path) -> Result<u64, Failure> {
+        embed::embed(file, &self.leaves, |file| file.sync_data())
             .map_err(|error| Failure::new(&error, error.hint()).context(output.display()))?;
         Ok(u64::try_from(self.leaves.len()).unwrap_or(u64::MAX))
     }

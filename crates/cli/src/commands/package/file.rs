@@ -40,7 +40,7 @@ pub(super) fn run(args: &PackageArgs, input: Input, report: Report) -> Result<()
             "leave `--clear-lead` out, or protect an MP4 sample by sample",
         ));
     }
-    if args.key_per_kind || !args.track_key.is_empty() {
+    if args.key_per_kind || args.key_per_quality || !args.track_key.is_empty() {
         return Err(Failure::new(
             "a file of any kind has one key, and no tracks",
             "name its key id with `--kid`",

@@ -14,7 +14,7 @@ use super::{
     embedded::{Embedded, leaf_licenses},
     keys::Keys,
     pipe::{self, Input, Piped},
-    rotating, warn_of_url,
+    qualities, rotating, warn_of_url,
 };
 use crate::{
     args::PackageArgs,
@@ -36,6 +36,9 @@ pub(super) fn run(
             "an MP4 says itself what it is; there is no place for a media type",
             "leave `--media-type` out, or protect it as a file with `--scheme file`",
         ));
+    }
+    if args.key_per_quality {
+        return qualities::run(args, scheme, piped, report);
     }
     let output = output_path(args, &args.file, piped.is_some())?;
     let inputs = [&[args.file.clone()][..], &args.segments].concat();

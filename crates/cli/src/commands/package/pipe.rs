@@ -10,8 +10,8 @@ use std::{
 use getrandom::SysRng;
 use keyward_content::media::{Matroska, WEBM_HEAD_LEN};
 use keyward_packager::{
-    MediaOptions, MediaStream, OutputSink, PackagerError, PipedMedia, ProtectedMedia, Rotation,
-    protect_media, protect_rotating, protect_rotating_stream, protect_stream,
+    MediaOptions, MediaStream, OutputSink, PackagerError, PipedMedia, ProtectedMedia, QualityTrack, Rotation,
+    protect_media, protect_rotating, protect_rotating_stream, protect_stream, qualities,
 };
 use rand_core::UnwrapErr;
 
@@ -78,6 +78,16 @@ impl Input {
                 ),
             })?;
         Ok(Self::Spooled(spool))
+    }
+
+    /// The quality of each track that would be protected.
+    pub(super) fn qualities(&mut self, name: &Path) -> Result<Vec<QualityTrack>, Failure> {
+        match self {
+            Self::Files(files) => qualities(files),
+            Self::Spooled(file) => qualities(file),
+            Self::Stream(stream) => stream.qualities(),
+        }
+        .map_err(|error| cannot_protect(name, error))
     }
 
     /// Protects it, under the keys of the options, or under those that change from one crypto period to the next.
