@@ -10,7 +10,7 @@ if (wanted.length > 0) {
 }
 
 // The packager starts threads, and is no part of a client.
-const NOT_HERE = ['media_packager'];
+const NOT_HERE = ['media_lead', 'media_packager', 'media_stream'];
 
 let instance = start();
 let passed = 0;

@@ -10,6 +10,7 @@
 //!   ├── exchange  results of exchange keys
 //!   ├── media     boxes, protection and codecs of media
 //!   ├── film      tiny films, box by box
+//!   ├── packagers clear leads, and media that comes through a pipe
 //!   ├── packaging packaging data
 //!   ├── clients   the client's flows against an attacker on the wire, in the content, at the disk
 //!   ├── cbor      the oracle: CBOR read and written by a library alone
@@ -37,6 +38,7 @@ mod exchange;
 mod film;
 mod media;
 mod messages;
+mod packagers;
 mod packaging;
 mod seeds;
 mod world;
@@ -48,13 +50,14 @@ pub use embedding::content_embed;
 pub use exchange::exchange_result;
 pub use media::{
     av1_samples, avc_samples, box_tree, clear_view, hevc_samples, let_panics_be_caught, media_packager,
-    movie, movie_fragment, pssh, vp9_samples,
+    movie, movie_fragment, pssh, vp9_samples, webm,
 };
 pub use messages::{
     certificate, claims, codec, cose_sign1, discovery, enrolment_request, enrolment_response, kid, license,
     license_request, license_response, operator_profile, problem, revocation_list, sealed_request,
     sealed_response,
 };
+pub use packagers::{media_lead, media_stream};
 pub use packaging::{packaging_request, packaging_response};
 pub use seeds::{Seed, seeds};
 
@@ -65,7 +68,7 @@ pub use seeds::{Seed, seeds};
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target, under the name that it has in `fuzz/fuzz_targets` and `fuzz/corpus`.
-pub const TARGETS: [(&str, Target); 40] = [
+pub const TARGETS: [(&str, Target); 43] = [
     ("av1_samples", av1_samples),
     ("avc_samples", avc_samples),
     ("box_tree", box_tree),
@@ -92,7 +95,9 @@ pub const TARGETS: [(&str, Target); 40] = [
     ("license", license),
     ("license_request", license_request),
     ("license_response", license_response),
+    ("media_lead", media_lead),
     ("media_packager", media_packager),
+    ("media_stream", media_stream),
     ("movie", movie),
     ("movie_fragment", movie_fragment),
     ("operator_profile", operator_profile),
@@ -106,6 +111,7 @@ pub const TARGETS: [(&str, Target); 40] = [
     ("sealed_request", sealed_request),
     ("sealed_response", sealed_response),
     ("vp9_samples", vp9_samples),
+    ("webm", webm),
 ];
 
 /// Takes an input apart. What is not there reads as zero or empty, so that every input means something.

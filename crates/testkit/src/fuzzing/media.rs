@@ -15,7 +15,7 @@ use keyward_content::{
         AuxiliaryData, BoxError, BoxSpan, Fragment, Movie, Node, ProtectionCursor, Sample, SampleProtection,
         TopBox, TopBoxes, TrackProtection, kind,
     },
-    media::{ClearView, MAX_RIDING_LICENSES, SampleSpan, danger::RawKeys},
+    media::{ClearView, MAX_RIDING_LICENSES, Matroska, SampleSpan, danger::RawKeys},
     pssh::Pssh,
 };
 use keyward_crypto::ContentKey;
@@ -139,6 +139,22 @@ pub fn pssh(bytes: &[u8]) -> bool {
         assert_eq!(Pssh::parse(&written).as_ref(), Ok(pssh));
     }
     true
+}
+
+/// The beginning of a file in the Matroska container, accepted if it says that it is encrypted: the bytes have
+/// what is said of them.
+#[must_use]
+pub fn webm(bytes: &[u8]) -> bool {
+    let Some(found) = Matroska::of(bytes) else {
+        return false;
+    };
+    let has = |wanted: &[u8]| bytes.windows(wanted.len()).any(|window| window == wanted);
+    assert!(Matroska::begins(bytes));
+    assert!(!found.is_webm || has(b"\x42\x82") && has(b"webm"));
+    assert!(found.is_encrypted.is_none() || has(b"\x16\x54\xae\x6b"));
+    let is_encrypted = found.is_encrypted == Some(true);
+    assert!(!is_encrypted || has(b"\x6d\x80") && has(b"\x50\x35"));
+    is_encrypted
 }
 
 /// A whole file, decrypted with one key for whatever it asks for. Every byte has one clear form, from wherever
@@ -404,10 +420,10 @@ fn framing_is_clear(sample: &[u8], subsamples: &[Subsample], length_size: usize,
     }
 }
 
-type View<'a> = ClearView<Cursor<&'a [u8]>, RawKeys>;
+pub(super) type View<'a> = ClearView<Cursor<&'a [u8]>, RawKeys>;
 
 /// A file, and its clear form if all of it can be read.
-fn decrypted(bytes: &[u8]) -> Option<(View<'_>, Vec<u8>)> {
+pub(super) fn decrypted(bytes: &[u8]) -> Option<(View<'_>, Vec<u8>)> {
     let mut keys = RawKeys::new();
     keys.insert_any(ContentKey::new(KEY));
     let mut view = ClearView::open(Cursor::new(bytes), keys).ok()?;
@@ -467,7 +483,7 @@ fn each_sample<'a>(view: &mut View<'a>, mut act: impl FnMut(&mut View<'a>, Sampl
 }
 
 /// The key ids and clear bytes of a track's samples.
-fn samples_of(view: &mut View<'_>, track: u32) -> Vec<(Option<Kid>, Vec<u8>)> {
+pub(super) fn samples_of(view: &mut View<'_>, track: u32) -> Vec<(Option<Kid>, Vec<u8>)> {
     let mut cursor = view.media().samples(track).unwrap();
     let mut samples = Vec::new();
     while let Some(span) = view.next_sample(&mut cursor).unwrap() {

@@ -49,6 +49,9 @@ impl Seeds {
         self.system_headers();
         self.films();
         self.packaging();
+        self.leads();
+        self.streams();
+        self.matroska();
     }
 
     fn system_headers(&mut self) {
@@ -271,6 +274,79 @@ impl Seeds {
         }
     }
 
+    fn leads(&mut self) {
+        let target = "media_lead";
+        for (scheme, byte) in [("cenc", 0), ("cbcs", CBCS)] {
+            let with = |lead: u8, file: &[u8]| [&[byte, lead], file].concat();
+            let progressive = Film::new(None, false).file();
+            self.accepted(target, &format!("progressive-{scheme}"), with(3, &progressive));
+            // Nothing of the sound is behind it, then nothing of the pictures either.
+            self.invalid(target, &format!("all-sound-{scheme}"), with(4, &progressive));
+            self.invalid(target, &format!("all-{scheme}"), with(99, &progressive));
+            self.accepted(
+                target,
+                &format!("fragmented-{scheme}"),
+                with(50, &two_fragments()),
+            );
+            self.invalid(
+                target,
+                &format!("all-fragments-{scheme}"),
+                with(255, &two_fragments()),
+            );
+        }
+    }
+
+    fn streams(&mut self) {
+        let target = "media_stream";
+        let fragmented = Film::new(None, true).file();
+        for (scheme, byte) in [("cenc", 0), ("cbcs", CBCS)] {
+            let with = |most: u8, file: &[u8]| [&[byte, most], file].concat();
+            self.accepted(target, &format!("fragmented-{scheme}"), with(255, &fragmented));
+            self.accepted(
+                target,
+                &format!("two-fragments-{scheme}"),
+                with(6, &two_fragments()),
+            );
+        }
+        let with = |file: &[u8]| [&[0, 50], file].concat();
+        let end = fragmented.len();
+        // Behind the data there is a box of 15 bytes.
+        let to_end = renamed(fragmented.get(..end - 15).unwrap(), b"\0\0\0\x88mdat", 3, 0);
+        let repeated = [&fragmented[..], &boxed(b"ftyp", &[b"isom\0\0\0\0"])].concat();
+        let items = [
+            &fragmented[..],
+            &full(b"meta", 0, 0, &[&full(b"iloc", 0, 0, &[])]),
+        ]
+        .concat();
+        for (name, file) in [
+            ("progressive", Film::new(None, false).file()),
+            ("protected", Film::new(Some(Scheme::Cenc), true).file()),
+            ("cut-off", fragmented.get(..end - 40).unwrap().to_vec()),
+            ("no-fragment", renamed(&fragmented, b"moof", 0, b'x')),
+            ("to-the-end", to_end),
+            ("repeated-brands", repeated),
+            ("items", items),
+            ("nothing", Vec::new()),
+        ] {
+            self.invalid(target, name, with(&file));
+        }
+    }
+
+    fn matroska(&mut self) {
+        let target = "webm";
+        self.accepted(target, "encrypted", matroska(b"webm", true, 0x80));
+        self.accepted(target, "matroska", matroska(b"matroska", true, 0x80));
+        self.accepted(target, "unknown-sizes", matroska(b"webm", true, 0xff));
+        self.invalid(target, "clear", matroska(b"webm", false, 0x80));
+        self.invalid(
+            target,
+            "tracks-cut-off",
+            matroska(b"webm", true, 0x80).get(..24).unwrap(),
+        );
+        self.invalid(target, "no-size", b"\x1a\x45\xdf\xa3\0".to_vec());
+        self.invalid(target, "film", Film::new(None, true).file());
+    }
+
     fn frames(&mut self) {
         let of = |record: &str, samples: &[Vec<u8>]| {
             let samples: Vec<u8> = samples.iter().flat_map(|sample| part(sample)).collect();
@@ -363,6 +439,47 @@ impl Seeds {
             self.invalid(target, "forbidden-bit", with(&[forbidden]));
         }
     }
+}
+
+/// A clear film whose fragment is there twice, a second later the second time.
+fn two_fragments() -> Vec<u8> {
+    let film = Film::new(None, true);
+    let file = film.file();
+    let start = file.windows(4).position(|window| window == b"moof").unwrap() - 4;
+    let end = file.windows(4).position(|window| window == b"kwxx").unwrap() - 4;
+    let mut later = file.get(start..end).unwrap().to_vec();
+    let times: Vec<usize> = later
+        .windows(4)
+        .enumerate()
+        .filter_map(|(at, window)| (window == b"tfdt").then_some(at + 8))
+        .collect();
+    for at in times {
+        later.splice(at..at + 8, 1000_u64.to_be_bytes());
+    }
+    [file.get(..end).unwrap(), &later].concat()
+}
+
+/// The beginning of a Matroska file of one track; `marker` in the size of the segment says whether it is known.
+fn matroska(doc_type: &[u8], is_encrypted: bool, marker: u8) -> Vec<u8> {
+    // With AES, under a key id of two bytes; else with a compression.
+    let encoding = if is_encrypted {
+        element(b"\x50\x35", b"\x47\xe1\x81\x05\x47\xe2\x82\x01\x02")
+    } else {
+        element(b"\x50\x34", b"")
+    };
+    let encodings = element(b"\x6d\x80", &element(b"\x62\x40", &encoding));
+    let tracks = element(b"\x16\x54\xae\x6b", &element(b"\xae", &encodings));
+    let void = element(b"\xec", b"\0\0");
+    let body = [void, tracks].concat();
+    let mut segment = element(b"\x18\x53\x80\x67", &body);
+    *segment.get_mut(4).unwrap() |= marker;
+    let header = element(b"\x1a\x45\xdf\xa3", &element(b"\x42\x82", doc_type));
+    [header, segment].concat()
+}
+
+/// An element of fewer than 127 bytes.
+fn element(id: &[u8], body: &[u8]) -> Vec<u8> {
+    [id, &[0x80 | u8::try_from(body.len()).unwrap()], body].concat()
 }
 
 fn flipped(bytes: &[u8], at: usize, bits: u8) -> Vec<u8> {
