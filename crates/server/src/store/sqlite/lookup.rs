@@ -174,8 +174,8 @@ impl TryFrom<&Row<'_>> for RightColumns {
     }
 }
 
-/// One row, whatever there is. The index of live entitlements has `x''` for all. A key id is one of content or one of key exchange, never both;
-/// whose entitlement to all covers content alone.
+/// One row, whatever there is. The index of live entitlements has `x''` for all. A key id is one of content or one of key
+/// exchange, never both; an entitlement to all covers content alone.
 const RIGHT: &str = "
      SELECT iif(x.kid IS NULL, k.key_type, 5), k.seed, k.sealed,
             ifnull(k.minimum_security_level, x.minimum_security_level),
