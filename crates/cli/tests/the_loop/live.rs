@@ -11,7 +11,10 @@ use keyward_testkit::{
     peers::{self, MediaPeers},
 };
 
-use crate::world::{Server, World, text};
+use crate::{
+    packaging::enrol_packager,
+    world::{Server, World, text},
+};
 
 const GUIDE: &str = include_str!("../../../../docs/guides/live.md");
 
@@ -20,27 +23,8 @@ const GUIDE: &str = include_str!("../../../../docs/guides/live.md");
 pub(crate) fn broadcaster() -> (World, Server) {
     let world = World::new();
     let server = world.serve();
-    let made = world.ok(&[
-        "--json",
-        "admin",
-        "enrolment-token",
-        "--account",
-        "encoder",
-        "--role",
-        "packager",
-    ]);
-    let token = json(&made)["token"].as_str().unwrap().to_owned();
+    enrol_packager(&world, "packager");
     let profile = "operator/operator-profile";
-    world.ok(&[
-        "packager",
-        "enrol",
-        "--packager",
-        "packager",
-        "--profile",
-        profile,
-        "--token",
-        &token,
-    ]);
     for account in ["alice", "bob"] {
         let token = world.token(account);
         world.device_ok(account, &["enrol", "--profile", profile, "--token", &token]);

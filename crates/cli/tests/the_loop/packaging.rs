@@ -17,6 +17,11 @@ fn packager_token(world: &World) -> String {
     json["token"].as_str().unwrap().to_owned()
 }
 
+/// Enrols a packager in this folder; the license server runs.
+pub(crate) fn enrol_packager(world: &World, folder: &str) {
+    world.ok(&enrol(folder, &packager_token(world)));
+}
+
 fn enrol<'a>(folder: &'a str, token: &'a str) -> [&'a str; 8] {
     [
         "packager",

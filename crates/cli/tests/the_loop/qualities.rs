@@ -6,7 +6,10 @@ use std::{path::Path, process::Command};
 use keyward_testkit::peers;
 use serde_json::Value;
 
-use crate::world::{World, text};
+use crate::{
+    packaging::enrol_packager,
+    world::{World, text},
+};
 
 /// Names, and what ffmpeg makes them of.
 const RENDITIONS: [(&str, &str); 4] = [
@@ -61,28 +64,7 @@ fn one_content_id_gives_each_quality_a_key_and_one_request_asks_for_all() {
     make_renditions(&world, &peers.ffmpeg);
     set_level_of_uhd(&world);
     let server = world.serve();
-    let made = world.ok(&[
-        "--json",
-        "admin",
-        "enrolment-token",
-        "--account",
-        "encoder",
-        "--role",
-        "packager",
-    ]);
-    let token: Value = serde_json::from_str(&made).unwrap();
-    let token = token["token"].as_str().unwrap();
-    let profile = "operator/operator-profile";
-    world.ok(&[
-        "packager",
-        "enrol",
-        "--packager",
-        "encoder",
-        "--profile",
-        profile,
-        "--token",
-        token,
-    ]);
+    enrol_packager(&world, "encoder");
 
     // The same content id and quality get the same key again, whoever else is packaged with them.
     let exchange = [
