@@ -21,7 +21,7 @@ use crate::{
     Outcome,
     ceiling::Keys,
     connection::Connection,
-    devices::{Device, Lengths, Operator, Prepared},
+    devices::{Device, Operator},
 };
 
 /// One line of standard input: a window to measure.
@@ -92,45 +92,41 @@ async fn measure(operator: &Operator, ceiling: &Keys, fleet: &[Device], order: &
         .post(device.url(), media_type::LICENSE_REQUEST, probe.sealed.clone())
         .await?;
     let lengths = operator.judge(&probe, &answer)?;
+    let suite = Suite::from_number(order.suite).ok_or("a suite of no number")?;
+    // All devices in turn.
+    let ours = |turn: usize| {
+        let device = fleet.get(turn % fleet.len()).ok_or("no device of this suite")?;
+        Ok(device.prepare(kid)?.sealed)
+    };
     let (url, bodies) = match &order.ceiling {
-        None => (device.url(), prepare(fleet, kid, order.requests)?),
-        Some(url) => (&url[..], repeat(ceiling, order, lengths)?),
+        None => (device.url(), distinct(order.requests, ours)?),
+        Some(url) => (
+            &url[..],
+            distinct(order.requests, |_| ceiling.request(suite, lengths))?,
+        ),
     };
     drive(url, order.connections, bodies).await
 }
 
-/// Distinct requests of all devices in turn, made on all processors.
-fn prepare(fleet: &[Device], kid: Kid, requests: usize) -> Outcome<VecDeque<Bytes>> {
+/// Distinct requests, made on all processors. One alone would be faster to answer than any: what verifying a signature
+/// branches on would always be the same.
+fn distinct(requests: usize, make: impl Fn(usize) -> Outcome<Bytes> + Sync) -> Outcome<VecDeque<Bytes>> {
     let threads = thread::available_parallelism()?.get();
-    let turns = |thread| (thread..requests).step_by(threads);
+    let make = &make;
     thread::scope(|scope| {
+        let turns = |thread| (thread..requests).step_by(threads);
         let made: Vec<_> = (0..threads)
-            .map(|thread| {
-                scope.spawn(move || {
-                    turns(thread)
-                        .zip(fleet.iter().cycle())
-                        .map(|(_, device)| device.prepare(kid))
-                        .collect::<Outcome<Vec<Prepared>>>()
-                })
-            })
+            .map(|thread| scope.spawn(move || turns(thread).map(make).collect::<Outcome<Vec<_>>>()))
             .collect();
         let mut bodies = VecDeque::with_capacity(requests);
         for thread in made {
             let made = thread
                 .join()
                 .map_err(|_| "a thread that prepares requests died")??;
-            bodies.extend(made.into_iter().map(|prepared| prepared.sealed));
+            bodies.extend(made);
         }
         Ok(bodies)
     })
-}
-
-/// Requests of the crypto-only endpoint, which has no memory: a few, again and again.
-fn repeat(ceiling: &Keys, order: &Order, lengths: Lengths) -> Outcome<VecDeque<Bytes>> {
-    let suite = Suite::from_number(order.suite).ok_or("a suite of no number")?;
-    let few = (0..16).map(|_| ceiling.request(suite, lengths));
-    let few = few.collect::<Outcome<Vec<_>>>()?;
-    Ok(few.into_iter().cycle().take(order.requests).collect())
 }
 
 /// Sends every body once, over so many connections at a time, each with one request under way.
