@@ -51,11 +51,25 @@ use crate::{
 };
 use decide::{Decided, Decisions, Sealing, basis, decide_all};
 
+/// An answer, and what the log says of it.
+pub(crate) struct Issued {
+    /// The sealed license response.
+    pub(crate) answer: Vec<u8>,
+    pub(crate) told: Told,
+}
+
+/// Who was answered, and what became of each key id.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    pub(crate) device: DeviceId,
+    pub(crate) results: String,
+}
+
 /// Answers a sealed license request with a sealed license response.
 ///
 /// # Errors
 /// V-001 to V-005, V-040 to V-044; [`Refusal::Failed`], [`Refusal::Busy`].
-pub(crate) async fn issue(server: &Inner, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+pub(crate) async fn issue(server: &Inner, bytes: &[u8]) -> Result<Issued, Refusal> {
     let now = server.clock.now();
     let identity = server.identity();
 
@@ -111,16 +125,15 @@ pub(crate) async fn issue(server: &Inner, bytes: &[u8]) -> Result<Vec<u8>, Refus
         .denials
         .iter()
         .for_each(|code| server.metrics.license_denied(*code));
-    tracing::info!(device = %signed.device, results = %signed.summary, "license request answered");
-    Ok(answer)
+    let told = Told {
+        device: signed.device,
+        results: signed.summary,
+    };
+    Ok(Issued { answer, told })
 }
 
 /// The answer that was given, or the same licenses and denials signed again.
-async fn answer_again(
-    server: &Inner,
-    identity: &Identity,
-    asked: &Authenticated,
-) -> Result<Vec<u8>, Refusal> {
+async fn answer_again(server: &Inner, identity: &Identity, asked: &Authenticated) -> Result<Issued, Refusal> {
     let (device, request) = (asked.device, asked.request.digest());
     let answer = match server.answers.kept(device, request) {
         Some(answer) => answer,
@@ -132,8 +145,9 @@ async fn answer_again(
             answer
         }
     };
-    tracing::info!(%device, "license request answered again");
-    Ok(answer)
+    let results = "again".to_owned();
+    let told = Told { device, results };
+    Ok(Issued { answer, told })
 }
 
 /// Which licenses are of a chain, to be counted.

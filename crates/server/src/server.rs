@@ -19,7 +19,7 @@ use crate::{
     discovery::{self, DiscoveryCache},
     handler::{LicenseHandler, Source, sources},
     http::{self, addresses::Addresses},
-    issue,
+    issue::{self, Issued},
     metrics::Metrics,
     operator::{self, Identity, Serving},
     packaging, provision,
@@ -144,6 +144,13 @@ impl Server {
     /// # Errors
     /// A problem of `spec/errors.md`; its cause stands in the log.
     pub async fn issue(&self, request: &[u8]) -> Result<Vec<u8>, Problem> {
+        let Issued { answer, told } = self.issued(request).await?;
+        tracing::info!(device = %told.device, results = told.results, "license request answered");
+        Ok(answer)
+    }
+
+    /// As [`Server::issue`], for a caller that says in the log what was answered.
+    pub(crate) async fn issued(&self, request: &[u8]) -> Result<Issued, Problem> {
         let started = tokio::time::Instant::now();
         let answer = issue::issue(&self.0, request).await;
         self.0.metrics.issue_took(started.elapsed());

@@ -1,6 +1,7 @@
 //! `POST /license`: a sealed license request gets a sealed license response.
 
 use axum::{
+    Extension,
     extract::{Request, State},
     http::header,
     response::IntoResponse,
@@ -8,7 +9,7 @@ use axum::{
 use keyward_license::discovery::media_type;
 
 use super::{Places, body, problem::ProblemResponse};
-use crate::Server;
+use crate::{Server, issue::Issued};
 
 pub(super) async fn acquire(
     State(server): State<Server>,
@@ -22,8 +23,10 @@ pub(super) async fn acquire(
     )
     .await?;
     let _place = places.take()?;
-    let answer = server.issue(&body).await?;
+    let Issued { answer, told } = server.issued(&body).await?;
     Ok((
+        // The line of the log that every request has says it.
+        Extension(told),
         [
             (header::CONTENT_TYPE, media_type::LICENSE_RESPONSE),
             (header::CACHE_CONTROL, "no-store"),

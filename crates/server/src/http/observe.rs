@@ -11,10 +11,10 @@ use axum::{
 use rand_core::Rng;
 use tracing::{Instrument, field};
 
-use crate::chance::rng;
+use crate::{chance::rng, issue::Told};
 
-/// Gives the request its id, in its header for who passes it on, logs its end with status and duration, and
-/// echoes the id.
+/// Gives the request its id, in its header for who passes it on, logs its end with status, duration and what a
+/// license request was answered with, and echoes the id.
 pub(crate) async fn observe(request: Request, next: Next) -> Response {
     observed(request, |request| next.run(request)).await
 }
@@ -36,7 +36,11 @@ where
     let started = tokio::time::Instant::now();
     let mut response = answer(request).instrument(span.clone()).await;
     let (status, duration) = (response.status().as_u16(), started.elapsed());
-    span.in_scope(|| tracing::info!(status, duration_us = duration.as_micros(), "request finished"));
+    let told = response.extensions_mut().remove::<Told>();
+    let device = told.as_ref().map(|told| field::display(told.device));
+    let results = told.as_ref().map(|told| &told.results[..]);
+    let duration_us = duration.as_micros();
+    span.in_scope(|| tracing::info!(status, duration_us, device, results, "request finished"));
     response.headers_mut().insert(REQUEST_ID, id);
     response
 }
