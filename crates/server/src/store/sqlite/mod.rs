@@ -341,6 +341,69 @@ mod tests {
             .unwrap();
     }
 
+    /// Licenses that were found by their ids are found by their answers, and an answer has each once.
+    #[tokio::test]
+    async fn licenses_of_a_schema_with_an_index_of_ids_stay_as_they_are() {
+        let (_dir, path, settings) = empty();
+        let mut db = options(&path, &settings).connect().await.unwrap();
+        let mut earlier = sqlx::migrate!("migrations/sqlite");
+        earlier.migrations.to_mut().truncate(8);
+        earlier.run_direct(None, &mut db, false).await.unwrap();
+        sqlx::raw_sql(
+            "INSERT INTO accounts VALUES (1, 'alice', 1);
+             INSERT INTO devices (id, account, security_level, maker, model, enrolled_at)
+                 VALUES (zeroblob(32), 1, 2000, 'm', 'n', 5);
+             INSERT INTO seeds VALUES (1, x'5e', 1);
+             INSERT INTO keys VALUES (zeroblob(16), 3, 1, NULL, zeroblob(32), 1, NULL);
+             INSERT INTO answers (id, device, nonce, request, results, answered_at)
+                 VALUES (3, zeroblob(32), zeroblob(16), zeroblob(32), x'80', 7);
+             INSERT INTO issued VALUES (9, zeroblob(16), 3, zeroblob(16), 'default', 1, x'b0', x'5a');",
+        )
+        .execute(&mut db)
+        .await
+        .unwrap();
+        db.close().await.unwrap();
+        Store::open(&path, &settings).await.unwrap().close().await;
+
+        let mut db = options(&path, &settings).connect().await.unwrap();
+        type Row = (i64, Vec<u8>, i64, Vec<u8>, String, i64, Vec<u8>, Vec<u8>);
+        let kept: Row = sqlx::query_as("SELECT * FROM issued")
+            .fetch_one(&mut db)
+            .await
+            .unwrap();
+        let zeros = vec![0; 16];
+        assert_eq!(
+            kept,
+            (
+                9,
+                zeros.clone(),
+                3,
+                zeros,
+                "default".to_owned(),
+                1,
+                vec![0xb0],
+                vec![0x5a]
+            )
+        );
+        let again = "INSERT INTO issued (license, answer, kid, policy, policy_version, body, sealed)
+                     SELECT license, answer, kid, policy, policy_version, body, sealed FROM issued";
+        let refused = sqlx::query(again).execute(&mut db).await.unwrap_err().to_string();
+        assert!(refused.contains("UNIQUE"), "{refused}");
+        let unknown = "INSERT INTO issued (license, answer, kid, policy, policy_version, body, sealed)
+                       SELECT randomblob(16), answer, randomblob(16), policy, policy_version, body, sealed FROM issued";
+        let refused = sqlx::query(unknown)
+            .execute(&mut db)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refused.contains("a license names a registered key id"),
+            "{refused}"
+        );
+        let dangling = sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut db).await;
+        assert!(dangling.unwrap().is_empty());
+    }
+
     /// A track that was registered before there were crypto periods is one of content without them.
     #[tokio::test]
     async fn tracks_of_a_schema_without_periods_keep_their_keys() {
