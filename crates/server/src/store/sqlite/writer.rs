@@ -6,11 +6,13 @@
 //!  admin ─┘                   item 2 refused: ROLLBACK TO item; RELEASE item
 //!                             COMMIT, then every item gets its answer
 //! ```
-//! A commit costs a flush of the disk; items that wait at the same time share it. Where there are several, each
+//! A commit costs a flush of the disk; items that wait at the same time share it, and where a crowd shared the last one,
+//! the next waits a little for as many. Where there are several, each
 //! stands in a savepoint of its own, so that one that is refused takes nothing from the others. Answers to license
 //! requests that wait together are one item: none is refused once it has written something. No item is answered before
 //! the commit. How the last commit went stands in [`Health`].
 
+use core::time::Duration;
 use std::{sync::Arc, thread};
 
 use prometheus_client::metrics::histogram::Histogram;
@@ -305,7 +307,12 @@ struct Work {
 impl Work {
     fn run(self, mut waiting: mpsc::Receiver<Message>) {
         let mut batch = Vec::with_capacity(self.group);
+        let mut last = 0;
         while waiting.blocking_recv_many(&mut batch, self.group) > 0 {
+            if last >= CROWD && batch.len() < self.group {
+                self.gather(&mut waiting, &mut batch);
+            }
+            last = batch.len();
             let mut items = Vec::new();
             let mut recordings = Recordings::default();
             for message in batch.drain(..) {
@@ -334,6 +341,18 @@ impl Work {
         }
         reach(Point::Checkpoint(Side::After));
         self.db.close().ok();
+    }
+
+    /// Waits for who comes next, as long as a flush takes about. Where many came during the last one, many come now,
+    /// and one flush for all of them leaves the processors to those who have not come yet.
+    fn gather(&self, waiting: &mut mpsc::Receiver<Message>, batch: &mut Vec<Message>) {
+        thread::sleep(GATHERING);
+        while batch.len() < self.group {
+            let Ok(message) = waiting.try_recv() else {
+                break;
+            };
+            batch.push(message);
+        }
     }
 
     fn write_group(&self, mut items: Vec<Box<dyn Item>>) {
@@ -422,6 +441,12 @@ fn reached(items: &[Box<dyn Item>], moment: Moment) {
 /// Upper bounds of the sizes that are told apart.
 const COMMIT_ITEMS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
+/// So many that shared a commit are a crowd. With fewer, all who ask may be waiting for the commit that waits for them.
+const CROWD: usize = 8;
+
+/// How long a commit waits for a crowd.
+const GATHERING: Duration = Duration::from_millis(1);
+
 /// Items that may wait; whoever comes later waits to enter the queue.
 const QUEUE: usize = 1024;
 
@@ -507,6 +532,27 @@ mod tests {
         });
         assert!(matches!(half.await, Err(Error::Stopping)));
         assert_eq!(numbers(&pool).await, [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn who_comes_after_a_crowd_is_written_as_well() {
+        let (_dir, writer, pool) = table().await;
+        let crowd = i64::try_from(CROWD).unwrap();
+        for first in [1, 101] {
+            let held = hold(&writer).await;
+            let mut answers = Vec::new();
+            for number in first..first + crowd {
+                answers.push(put(&writer, number).await);
+            }
+            drop(held);
+            for answer in answers {
+                assert!(answer.await.unwrap().is_ok());
+            }
+            // Alone, after a crowd.
+            assert!(put(&writer, first + crowd).await.await.unwrap().is_ok());
+        }
+        let expected: Vec<_> = (1..=crowd + 1).chain(101..=101 + crowd).collect();
+        assert_eq!(numbers(&pool).await, expected);
     }
 
     #[tokio::test]
