@@ -3,7 +3,7 @@
     python judge_vectors.py FOLDER
 
 Prints a JSON object: for every vector of the types license, license response, packaging response,
-discovery document, exchange result and embedded store, either what the receiver learns or the step that refuses.
+discovery document, exchange result, embedded store, receipt, revocation list and revocation lists, either what the receiver learns or the step that refuses.
 """
 
 import hashlib
@@ -15,6 +15,10 @@ import exchange
 import keyward_peer as peer
 import make_packaging
 import make_request
+import revocation
+
+RECEIPT = "application/vnd.keyward.receipt+cose", "keyward/1 receipt"
+RECEIPT_ROLE = 5
 
 
 def license(inputs, message, now):
@@ -55,7 +59,25 @@ def license_response(inputs, message, now):
 
 def discovery(inputs, message, now):
     found = make_request.discover(message, bytes.fromhex(inputs["root"]), now)
-    return {"license-path": found["path"], "packaging-path": found["packaging-path"]}
+    return {
+        "license-path": found["path"],
+        "packaging-path": found["packaging-path"],
+        "acknowledgement-path": found["acknowledgement-path"],
+    }
+
+
+def receipt(inputs, message, now):
+    """V-011, V-012, V-065."""
+    root, digest, secret = (bytes.fromhex(inputs[name]) for name in ("root", "request-digest", "response-key"))
+    signed = peer.open_response(message, secret, digest, RECEIPT[1])
+    _, body, _ = peer.verify_sign1(signed, *RECEIPT, root, RECEIPT_ROLE, lambda _: [now])
+    peer.critical("receipt", body, set(range(1, 6)))
+    learns = {"transaction": body[4].hex(), "server-time": str(body[5])}
+    if body[2] != digest or body[3].hex() != inputs["request-nonce"]:
+        raise peer.Refused("V-012", "the answer to another request")
+    if learns["transaction"] != inputs["request-transaction"]:
+        raise peer.Refused("V-065", "of another transaction")
+    return learns
 
 
 def packaging_response(inputs, message, now):
@@ -108,6 +130,9 @@ JUDGES = {
     "discovery": discovery,
     "exchange-result": exchange_result,
     "embedded-store": embedded_store,
+    "receipt": receipt,
+    "revocation-list": revocation.revocation_list,
+    "revocation-lists": revocation.revocation_lists,
 }
 
 

@@ -312,7 +312,7 @@ def check_terms(body):
     """V-030: every term is known and bounded. V-031: the terms fit together."""
     for duration in (13, 16):
         known(body.get(duration, 1) > 0, "a duration of no seconds")
-    known(body.get(14, True) is True and body.get(23, True) is True, "a flag that is not set")
+    known(all(body.get(flag, True) is True for flag in (14, 23, 29)), "a flag that is not set")
     if 17 in body:
         levels = {key: level for key, level in critical("levels", body[17], LEVELS).items() if key < 128}
         known(levels and all(level in LEVELS[key] for key, level in levels.items()), "a level that is not published")
@@ -344,7 +344,7 @@ def check_terms(body):
 # --- License -------------------------------------------------------------------------------------
 
 LICENSE_TYPE, LICENSE_CONTEXT = "application/vnd.keyward.license+cose", "keyward/1 license"
-LICENSE_KEYS = {*range(1, 20), 23, 24, 25, 26, 28}
+LICENSE_KEYS = {*range(1, 20), 23, 24, 25, 26, 28, 29}
 TIMES = {10, 11, 13, 14, 15, 16}
 ROOT_SUITE = 16
 KEY_LENGTHS = {1: 16, 2: 16, 3: 16, 4: 32}

@@ -69,13 +69,13 @@ def seal(given, kind, body, path):
 def discover(document, root, at):
     """V-060 to V-062: where to ask and whom to seal to."""
     _, body, _ = peer.verify_sign1(document, *DISCOVERY, root, peer.LICENSE_SERVER, lambda _: [at])
-    peer.critical("discovery document", body, set(range(1, 9)))
+    peer.critical("discovery document", body, set(range(1, 10)))
     if body[2] != hashlib.sha256(root).digest():
         raise peer.Refused("V-060", "another operator")
     if body[6] > at + 300 or at >= body[7]:
         raise peer.Refused("V-061", "not in use")
     certificate = peer.verify_chain(body[3], root, peer.REQUEST_ENCRYPTION, at)
-    return {"certificate": certificate, "path": body[4], "packaging-path": body.get(8)}
+    return {"certificate": certificate, "path": body[4], "packaging-path": body.get(8), "acknowledgement-path": body.get(9)}
 
 
 def response(given):

@@ -11,16 +11,18 @@ mod package;
 mod packager;
 mod policy;
 mod proxy;
+mod revocation;
+mod roll;
 mod root;
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use keyward_client::store::StoreLimits;
 use keyward_license::ids::Kid;
 
 pub(crate) use authorization::AuthorizationArgs;
-pub(crate) use carry::{AnswerArgs, DiscoveryArgs, EnrolArgs, InstallArgs, RequestArgs};
+pub(crate) use carry::{AcknowledgeArgs, AnswerArgs, DiscoveryArgs, EnrolArgs, InstallArgs, RequestArgs};
 pub(crate) use danger::{DangerCommand, DecryptArgs, TrackChoice};
 pub(crate) use explain::ExplainArgs;
 pub(crate) use inspect::InspectArgs;
@@ -39,6 +41,11 @@ pub(crate) use policy::{
     WritePolicyArgs,
 };
 pub(crate) use proxy::{ProxyArgs, ServiceTokenArgs, ServiceTokenCommand};
+pub(crate) use revocation::{
+    AllowArgs, DisallowArgs, ExportListsArgs, ReasonArg, RestoreCertificateArgs, RestoreModelArgs,
+    RevocationCommand, RevokeAuthorityArgs, RevokeCertificateArgs, WhichArgs, WhyArgs,
+};
+pub(crate) use roll::{RollArgs, Rolled};
 pub(crate) use root::{
     BlackoutArgs, ChannelCommand, CreateChannelArgs, CreateRootArgs, LiftBlackoutArgs, PutArgs, RootArgs,
     RootCommand, TakeArgs,
@@ -70,6 +77,8 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Run an operator's license server
     Serve(ServeArgs),
+    /// Answer again what a test operator answered, from a transcript
+    Replay(ReplayArgs),
     /// Run a proxy that carries messages between clients and a license server, unread
     Proxy(ProxyArgs),
     /// Administer an operator: tokens, entitlements, policies, keys, devices
@@ -105,10 +114,16 @@ pub(crate) enum Command {
     Licenses(LicensesCommand),
     /// Make a license request to be carried by other means
     Request(RequestArgs),
-    /// Answer a license request or an enrolment request on the operator's side, without a network
+    /// Answer a license request, an enrolment request or an acknowledgement on the operator's side, without a network
     Answer(AnswerArgs),
-    /// Install what was carried by other means: a license or enrolment response, a discovery document
+    /// Install what was carried by other means: a license or enrolment response, a receipt, a discovery document,
+    /// revocation lists
     Install(InstallArgs),
+    /// Tell license servers what became of their answers, where they want to know
+    ///
+    /// Whatever acquires licenses does so by itself, right after. This is for what could not be told then, and for
+    /// devices without a network.
+    Acknowledge(AcknowledgeArgs),
     /// Say what is wrong with an operator or a client, and what will go wrong
     Doctor(DoctorArgs),
     /// Explain a file: protected content, a message, a license, a certificate; and what of it is verified
@@ -202,12 +217,31 @@ pub(crate) struct InitArgs {
     /// Address the administration interface listens on
     #[arg(long, default_value = "127.0.0.1:8471", value_name = "ADDRESS")]
     pub(crate) admin_listen: String,
+    /// Make a test operator: it issues to anybody whatever a request asks for, and keeps nothing secret. Clients refuse
+    /// it unless they are told otherwise
+    #[arg(long)]
+    pub(crate) test: bool,
 }
 
 #[derive(Args)]
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) operator: OperatorDir,
+    /// Of a test operator: write every exchange to this new file, for `keyward replay`. Whoever has it opens the requests
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct ReplayArgs {
+    /// The transcript, as `keyward serve --record` wrote it
+    pub(crate) file: PathBuf,
+    /// Loopback address to answer on [default: where the recorded server listened]
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "check")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Answer nobody: verify every recorded request and answer, and say what is wrong
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 #[derive(Subcommand)]
@@ -238,6 +272,11 @@ pub(crate) enum AdminCommand {
     Devices(DevicesArgs),
     /// Revoke a device or packager: it gets no licenses, or keys, any more
     RevokeDevice(RevokeDeviceArgs),
+    /// What is not trusted any more: devices, certificates, companies, models; the lists that say so
+    #[command(subcommand)]
+    Revocation(RevocationCommand),
+    /// Revoke an authority with the root key, or make the root's revocation list anew
+    RevokeAuthority(RevokeAuthorityArgs),
     /// Tokens for the administration interface
     #[command(subcommand)]
     AdminToken(AdminTokenCommand),
@@ -252,7 +291,10 @@ pub(crate) enum AdminCommand {
     Backup(BackupArgs),
     /// Make an operator of a backup, in a new folder
     Restore(RestoreArgs),
-    /// Write the license key seed to a file, for a packager elsewhere. Whoever has it has every key
+    /// Put another key in the place of one, while the server serves: of the server, an authority, the key-encryption
+    /// key, the license key seed
+    Roll(RollArgs),
+    /// Write a license key seed to a file, for a packager elsewhere. Whoever has it has every key derived from it
     ExportSeed(ExportSeedArgs),
 }
 
@@ -315,6 +357,9 @@ pub(crate) struct RegisterKeyArgs {
     /// Smallest security level of a device that gets the key, whatever the policy says: 150, 2000 or 3000
     #[arg(long, value_name = "LEVEL")]
     pub(crate) minimum_security_level: Option<u64>,
+    /// Number of the license key seed [default: the one that new keys derive from]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
 }
 
 #[derive(Args)]
@@ -338,6 +383,9 @@ pub(crate) struct ExportSeedArgs {
     /// File to write, readable by its owner alone
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: PathBuf,
+    /// Number of the license key seed [default: the one that new keys derive from]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
     /// Replace the output if it exists
     #[arg(long)]
     pub(crate) force: bool,

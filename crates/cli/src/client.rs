@@ -10,10 +10,14 @@ use keyward_client::{
     store::StoreLimits,
 };
 use keyward_client_native::{NativeClient, NativeError, Options, SystemClock};
-use keyward_license::ids::{Kid, LicenseId};
+use keyward_license::{
+    ids::{Digest, Kid, LicenseId},
+    response::Denial,
+};
 
 use crate::{
     args::{ClientDir, WantedArgs},
+    commands::trust,
     embedding,
     failure::{Exit, Failure, denial_hint},
     protected::{Content, Protected},
@@ -180,12 +184,15 @@ pub(crate) fn report(report: Report, acquired: &Acquired, asked: &[Asked]) -> Re
         "keys": keys,
         "renew_at": acquired.renew_at.map(|at| at.0),
         "embedded": embedded,
+        "lists": trust::taken(&acquired.lists, report),
+        "transaction": acquired.transaction.map(|transaction| transaction.to_string()),
     });
     report.result(&lines.join("\n"), &json)?;
     match denied {
         None => Ok(()),
         Some((kid, denial)) => Err(Failure {
             exit: Exit::NotPermitted,
+            page: denial.url.clone(),
             request: Some(request_id()),
             ..Failure::new(
                 format!(
@@ -229,13 +236,29 @@ fn told(kid: Kid, outcome: &AcquiredKey) -> (String, serde_json::Value) {
             of_license(license, false),
         ),
         AcquiredKey::Denied(denial) => (
-            format!("key {kid}: denied: {}", one_line(&denial.sentence)),
+            format!("key {kid}: denied: {}{}", one_line(&denial.sentence), see(denial)),
             serde_json::json!({
                 "kid": kid.to_string(),
                 "denied": { "code": denial.code, "sentence": denial.sentence, "url": denial.url },
             }),
         ),
     }
+}
+
+/// The name of an operator that this device is enrolled with.
+pub(crate) fn operator_name(client: &NativeClient, operator: Digest) -> String {
+    let mut operators = client.operators();
+    let known = operators.find(|profile| profile.operator() == operator);
+    known.map_or_else(
+        || operator.to_string(),
+        |profile| one_line(&profile.name).to_string(),
+    )
+}
+
+/// The page that a denial names.
+fn see(denial: &Denial) -> String {
+    let page = denial.url.as_deref();
+    page.map_or_else(String::new, |page| format!(" (see {})", one_line(page)))
 }
 
 /// `keyward/client` in the user's data folder (XDG Base Directory Specification).

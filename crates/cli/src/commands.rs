@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub(crate) mod acknowledge;
 pub(crate) mod acquire;
 pub(crate) mod admin;
 pub(crate) mod backup;
@@ -18,6 +19,8 @@ pub(crate) mod package;
 pub(crate) mod packager;
 pub(crate) mod play;
 pub(crate) mod proxy;
+pub(crate) mod replay;
 pub(crate) mod serve;
 pub(crate) mod services;
 pub(crate) mod shell;
+pub(crate) mod trust;

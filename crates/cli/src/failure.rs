@@ -19,6 +19,8 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     pub(crate) hint: String,
     pub(crate) exit: Exit,
+    /// A page that the operator names, for the viewer.
+    pub(crate) page: Option<String>,
     /// Names the request in the logs of the license server and of proxies, if it failed there.
     pub(crate) request: Option<&'static str>,
 }
@@ -55,6 +57,7 @@ impl Failure {
             message: message.to_string(),
             hint: hint.to_string(),
             exit: Exit::Failed,
+            page: None,
             request: None,
         }
     }
@@ -85,6 +88,7 @@ impl From<NativeError> for Failure {
             NativeError::Client(ClientError::ServerRefused(problem)) => Exit::of_problem(problem),
             NativeError::Client(
                 ClientError::Denied { .. }
+                | ClientError::DeviceRevoked { .. }
                 | ClientError::Refused { .. }
                 | ClientError::Blocked { .. }
                 | ClientError::NoLicense { .. }
@@ -112,8 +116,13 @@ impl From<NativeError> for Failure {
             NativeError::Client(ClientError::Denied { denial, .. }) => denial_hint(denial),
             _ => error.hint().to_owned(),
         };
+        let page = match &error {
+            NativeError::Client(error) => error.page().map(str::to_owned),
+            _ => None,
+        };
         Self {
             exit,
+            page,
             request: happened_there.then(request_id),
             ..Self::new(&error, hint)
         }

@@ -40,7 +40,10 @@ fn main() -> ExitCode {
         json: cli.json,
         quiet: cli.quiet,
     };
-    if !matches!(cli.command, Command::Serve(_) | Command::Proxy(_)) {
+    if !matches!(
+        cli.command,
+        Command::Serve(_) | Command::Proxy(_) | Command::Replay(_)
+    ) {
         warnings_to_stderr();
     }
     if holds_keys(&cli.command) {
@@ -61,6 +64,7 @@ fn run(command: Command, report: Report) -> Result<(), Failure> {
         Command::Demo(args) => commands::demo::run(args, report),
         Command::Init(args) => commands::init::run(args, report),
         Command::Serve(args) => commands::serve::run(&args, report),
+        Command::Replay(args) => commands::replay::run(&args, report),
         Command::Proxy(args) => commands::proxy::run(&args, report),
         Command::Admin(command) => commands::admin::run(command, report),
         Command::Package(args) => commands::package::run(&args, report),
@@ -75,6 +79,7 @@ fn run(command: Command, report: Report) -> Result<(), Failure> {
         Command::Request(args) => commands::carry::request(args, report),
         Command::Answer(args) => commands::carry::answer(&args, report),
         Command::Install(args) => commands::carry::install(args, report),
+        Command::Acknowledge(args) => commands::acknowledge::run(args, report),
         Command::Doctor(args) => commands::doctor::run(args, report),
         Command::Completions(args) => commands::shell::completions(&args, report),
         Command::Man(args) => commands::shell::man(&args, report),

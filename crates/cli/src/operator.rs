@@ -1,6 +1,8 @@
 //! The operator, as commands use it: its folder opened on this machine, its verbs called one by one.
 
 mod exchange;
+mod revocation;
+mod rolls;
 mod roots;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle};
@@ -26,13 +28,16 @@ use keyward_server::{
     policy::{Policy, PolicyTerms},
     sealing::{KekSource, KeyEncryptionKey},
     services::ServiceToken,
+    test_mode::transcript::Recorder,
     token::Token,
+    vault::Source,
 };
 use rand_core::UnwrapErr;
 use tokio::{net::TcpListener, runtime::Runtime, sync::oneshot};
 use zeroize::Zeroizing;
 
 pub(crate) use exchange::Streaming;
+pub(crate) use rolls::RootKey;
 pub(crate) use roots::UnderRoot;
 
 use crate::{
@@ -54,8 +59,8 @@ pub(crate) fn kek(file: Option<&Path>) -> Result<KekSource, Failure> {
     }
 }
 
-/// The number of the seed that new keys derive from.
-const SEED: u64 = 1;
+/// The license key seed where keys of packaged content are drawn: the one that every operator has.
+const FIRST_SEED: u64 = 1;
 
 /// An operator whose folder is open.
 pub(crate) struct Operator {
@@ -69,6 +74,12 @@ impl Operator {
     pub(crate) fn init(dir: &Path, options: InitOptions) -> Result<Initialised, Failure> {
         let now = SystemClock.now();
         Ok(runtime()?.block_on(operator::init(dir, options, now, &mut UnwrapErr(SysRng)))?)
+    }
+
+    /// Makes a test operator's folder.
+    pub(crate) fn init_test(dir: &Path, options: InitOptions) -> Result<Initialised, Failure> {
+        let (now, rng) = (SystemClock.now(), &mut UnwrapErr(SysRng));
+        Ok(runtime()?.block_on(operator::init_test(dir, options, now, rng))?)
     }
 
     /// Opens an operator's folder.
@@ -117,6 +128,11 @@ impl Operator {
         &self.profile
     }
 
+    /// Whether it is a test operator.
+    pub(crate) fn is_test(&self) -> bool {
+        self.server.is_test()
+    }
+
     /// The license server URL for content headers.
     pub(crate) fn license_url(&self) -> String {
         self.server.config().public_url.clone()
@@ -129,21 +145,33 @@ impl Operator {
         key_type: KeyType,
         minimum_security_level: Option<u64>,
     ) -> Result<ContentKey, Failure> {
-        self.register_key(kid, key_type, minimum_security_level)?;
+        self.register_key(kid, key_type, minimum_security_level, None)?;
         Ok(self.run(self.server.content_key_for_packaging(kid))?.key)
     }
 
-    /// Registers a key id whose key derives from the seed, for devices of a security level if one is given.
+    /// Registers a key id whose key derives from a seed, for devices of a security level if one is given. Returns the
+    /// seed's number: the one that is asked for, else the one that it derives from already, else that of new keys.
     pub(crate) fn register_key(
         &self,
         kid: Kid,
         key_type: KeyType,
         minimum_security_level: Option<u64>,
-    ) -> Result<(), Failure> {
+        seed: Option<u64>,
+    ) -> Result<u64, Failure> {
+        let registered = self.run(self.server.registered_key(kid))?;
+        let seed = match (seed, registered.map(|key| key.source)) {
+            (Some(seed), _) | (None, Some(Source::Seed(seed))) => seed,
+            _ => self.seed_of_new_keys()?,
+        };
         let register = self
             .server
-            .register_key_of_level(kid, key_type, SEED, minimum_security_level);
-        Ok(self.run(register)?)
+            .register_key_of_level(kid, key_type, seed, minimum_security_level);
+        self.run(register)?;
+        Ok(seed)
+    }
+
+    fn seed_of_new_keys(&self) -> Result<u64, Failure> {
+        Ok(self.run(self.server.seed_of_new_keys())?.unwrap_or(FIRST_SEED))
     }
 
     /// Registers a key id with a key of its own.
@@ -253,8 +281,10 @@ impl Operator {
         Ok(operator::renew_profile(dir, &self.server)?)
     }
 
-    pub(crate) fn export_seed(&self) -> Result<SecretBytes, Failure> {
-        Ok(self.run(danger::export_seed(&self.server, SEED))?)
+    /// A license key seed with its number: that of new keys, if none is named.
+    pub(crate) fn export_seed(&self, number: Option<u64>) -> Result<(u64, SecretBytes), Failure> {
+        let number = number.map_or_else(|| self.seed_of_new_keys(), Ok)?;
+        Ok((number, self.run(danger::export_seed(&self.server, number))?))
     }
 
     /// Opens a sealed request to explain it; the operator's record says so.
@@ -268,30 +298,48 @@ impl Operator {
         Ok(self.server.discovery_to_carry(lifetime)?)
     }
 
-    /// Answers a sealed license request or enrolment request. Which it is shows by what it opens as.
+    /// Answers a sealed license request, enrolment request or acknowledgement. Which it is shows by what it opens as.
     pub(crate) fn answer(&self, request: &[u8]) -> Result<(Answered, Vec<u8>), Failure> {
-        let as_license = self.run(self.server.issue(request));
-        let problem = match as_license {
-            Ok(response) => return Ok((Answered::LicenseRequest, response)),
-            Err(problem) if problem.code == ErrorCode::NotOpened.number() => {
-                match self.run(self.server.enrol(request)) {
-                    Ok(response) => return Ok((Answered::EnrolmentRequest, response)),
-                    Err(problem) => problem,
-                }
-            }
-            Err(problem) => problem,
-        };
-        Err(refused(&problem))
+        let mut answered = self.run(self.server.issue(request));
+        let mut what = Answered::LicenseRequest;
+        if answered.as_ref().is_err_and(is_not_opened) {
+            what = Answered::EnrolmentRequest;
+            answered = self.run(self.server.enrol(request));
+        }
+        if answered.as_ref().is_err_and(is_not_opened) {
+            what = Answered::Acknowledgement;
+            answered = self.run(self.server.acknowledge(request));
+        }
+        match answered {
+            Ok(response) => Ok((what, response)),
+            Err(problem) => Err(refused(&problem)),
+        }
     }
 
-    /// Serves until the process is told to stop.
-    pub(crate) fn serve(self, ready: impl FnOnce(SocketAddr, SocketAddr)) -> Result<(), Failure> {
+    /// Serves until the process is told to stop; a test operator may be recorded.
+    pub(crate) fn serve(
+        self,
+        record: Option<&Path>,
+        ready: impl FnOnce(SocketAddr, SocketAddr),
+    ) -> Result<(), Failure> {
         let config = self.server.config();
         let (listen, admin_listen) = (config.listen, config.admin_listen);
+        let recorder = record
+            .map(|file| Recorder::create(&self.server, file))
+            .transpose()?;
         let serve = async {
             let (public, admin) = (bind(listen).await?, bind(admin_listen).await?);
             ready(local_address(&public)?, local_address(&admin)?);
-            Ok(self.server.clone().serve(public, admin, stop_signal()).await?)
+            let server = self.server.clone();
+            match recorder {
+                Some(recorder) => {
+                    server
+                        .serve_recorded(public, admin, stop_signal(), recorder)
+                        .await?
+                }
+                None => server.serve(public, admin, stop_signal()).await?,
+            }
+            Ok(())
         };
         self.runtime.block_on(serve)
     }
@@ -329,6 +377,12 @@ impl Drop for Operator {
 pub(crate) enum Answered {
     LicenseRequest,
     EnrolmentRequest,
+    Acknowledgement,
+}
+
+/// Whether a request does not open as what it was tried as.
+const fn is_not_opened(problem: &Problem) -> bool {
+    problem.code == ErrorCode::NotOpened.number()
 }
 
 /// A request that was carried here and gets no answer.

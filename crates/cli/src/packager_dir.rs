@@ -10,7 +10,7 @@ use std::path::Path;
 
 use getrandom::SysRng;
 use keyward_client_native::{
-    Transport, client_info,
+    client_info,
     sealed_file::{FolderLock, SealedFile},
 };
 use keyward_license::{
@@ -157,7 +157,7 @@ impl Host for Network {
     }
 
     fn send(&mut self, outgoing: &Outgoing) -> Result<Answer, String> {
-        self.0.send(outgoing)
+        self.0.send_patiently(outgoing)
     }
 }
 

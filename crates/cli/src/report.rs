@@ -70,8 +70,11 @@ impl Report {
     pub(crate) fn failure(self, failure: &Failure) {
         if self.json {
             let mut json = serde_json::json!({ "error": failure.message, "hint": failure.hint });
-            if let (Some(request), Some(fields)) = (failure.request, json.as_object_mut()) {
-                fields.insert("request_id".to_owned(), request.into());
+            if let Some(page) = &failure.page {
+                json = with(json, [("page", page.clone().into())]);
+            }
+            if let Some(request) = failure.request {
+                json = with(json, [("request_id", request.into())]);
             }
             to_stderr(&json.to_string());
         } else {

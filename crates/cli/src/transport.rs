@@ -1,5 +1,6 @@
-//! HTTP for the client component: no redirects, bounded answers, TLS with the platform's trust store. Who is told to
-//! come again later does, with the same bytes.
+//! HTTP for the client component and for packagers: no redirects, bounded answers, TLS with the platform's trust store.
+//! Who is told to come again later does, with the same bytes: the client component says when, for a packager it is
+//! seen to here.
 
 use std::{
     io::Read,
@@ -43,6 +44,10 @@ const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 pub(crate) struct Http {
     agent: Agent,
     wait: Box<dyn FnMut(Duration) + Send>,
+    /// After how many seconds the sender of the latest answer says to come again.
+    retry_after: Option<u64>,
+    /// What it refused with.
+    refused: Option<ErrorCode>,
 }
 
 impl Http {
@@ -67,6 +72,8 @@ impl Http {
         Self {
             agent: config.new_agent(),
             wait,
+            retry_after: None,
+            refused: None,
         }
     }
 
@@ -92,22 +99,46 @@ impl Http {
     }
 }
 
-impl Transport for Http {
-    fn send(&mut self, outgoing: &Outgoing) -> Result<Answer, String> {
+impl Http {
+    /// Sends, and again if the other side says when to come again.
+    pub(crate) fn send_patiently(&mut self, outgoing: &Outgoing) -> Result<Answer, String> {
         for _ in 0..REPEATS {
-            let (answer, retry_after) = self.exchange(outgoing)?;
-            let Some((problem, time)) = told_to_come_again(&answer, retry_after) else {
+            let answer = self.send(outgoing)?;
+            let Some(time) = told_to_come_again(&answer, self.retry_after) else {
                 return Ok(answer);
             };
-            let seconds = time.as_secs_f32();
-            tracing::warn!(
-                "the license server says {}: asking again in {seconds:.1} seconds",
-                problem.name()
-            );
-            (self.wait)(time);
+            self.wait(time);
         }
-        Ok(self.exchange(outgoing)?.0)
+        self.send(outgoing)
     }
+}
+
+impl Transport for Http {
+    fn send(&mut self, outgoing: &Outgoing) -> Result<Answer, String> {
+        let (answer, retry_after) = self.exchange(outgoing)?;
+        self.retry_after = retry_after;
+        self.refused = refused(&answer);
+        Ok(answer)
+    }
+
+    fn retry_after(&self) -> Option<u64> {
+        self.retry_after
+    }
+
+    fn wait(&mut self, time: Duration) {
+        let why = self.refused.map_or("nothing", ErrorCode::name);
+        let seconds = time.as_secs_f32();
+        tracing::warn!("the license server says {why}: asking again in {seconds:.1} seconds");
+        (self.wait)(time);
+    }
+}
+
+/// What an answer refuses with.
+fn refused(answer: &Answer) -> Option<ErrorCode> {
+    if answer.status == 200 {
+        return None;
+    }
+    ErrorCode::from_number(Problem::decode(&answer.body).ok()?.code)
 }
 
 /// Reads an answer up to its bound.
@@ -127,20 +158,17 @@ fn read(mut response: Response<Body>) -> Result<Answer, String> {
     Ok(Answer { status, body })
 }
 
-/// What a server says to come again for, and how long to wait: as long as it says, and up to half as long again, so
-/// that not all come at once to whom it says the same. Nothing was done for such a request, or what was done is
-/// answered again.
-fn told_to_come_again(answer: &Answer, retry_after: Option<u64>) -> Option<(ErrorCode, Duration)> {
+/// How long to wait, if a server says to come again: as long as it says, and up to half as long again, so that not all
+/// come at once to whom it says the same. Nothing was done for such a request, or what was done is answered again.
+fn told_to_come_again(answer: &Answer, retry_after: Option<u64>) -> Option<Duration> {
     if ![429, 503].contains(&answer.status) {
         return None;
     }
-    let problem = Problem::decode(&answer.body).ok()?;
-    let code = ErrorCode::from_number(problem.code)
-        .filter(|code| matches!(code, ErrorCode::Busy | ErrorCode::RateLimited))?;
+    refused(answer).filter(|code| matches!(code, ErrorCode::Busy | ErrorCode::RateLimited))?;
     let told = Duration::from_secs(retry_after?);
     let wait = (told <= LONGEST_WAIT).then(|| told.max(SHORTEST_WAIT))?;
     let more = wait / 2 * (UnwrapErr(SysRng).next_u32() % 1000) / 1000;
-    Some((code, wait.saturating_add(more).min(LONGEST_WAIT)))
+    Some(wait.saturating_add(more).min(LONGEST_WAIT))
 }
 
 #[cfg(test)]
@@ -261,7 +289,7 @@ mod tests {
         let waited = Arc::new(Mutex::new(Vec::new()));
         let waits = Arc::clone(&waited);
         let mut http = Http::waiting(Box::new(move |time| waits.lock().unwrap().push(time)));
-        let status = http.send(&sent).unwrap().status;
+        let status = http.send_patiently(&sent).unwrap().status;
         // Whoever still waits for a request gets another.
         if let Ok(mut stream) = TcpStream::connect(address) {
             stream.write_all(b"GET / HTTP/1.1\r\n\r\n").ok();

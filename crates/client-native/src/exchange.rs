@@ -35,7 +35,8 @@ impl NativeClient {
         acquisition: Acquisition,
     ) -> Result<Encryptor, NativeError> {
         let flow = self.client.prepare_encryptor(kid, algorithm, wanted, acquisition);
-        self.host.drive(flow)
+        let outcome = self.host.drive(flow);
+        self.told(outcome)
     }
 
     /// As [`Client::prepare_decryptor`](keyward_client::Client::prepare_decryptor).
@@ -50,7 +51,8 @@ impl NativeClient {
         acquisition: Acquisition,
     ) -> Result<Decryptor, NativeError> {
         let flow = self.client.prepare_decryptor(kid, algorithm, wanted, acquisition);
-        self.host.drive(flow)
+        let outcome = self.host.drive(flow);
+        self.told(outcome)
     }
 
     /// As [`Client::prepare_signer`](keyward_client::Client::prepare_signer).
@@ -65,7 +67,8 @@ impl NativeClient {
         acquisition: Acquisition,
     ) -> Result<Signer, NativeError> {
         let flow = self.client.prepare_signer(kid, algorithm, wanted, acquisition);
-        self.host.drive(flow)
+        let outcome = self.host.drive(flow);
+        self.told(outcome)
     }
 
     /// As [`Client::prepare_verifier`](keyward_client::Client::prepare_verifier).
@@ -80,7 +83,8 @@ impl NativeClient {
         acquisition: Acquisition,
     ) -> Result<Verifier, NativeError> {
         let flow = self.client.prepare_verifier(kid, algorithm, wanted, acquisition);
-        self.host.drive(flow)
+        let outcome = self.host.drive(flow);
+        self.told(outcome)
     }
 
     /// As [`Client::prepare_wrapper`](keyward_client::Client::prepare_wrapper).
@@ -95,7 +99,8 @@ impl NativeClient {
         acquisition: Acquisition,
     ) -> Result<Wrapper, NativeError> {
         let flow = self.client.prepare_wrapper(kid, algorithm, wanted, acquisition);
-        self.host.drive(flow)
+        let outcome = self.host.drive(flow);
+        self.told(outcome)
     }
 
     /// As [`Client::prepare_unwrapper`](keyward_client::Client::prepare_unwrapper).
@@ -110,7 +115,8 @@ impl NativeClient {
         acquisition: Acquisition,
     ) -> Result<Unwrapper, NativeError> {
         let flow = self.client.prepare_unwrapper(kid, algorithm, wanted, acquisition);
-        self.host.drive(flow)
+        let outcome = self.host.drive(flow);
+        self.told(outcome)
     }
 
     /// Makes a prepared key ready for one call, or one piece of a stream: lets the client keep up where it has to

@@ -44,28 +44,30 @@ use std::{
     path::Path,
     rc::Rc,
     sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use getrandom::SysRng;
 use keyward_client::{
     Client,
+    acknowledge::Acknowledged,
     acquire::Wanted,
     decrypt::Watched,
     device::SoftwareKeys,
     enforce::Availability,
-    enrol::Enrolled,
+    enrol::{Enrolled, Renewed},
     explain::{Circumstances, Explained},
     flow::{Answer, Flow, Moment, Outgoing, Progress, Reply, Step},
     held::{Enrolment, HeldLicense},
     host::HostProfile,
     install::Acquired,
+    lists::{Distrusted, OperatorTrust, TakenLists},
     playback::Standing,
     session::{Acquisition, Needs, Opened},
     store::{StoreLimits, StoreUsage},
 };
 use keyward_license::{
-    ids::{DeviceId, Digest, Kid, LicenseId},
+    ids::{DeviceId, Digest, Kid, LicenseId, TransactionId},
     license::LicenseBody,
     operator_profile::OperatorProfile,
     request::{ClientInfo, ClockKind},
@@ -86,6 +88,17 @@ pub trait Transport {
     /// # Errors
     /// A sentence about what went wrong; an answer with any status is not an error.
     fn send(&mut self, outgoing: &Outgoing) -> Result<Answer, String>;
+
+    /// After how many seconds the sender of the latest answer says to come again (`Retry-After`, RFC 9110, 10.2.3);
+    /// none if it does not say.
+    fn retry_after(&self) -> Option<u64> {
+        None
+    }
+
+    /// Lets time pass before a request is repeated: the thread sleeps.
+    fn wait(&mut self, time: Duration) {
+        std::thread::sleep(time);
+    }
 }
 
 /// A transport for hosts without a network.
@@ -164,8 +177,8 @@ pub struct Options {
     pub clock: Box<dyn Clock>,
     /// What the store may hold.
     pub limits: StoreLimits,
-    /// What the program says of itself: nothing. How good the clock is, [`Clock::kind`] says, and memory is locked
-    /// by [`LockedPages`].
+    /// What the program says of itself: nothing. How good the clock is, [`Clock::kind`] says, memory is locked
+    /// by [`LockedPages`], and this client acknowledges what license servers want to have acknowledged.
     pub host: HostProfile,
     /// Where the directory is: the operating system's file system.
     pub disk: Arc<dyn Disk>,
@@ -249,6 +262,7 @@ impl NativeClient {
         let profile = HostProfile {
             clock: clock.kind(),
             memory: Arc::new(LockedPages::of_process()),
+            acknowledges: true,
             ..profile
         };
         files::make_private_dir(&*disk, folder)?;
@@ -359,7 +373,8 @@ impl NativeClient {
     /// # Errors
     /// [`NativeError`]: nothing may be handed out then.
     pub fn go_on(&mut self, opened: &mut Opened) -> Result<Standing, NativeError> {
-        self.host.drive(self.client.go_on(opened))
+        let outcome = self.host.drive(self.client.go_on(opened));
+        self.told(outcome)
     }
 
     /// As [`Client::renew`].
@@ -367,7 +382,8 @@ impl NativeClient {
     /// # Errors
     /// [`NativeError`]: there is no new license yet.
     pub fn renew(&mut self, opened: &mut Opened) -> Result<Option<Acquired>, NativeError> {
-        self.host.drive(self.client.renew(opened))
+        let outcome = self.host.drive(self.client.renew(opened));
+        self.told(outcome)
     }
 
     /// As [`Client::reach`].
@@ -375,7 +391,8 @@ impl NativeClient {
     /// # Errors
     /// [`NativeError`]: the content does not go on from that place.
     pub fn reach(&mut self, opened: &mut Opened, needs: Needs) -> Result<Standing, NativeError> {
-        self.host.drive(self.client.reach(opened, needs))
+        let outcome = self.host.drive(self.client.reach(opened, needs));
+        self.told(outcome)
     }
 
     /// As [`Client::ask_time`].
@@ -383,7 +400,8 @@ impl NativeClient {
     /// # Errors
     /// [`NativeError`].
     pub fn ask_time(&mut self, wanted: Wanted) -> Result<Timestamp, NativeError> {
-        self.host.drive(self.client.ask_time(wanted))
+        let outcome = self.host.drive(self.client.ask_time(wanted));
+        self.told(outcome)
     }
 
     /// As [`Client::explain`].
@@ -412,7 +430,8 @@ impl NativeClient {
     /// # Errors
     /// [`NativeError`].
     pub fn acquire(&mut self, wanted: Wanted) -> Result<Acquired, NativeError> {
-        self.host.drive(self.client.acquire(wanted))
+        let outcome = self.host.drive(self.client.acquire(wanted));
+        self.told(outcome)
     }
 
     /// As [`Client::open_content`].
@@ -425,8 +444,10 @@ impl NativeClient {
         wanted: Wanted,
         acquisition: Acquisition,
     ) -> Result<Opened, NativeError> {
-        self.host
-            .drive(self.client.open_content(kids, wanted, acquisition))
+        let outcome = self
+            .host
+            .drive(self.client.open_content(kids, wanted, acquisition));
+        self.told(outcome)
     }
 
     /// As [`Client::request`].
@@ -443,6 +464,90 @@ impl NativeClient {
     /// [`NativeError`].
     pub fn install(&mut self, response: Vec<u8>) -> Result<Acquired, NativeError> {
         self.host.drive(self.client.install(response))
+    }
+
+    /// As [`Client::install_lists`].
+    ///
+    /// # Errors
+    /// [`NativeError`].
+    pub fn install_lists(&mut self, file: Vec<u8>) -> Result<(Digest, TakenLists), NativeError> {
+        self.host.drive(self.client.install_lists(file))
+    }
+
+    /// As [`Client::trust`].
+    ///
+    /// # Errors
+    /// [`NativeError`].
+    pub fn trust(&mut self) -> Result<Vec<OperatorTrust>, NativeError> {
+        self.host.drive(self.client.trust())
+    }
+
+    /// As [`Client::distrusted_licenses`].
+    ///
+    /// # Errors
+    /// [`NativeError`].
+    pub fn distrusted_licenses(&mut self, kid: Option<Kid>) -> Result<Vec<Distrusted>, NativeError> {
+        self.host.drive(self.client.distrusted_licenses(kid))
+    }
+
+    /// As [`Client::acknowledge`]. This client does so by itself whenever a license server has answered; what could
+    /// not be told then waits for the next time, or for this.
+    ///
+    /// # Errors
+    /// [`NativeError`].
+    pub fn acknowledge(&mut self) -> Result<Acknowledged, NativeError> {
+        self.host.drive(self.client.acknowledge())
+    }
+
+    /// As [`Client::waiting_acknowledgements`].
+    #[must_use]
+    pub const fn waiting_acknowledgements(&self) -> u64 {
+        self.client.waiting_acknowledgements()
+    }
+
+    /// As [`Client::request_acknowledgement`].
+    ///
+    /// # Errors
+    /// [`NativeError`].
+    pub fn request_acknowledgement(&mut self) -> Result<Vec<u8>, NativeError> {
+        self.host.drive(self.client.request_acknowledgement())
+    }
+
+    /// As [`Client::install_receipt`].
+    ///
+    /// # Errors
+    /// [`NativeError`].
+    pub fn install_receipt(&mut self, receipt: Vec<u8>) -> Result<TransactionId, NativeError> {
+        self.host.drive(self.client.install_receipt(receipt))
+    }
+
+    /// As [`Client::renew_certificates`]. This client does so by itself whenever a license server has answered.
+    ///
+    /// # Errors
+    /// [`NativeError`].
+    pub fn renew_certificates(&mut self) -> Result<Renewed, NativeError> {
+        self.host.drive(self.client.renew_certificates())
+    }
+
+    /// Tells license servers what became of their answers, and renews what is coming to its end. What came of the
+    /// exchange does not depend on the network then; a disk that fails meanwhile fails.
+    pub(crate) fn told<T>(&mut self, outcome: Result<T, NativeError>) -> Result<T, NativeError> {
+        let acknowledged = match self.client.owes_acknowledgement() {
+            true => self.acknowledge().map(drop),
+            false => Ok(()),
+        };
+        let renewed = match self.client.owes_renewal() {
+            true => self.renew_certificates().map(drop),
+            false => Ok(()),
+        };
+        let value = outcome?;
+        for later in [acknowledged, renewed] {
+            match later {
+                Ok(()) | Err(NativeError::Transport(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(value)
     }
 
     /// As [`Client::licenses`].
@@ -539,7 +644,12 @@ impl Host {
                     Reply::Committed
                 }
                 Progress::Step(Step::Send(outgoing)) => {
-                    Reply::Answer(self.transport.send(&outgoing).map_err(NativeError::Transport)?)
+                    let answer = self.transport.send(&outgoing).map_err(NativeError::Transport)?;
+                    Reply::answered(answer, self.transport.retry_after())
+                }
+                Progress::Step(Step::Wait(milliseconds)) => {
+                    self.transport.wait(Duration::from_millis(milliseconds));
+                    Reply::Waited
                 }
             };
         }

@@ -5,7 +5,7 @@ use keyward_crypto::Secret;
 use keyward_license::{
     codec::{Bytes, Wire, grease},
     discovery::{self, DiscoveryError, LicenseServer, media_type},
-    error_code::ErrorCode,
+    error_code::{Behaviour, ErrorCode, Problem},
     exchange::seal_request,
     ids::{Digest, Kid, Nonce},
     license::KeyType,
@@ -21,6 +21,7 @@ use crate::{
     flow::Io,
     install::{Acquired, Exchange},
     operator::{self, Age, Operator},
+    patience::{self, Occasion},
     store::{Pending, Write},
 };
 
@@ -92,6 +93,19 @@ impl Wanted {
         })
     }
 
+    /// The same in two requests, for half of the key ids each; none if it asks for a single one.
+    fn halves(&self) -> Result<Option<[Self; 2]>, HeaderError> {
+        let kids = self.all_kids(&self.headers()?);
+        let (first, second) = kids.split_at(kids.len() / 2);
+        if first.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some([
+            self.narrowed(first.to_vec())?,
+            self.narrowed(second.to_vec())?,
+        ]))
+    }
+
     /// The license server that the caller or the content names.
     pub(crate) fn named_url(&self) -> Result<Option<String>, HeaderError> {
         let mut named = self.license_url.clone();
@@ -114,32 +128,84 @@ impl core::fmt::Debug for Wanted {
 }
 
 impl<K: KeyStore, R: CryptoRng> Client<K, R> {
-    /// Steps 6 to 10 of the main job: request, send, install.
-    pub(crate) async fn run_acquire(&mut self, io: &Io, wanted: &Wanted) -> Result<Acquired, ClientError> {
+    /// Steps 6 to 10 of the main job: request, send, install. What is too large for one request or answer is asked for in
+    /// several.
+    pub(crate) async fn run_acquire(
+        &mut self,
+        io: &Io,
+        wanted: &Wanted,
+        occasion: Occasion,
+    ) -> Result<Acquired, ClientError> {
+        let mut parts = vec![wanted.clone()];
+        let mut acquired = None;
+        while let Some(part) = parts.pop() {
+            match self.acquire_at_once(io, &part, occasion).await {
+                Ok(more) => {
+                    acquired = Some(match acquired.take() {
+                        Some(before) => Acquired::and(before, more),
+                        None => more,
+                    });
+                }
+                Err(ClientError::ServerRefused(problem)) if does(&problem, Behaviour::Split) => {
+                    let Some([first, second]) = part.halves()? else {
+                        return Err(ClientError::ServerRefused(problem));
+                    };
+                    parts.extend([second, first]);
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        acquired.ok_or(ClientError::HostOutOfStep)
+    }
+
+    async fn acquire_at_once(
+        &mut self,
+        io: &Io,
+        wanted: &Wanted,
+        occasion: Occasion,
+    ) -> Result<Acquired, ClientError> {
         let (operator, origin) = self.target(wanted)?;
+        self.check_asked(&operator, occasion)?;
+        self.asked_at.insert(operator, origin.clone());
         let server = match self.stored_server(io, &operator, &origin) {
             Ok(server) => server,
-            Err(_) => self.refresh_server(io, &operator, &origin).await?,
+            Err(_) => self.refresh_server(io, &operator, (&origin, occasion)).await?,
         };
-        match self.exchange(io, wanted, operator, &server).await {
+        match self.exchange(io, wanted, operator, (&server, occasion)).await {
             // The server rolled its request-encryption certificate: once more with a fresh document.
-            Err(ClientError::ServerRefused(problem)) if rolled(problem.code) => {
-                let server = self.refresh_server(io, &operator, &origin).await?;
-                self.exchange(io, wanted, operator, &server).await
+            Err(ClientError::ServerRefused(problem)) if does(&problem, Behaviour::Discover) => {
+                let server = self.refresh_server(io, &operator, (&origin, occasion)).await?;
+                self.exchange(io, wanted, operator, (&server, occasion)).await
             }
             other => other,
         }
     }
 
+    /// Whom this operator has told that it is revoked asks it for nothing more, unless the application wants just that.
+    fn check_asked(&self, operator: &Digest, occasion: Occasion) -> Result<(), ClientError> {
+        match self.told_revoked.get(operator) {
+            Some(since) if occasion != Occasion::Asked => Err(ClientError::DeviceRevoked {
+                operator: *operator,
+                since: *since,
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Asks a license server for the time and for nothing else: with an answer that came back soon enough, that is
     /// the time for a clock that may not be used, and a floor that the local clock has set falls to it.
-    pub(crate) async fn run_ask_time(&mut self, io: &Io, wanted: &Wanted) -> Result<Timestamp, ClientError> {
+    pub(crate) async fn run_ask_time(
+        &mut self,
+        io: &Io,
+        wanted: &Wanted,
+        occasion: Occasion,
+    ) -> Result<Timestamp, ClientError> {
         let license_url = wanted.named_url()?;
         let time_only = Wanted {
             license_url,
             ..Wanted::default()
         };
-        Ok(self.run_acquire(io, &time_only).await?.server_time)
+        Ok(self.run_acquire(io, &time_only, occasion).await?.server_time)
     }
 
     /// Makes a request to be carried by other means, and remembers it.
@@ -155,17 +221,23 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         io: &Io,
         wanted: &Wanted,
         operator: Digest,
-        server: &LicenseServer,
+        (server, occasion): (&LicenseServer, Occasion),
     ) -> Result<Acquired, ClientError> {
         let (request, nonce) = self.make_request(io, wanted, operator, server).await?;
-        let (body, round_trip) =
-            operator::post(io, &server.license_url, media_type::LICENSE_REQUEST, request).await?;
-        self.run_install(io, &body, Some(Exchange { nonce, round_trip }))
-            .await
+        let url = self.license_url(wanted, &operator, server)?;
+        let posted = (&*url, media_type::LICENSE_REQUEST, request);
+        let (body, round_trip) = patience::post(io, &mut self.rng, posted, occasion).await?;
+        let exchange = Exchange { nonce, round_trip };
+        let acquired = self.run_install(io, &body, Some(exchange)).await;
+        self.contacts.insert(operator);
+        // V-055: by the server's time, whatever this device's clock reads.
+        let said = acquired.as_ref().ok().map(|acquired| acquired.server_time);
+        self.note_ending(&operator, said.or_else(|| self.now(io)));
+        acquired
     }
 
     /// The operator to ask, and the origin of its license server.
-    fn target(&self, wanted: &Wanted) -> Result<(Digest, String), ClientError> {
+    pub(crate) fn target(&self, wanted: &Wanted) -> Result<(Digest, String), ClientError> {
         let Some(url) = wanted.named_url()? else {
             let mut known = self.operators.iter();
             return match (known.next(), known.next()) {
@@ -194,7 +266,12 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     }
 
     /// The server as the stored discovery document describes it, if that is still in use.
-    fn stored_server(&self, io: &Io, operator: &Digest, origin: &str) -> Result<LicenseServer, ClientError> {
+    pub(crate) fn stored_server(
+        &self,
+        io: &Io,
+        operator: &Digest,
+        origin: &str,
+    ) -> Result<LicenseServer, ClientError> {
         let operator = self.operators.get(operator).ok_or(NOT_ENROLLED)?;
         self.read_server(io, operator, &operator.discovery, origin)
     }
@@ -209,7 +286,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let known = self.store.head().clock;
         operator::read_discovery(
             document,
-            &operator.anchor,
+            operator.anchor(),
             &operator.profile,
             operator.weakest_suite(),
             &self.keys,
@@ -219,13 +296,13 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     }
 
     /// Fetches the discovery document anew and takes it in.
-    async fn refresh_server(
+    pub(crate) async fn refresh_server(
         &mut self,
         io: &Io,
         id: &Digest,
-        origin: &str,
+        (origin, occasion): (&str, Occasion),
     ) -> Result<LicenseServer, ClientError> {
-        let document = operator::fetch_discovery(io, origin).await?;
+        let document = patience::fetch_discovery(io, &mut self.rng, origin, occasion).await?;
         self.take_in(io, id, origin, document).await
     }
 
@@ -298,6 +375,8 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             // Before the server is asked: a license that is issued and cannot be stored is lost.
             self.store.check_room()?;
         }
+        let held = self.operators.get(&operator).map(|known| known.lists.held());
+        let held = held.unwrap_or_default();
         let nonce = Nonce::random(&mut self.rng);
         let response_key = Secret::random(&mut self.rng);
         let body = LicenseRequest {
@@ -310,7 +389,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             client: self.info.clone(),
             capabilities: self.capabilities(),
             persistent: !wanted.in_memory,
-            revocation_lists: None,
+            revocation_lists: some_unless_empty(held),
             memberships: None,
             clock: self.stated_clock(io),
             store: self.store.state(),
@@ -376,14 +455,12 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     }
 }
 
-const NOT_ENROLLED: ClientError =
+pub(crate) const NOT_ENROLLED: ClientError =
     ClientError::OperatorNotNamed("this device is not enrolled with the operator");
 
-/// Whether a refusal may come from a certificate that the server no longer uses.
-fn rolled(code: u64) -> bool {
-    [ErrorCode::WrongRecipient, ErrorCode::NotOpened]
-        .iter()
-        .any(|known| known.number() == code)
+/// Whether a refusal is one that this client does so much about.
+pub(crate) fn does(problem: &Problem, behaviour: Behaviour) -> bool {
+    ErrorCode::from_number(problem.code).is_some_and(|code| code.behaviour() == behaviour)
 }
 
 fn some_unless_empty<T>(list: Vec<T>) -> Option<Vec<T>> {

@@ -10,7 +10,7 @@ use keyward_content::{
 };
 use keyward_crypto::ContentKey;
 use keyward_license::{
-    ids::{Kid, LicenseId},
+    ids::{Digest, Kid, LicenseId},
     license::{KeyType, LicenseBody, Resolution},
     time::Timestamp,
     usage_rules::{Action, Allowed, Output, OutputDecision},
@@ -28,7 +28,9 @@ pub struct Bound {
     pub(crate) license: LicenseBody,
     /// The root license that a leaf was opened under.
     pub(crate) root: Option<LicenseBody>,
-    /// Security level of the device under the license's operator.
+    /// Whose license server signed it.
+    pub(crate) operator: Digest,
+    /// Security level of the device under that operator.
     pub(crate) level: u64,
     /// as it is recorded.
     pub(crate) first_play: Option<Timestamp>,

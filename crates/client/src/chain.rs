@@ -20,7 +20,7 @@ use std::{
 use keyward_crypto::{
     ContentKey, CryptoError, RootKey,
     kdf::sha256,
-    x509::{Certificate, Role},
+    x509::{Anchor, Certificate, Role},
 };
 use keyward_license::{
     ids::{Digest, Kid, LicenseId},
@@ -103,6 +103,11 @@ struct Signer {
 }
 
 impl Verified {
+    /// Forgets everything: what was verified was verified with other revocation lists.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
     /// A license that verifies under its operator's root certificate.
     pub(crate) fn license(&self, id: &Digest, operator: &Operator, license: &[u8]) -> Option<Arc<License>> {
         let name = sha256(&[id.as_bytes(), license]);
@@ -110,7 +115,7 @@ impl Verified {
         if let Some((_, root)) = self.roots.borrow().iter().find(known) {
             return Some(Arc::clone(root));
         }
-        let verified = Arc::new(License::verify(license, &self.signers(id, operator), None).ok()?);
+        let verified = Arc::new(License::verify(license, &self.signers(id, operator.anchor()), None).ok()?);
         if verified.body().kind == LicenseKind::Root {
             keep(&self.roots, (name, Arc::clone(&verified)), ROOTS);
         }
@@ -118,10 +123,10 @@ impl Verified {
     }
 
     /// Verifies the chains of an operator's signers, each once.
-    pub(crate) const fn signers<'a>(&'a self, id: &'a Digest, operator: &'a Operator) -> Signers<'a> {
+    pub(crate) const fn signers<'a>(&'a self, id: &'a Digest, anchor: &'a Anchor) -> Signers<'a> {
         Signers {
             id,
-            operator,
+            anchor,
             known: &self.signers,
         }
     }
@@ -130,7 +135,7 @@ impl Verified {
 /// Verifies a chain that is not known yet.
 pub(crate) struct Signers<'a> {
     id: &'a Digest,
-    operator: &'a Operator,
+    anchor: &'a Anchor,
     known: &'a RefCell<Vec<Signer>>,
 }
 
@@ -149,18 +154,22 @@ impl ChainVerifier for Signers<'_> {
         if let Some(known) = self.known.borrow().iter().find(is_known) {
             return Ok(known.leaf.clone());
         }
-        let leaf = self.operator.anchor.verify(chain, role, at.0)?;
+        let leaf = self.anchor.verify(chain, role, at.0)?;
         let certificates = chain.iter().map(|der| Certificate::parse(der));
         if let (Role::LicenseServer, Ok(certificates)) = (role, certificates.collect::<Result<Vec<_>, _>>()) {
             let not_before = certificates.iter().map(Certificate::not_before).max();
             let not_after = certificates.iter().map(Certificate::not_after).min();
+            let not_after = not_after.unwrap_or(0);
             let signer = Signer {
                 chain: name,
                 leaf: leaf.clone(),
                 not_before: not_before.unwrap_or(u64::MAX),
-                not_after: not_after.unwrap_or(0),
+                not_after,
             };
-            keep(self.known, signer, SIGNERS);
+            // What is good at its end was not revoked before.
+            if self.anchor.verify(chain, role, not_after).is_ok() {
+                keep(self.known, signer, SIGNERS);
+            }
         }
         Ok(leaf)
     }

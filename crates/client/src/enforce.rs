@@ -95,6 +95,11 @@ impl Fit {
     }
 }
 
+/// Whether a time has come. Without a clock nobody knows, and it may have.
+pub(crate) fn has_come(from: Option<Timestamp>, now: Option<Timestamp>) -> bool {
+    from.is_some_and(|from| now.is_none_or(|now| from <= now))
+}
+
 impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     /// Steps 4 and 5 of the main job: can this be opened?
     pub(crate) async fn run_find(
@@ -141,6 +146,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                 slot: slot?,
                 license: candidate.body().clone(),
                 root: candidate.root_body().cloned(),
+                operator: candidate.operator,
                 level: candidate.level,
                 first_play: allowed.first_play,
                 action: question.action,
@@ -279,7 +285,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             .map(|kept| kept.license.body())
             .collect();
         let outputs = self.outputs_asked(&chain, question);
-        let verdict = self.judge(&chain, usage, level, &outputs, question);
+        let verdict = self.judge(&chain, usage, (&kept.operator, level), &outputs, question);
         Candidate {
             license: Arc::clone(&kept.license),
             root: root.map(|root| Arc::clone(&root.license)),
@@ -311,17 +317,20 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             .unwrap_or_default()
     }
 
-    /// What the rules say of a chain of licenses on this host, with these outputs.
+    /// What the rules say of a chain of licenses of an operator on this host, with these outputs.
     pub(crate) fn judge(
         &self,
         chain: &[&LicenseBody],
         usage: Usage,
-        level: u64,
+        (operator, level): (&Digest, u64),
         outputs: &[Output],
         question: &Question<'_>,
     ) -> Result<Allowed, Stop> {
+        //
+        let from = self.revoked_from(operator, chain);
         let host = Host {
             security_level: question.security_level.unwrap_or(level),
+            revoked: has_come(from, question.now),
             outputs,
             frame: question.frame,
             extended: &self.host.extended,

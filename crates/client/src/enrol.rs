@@ -19,10 +19,13 @@ use rand_core::CryptoRng;
 
 use crate::{
     Client, ClientError,
+    acquire::NOT_ENROLLED,
     clock::{self, Told},
     device::KeyStore,
     flow::Io,
+    lists,
     operator::{self, Age, Operator},
+    patience::{self, Occasion},
     store::{StoreBound, StoreLimits, WaitingEnrolment, Write},
 };
 
@@ -37,6 +40,16 @@ pub struct Enrolled {
     pub security_level: Option<u64>,
     /// Until when the certificate is valid.
     pub valid_until: Timestamp,
+}
+
+/// What became of the certificates that were to be renewed.
+#[derive(Debug, Default)]
+pub struct Renewed {
+    /// The operators that gave a certificate that follows the one before.
+    pub operators: Vec<Digest>,
+    /// Why the first one gave none. While the certificate that is held is valid, nothing depends on it: it is tried again
+    /// after the next acquisition.
+    pub failed: Option<ClientError>,
 }
 
 /// An enrolment on its way: what was asked, of whom, by which document.
@@ -55,11 +68,11 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         profile: OperatorProfile,
         token: String,
     ) -> Result<Enrolled, ClientError> {
-        let (anchor, origin) = trusted(&profile)?;
-        let discovery = operator::fetch_discovery(io, &origin).await?;
+        let (anchor, origin) = self.trusted(&profile)?;
+        let discovery = patience::fetch_discovery(io, &mut self.rng, &origin, Occasion::Asked).await?;
         let (application, server, request) = self.apply(io, (profile, anchor, &origin), token, discovery)?;
-        let (body, round_trip) =
-            operator::post(io, &server.enrolment_url, media_type::ENROLMENT_REQUEST, request).await?;
+        let posted = (&*server.enrolment_url, media_type::ENROLMENT_REQUEST, request);
+        let (body, round_trip) = patience::post(io, &mut self.rng, posted, Occasion::Asked).await?;
         let checked = self.check_enrolment(io, &application, &body)?;
         self.keep_enrolment(io, application, checked, (Vec::new(), Some(round_trip)))
             .await
@@ -73,7 +86,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         token: String,
         discovery: Vec<u8>,
     ) -> Result<Vec<u8>, ClientError> {
-        let (anchor, origin) = trusted(&profile)?;
+        let (anchor, origin) = self.trusted(&profile)?;
         let (application, _, request) = self.apply(io, (profile, anchor, &origin), token, discovery)?;
         let pending = application.pending.pending;
         let mut table = self.store.waiting_enrolments(io).await?;
@@ -113,7 +126,10 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         } else {
             Write::Put(key, table.encode())
         }];
-        let application = Application::from_record(waiting)?;
+        let mut application = Application::from_record(waiting)?;
+        if let Some(known) = self.operators.get(&application.profile.operator()) {
+            application.anchor = known.anchor().clone();
+        }
         match self.check_enrolment(io, &application, response) {
             Ok(checked) => {
                 self.keep_enrolment(io, application, checked, (writes, None))
@@ -125,6 +141,59 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                 Err(refused)
             }
         }
+    }
+
+    /// V-055: this operator's certificate is to be renewed, if the last third of its life has begun.
+    pub(crate) fn note_ending(&mut self, id: &Digest, now: Option<Timestamp>) {
+        let known = self.operators.get(id).zip(now);
+        if known.is_some_and(|(known, now)| known.is_ending(now)) {
+            self.ending.insert(*id);
+        }
+    }
+
+    /// Gets the certificates that follow those that are to be renewed, each asked for once.
+    pub(crate) async fn run_renew_certificates(&mut self, io: &Io) -> Result<Renewed, ClientError> {
+        let mut renewed = Renewed::default();
+        // A host that cannot send drops the flow; whose turn it was comes again after the next acquisition.
+        while let Some(id) = self.ending.pop_first() {
+            match self.renew_certificate(io, &id).await {
+                Ok(()) => renewed.operators.push(id),
+                Err(ClientError::CommitUnconfirmed) => return Err(ClientError::CommitUnconfirmed),
+                Err(error) => drop(renewed.failed.get_or_insert(error)),
+            }
+        }
+        Ok(renewed)
+    }
+
+    /// Gets a certificate that follows this device's (V-055). It comes for the same keys, and as what the operator has
+    /// this device recorded; licenses that are held stay good.
+    async fn renew_certificate(&mut self, io: &Io, id: &Digest) -> Result<(), ClientError> {
+        let origin = self.origin_of(id)?;
+        let server = match self.stored_server(io, id, &origin) {
+            Ok(server) => server,
+            Err(_) => self.refresh_server(io, id, (&origin, Occasion::Ahead)).await?,
+        };
+        let known = self.operators.get(id).ok_or(NOT_ENROLLED)?;
+        let asking = (&known.chain[..], self.info.clone());
+        let (pending, request) =
+            PendingEnrolment::renewal(&server, EnrolmentRole::Device, asking, &self.keys, &mut self.rng)
+                .map_err(|error| ClientError::Message {
+                    what: "the request to renew the certificate",
+                    error,
+                })?;
+        let application = Application {
+            pending,
+            profile: known.profile.clone(),
+            anchor: known.anchor().clone(),
+            discovery: known.discovery.clone(),
+            suite: server.suite.number(),
+        };
+        let posted = (&*server.enrolment_url, media_type::ENROLMENT_REQUEST, request);
+        let (body, round_trip) = patience::post(io, &mut self.rng, posted, Occasion::Ahead).await?;
+        let checked = self.check_enrolment(io, &application, &body)?;
+        self.keep_enrolment(io, application, checked, (Vec::new(), Some(round_trip)))
+            .await
+            .map(drop)
     }
 
     /// Makes a request for a certificate, sealed as the discovery document says.
@@ -170,6 +239,19 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         Ok((application, server, request))
     }
 
+    /// The profile's trust anchor, and the origin of the license server to enrol with.
+    fn trusted(&self, profile: &OperatorProfile) -> Result<(Anchor, String), ClientError> {
+        let anchor = profile.anchor().map_err(ClientError::ProfileRefused)?;
+        self.check_test_operator(&anchor)?;
+        let known = self.operators.get(&profile.operator());
+        let url = profile
+            .license_servers
+            .first()
+            .ok_or(ClientError::NoLicenseServer)?;
+        let origin = operator::permitted_origin(profile, url)?;
+        Ok((known.map_or(anchor, |known| known.anchor().clone()), origin))
+    }
+
     /// Refuses one operator more than there may be, before it is asked for a certificate.
     fn check_room_for(&self, operator: &Digest) -> Result<(), ClientError> {
         if self.operators.contains_key(operator) {
@@ -213,10 +295,14 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             security_level: certified.claims.security_level,
             valid_until: Timestamp(certified.certificate.not_after()),
         };
+        // Enrolling again does not make the device forget what the operator no longer trusts.
+        let known = self.operators.get(&id);
+        let lists = known.map(|known| known.lists.clone());
         let mut operator = Operator {
             best_suite: self.best_seen(&id).max(application.suite),
             profile: application.profile,
-            anchor: application.anchor,
+            lists: lists.unwrap_or_else(|| lists::none(application.anchor)),
+            revoked: known.and_then(|known| known.revoked),
             chain: certified.chain,
             claims: certified.claims,
             discovery: application.discovery,
@@ -292,14 +378,4 @@ impl Application {
             suite: waiting.suite,
         })
     }
-}
-
-/// The profile's trust anchor, and the origin of the license server to enrol with.
-fn trusted(profile: &OperatorProfile) -> Result<(Anchor, String), ClientError> {
-    let anchor = profile.anchor().map_err(ClientError::ProfileRefused)?;
-    let url = profile
-        .license_servers
-        .first()
-        .ok_or(ClientError::NoLicenseServer)?;
-    Ok((anchor, operator::permitted_origin(profile, url)?))
 }

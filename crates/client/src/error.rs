@@ -10,13 +10,14 @@ use keyward_license::{
     codec::DecodeError,
     discovery::DiscoveryError,
     enrolment::applicant::CertificateFault,
-    error_code::Problem,
-    ids::Kid,
+    error_code::{Behaviour, ErrorCode, Problem},
+    ids::{Digest, Kid},
     key_exchange::ExchangeError,
     operator_profile::{ProfileFault, UrlFault},
     request::NotAnnounced,
     response::Denial,
     signed::MessageError,
+    time::Timestamp,
     usage_rules::{Refusal, Rule},
 };
 
@@ -52,6 +53,9 @@ pub enum ClientError {
     /// The operator profile is of another version or names no root certificate.
     #[error("the operator profile is refused: {0}")]
     ProfileRefused(ProfileFault),
+    /// The operator is one for tests, and the host accepts none of them.
+    #[error("the operator is one for tests: it issues licenses to anybody and keeps nothing secret")]
+    TestOperator,
     /// The content header is malformed.
     #[error(transparent)]
     ContentHeader(#[from] HeaderError),
@@ -138,6 +142,14 @@ pub enum ClientError {
         /// How many it may need.
         most: usize,
     },
+    /// The operator has told this process that this device is revoked, so nothing more is asked of it.
+    #[error("operator {operator} has revoked this device")]
+    DeviceRevoked {
+        /// SHA-256 of the operator's root certificate.
+        operator: Digest,
+        /// The time of the answer that said so.
+        since: Timestamp,
+    },
     /// The license server denied a license.
     #[error("the license server denied a license for key {kid}: {}", one_line(&denial.sentence))]
     Denied {
@@ -168,6 +180,18 @@ pub enum ClientError {
     /// V-001: what should be installed is no license response, or was cut off.
     #[error("this is not a license response, or it was damaged")]
     NotAResponse,
+    /// V-063, V-064: what should be taken in is no file of revocation lists.
+    #[error("these are no revocation lists, or they were damaged")]
+    NotLists,
+    /// V-065: no acknowledgement that waits matches the receipt.
+    #[error("the receipt is for no acknowledgement of this client")]
+    NoWaitingAcknowledgement,
+    /// There is nothing to acknowledge.
+    #[error("nothing waits to be acknowledged")]
+    NothingToAcknowledge,
+    /// The operator's license server takes no acknowledgements.
+    #[error("the license server takes no acknowledgements")]
+    NoAcknowledgements,
     /// V-010, V-011: no pending request matches the response.
     #[error("the response answers no pending request of this client")]
     NoPendingRequest,
@@ -272,6 +296,23 @@ pub enum LicenseFault {
 }
 
 impl LicenseFault {
+    /// The number of the step that failed: of several that one check makes, the first.
+    #[must_use]
+    pub const fn step(&self) -> &'static str {
+        match self {
+            Self::Message(_) => "V-020",
+            Self::OtherDevice => "V-022",
+            Self::KeyNotOpened => "V-023",
+            Self::OtherNonce => "V-024",
+            Self::OtherKid => "V-025",
+            Self::WeakSuite => "V-027",
+            Self::Removed => "V-028",
+            Self::NotAnnounced => "V-029",
+            Self::ExchangeNotAnnounced => "V-033",
+            Self::ExchangeKey => "V-034",
+        }
+    }
+
     /// V-029, V-033
     pub(crate) const fn of(fault: NotAnnounced) -> Self {
         match fault {
@@ -303,6 +344,34 @@ impl From<DiscoveryError> for ClientError {
 }
 
 impl ClientError {
+    /// What is to be done about it, of what the specification knows: what this client does by itself it has done when
+    /// this error comes, the rest is the application's. `None` where no license server has a part in it.
+    #[must_use]
+    pub fn behaviour(&self) -> Option<Behaviour> {
+        let of_code = |code, unknown| ErrorCode::from_number(code).map_or(unknown, ErrorCode::behaviour);
+        Some(match self {
+            Self::Denied { denial, .. } => of_code(denial.code, Behaviour::Show),
+            Self::ServerRefused(problem) => of_code(problem.code, Behaviour::Stop),
+            Self::DeviceRevoked { .. } => Behaviour::Stop,
+            Self::DiscoveryRefused(_) => Behaviour::Discover,
+            Self::UnknownOperator { .. } | Self::OperatorNotNamed(_) => Behaviour::Enrol,
+            Self::Refused {
+                refusal: Refusal::NoUsableClock,
+                ..
+            } => Behaviour::AskTime,
+            _ => return None,
+        })
+    }
+
+    /// The page that a denial names, to be shown to the viewer.
+    #[must_use]
+    pub fn page(&self) -> Option<&str> {
+        match self {
+            Self::Denied { denial, .. } => denial.url.as_deref(),
+            _ => None,
+        }
+    }
+
     /// What to do next, for people.
     #[must_use]
     pub const fn hint(&self) -> &'static str {
@@ -314,6 +383,9 @@ impl ClientError {
                 "name a license server of the operator's profile, over https or on this machine: `--server URL`"
             }
             Self::ProfileRefused(_) => "ask the operator for its profile again",
+            Self::TestOperator => {
+                "ask the operator for the profile of the service itself; in a test of your own, say so: `keyward enrol --accept-test-operator`"
+            }
             Self::ContentHeader(_) | Self::TooManyKeys { .. } => {
                 "check that the file is whole and was protected by a Keyward packager"
             }
@@ -326,6 +398,7 @@ impl ClientError {
                 Refusal::Ended { .. } | Refusal::FirstPlayExpired { .. } => {
                     "request a new license: `keyward acquire FILE`"
                 }
+                Refusal::DeviceRevoked => "ask the operator",
                 _ => "ask the operator for a license that permits this on this device",
             },
             Self::Blocked { .. } => {
@@ -349,13 +422,18 @@ impl ClientError {
             Self::Exchange(_) => {
                 "nothing was done; ask the operator for a new license, and report it if that happens again"
             }
-            Self::Denied { .. } => "obtain the right to this content from its provider, then try again",
-            Self::ServerRefused(problem) => {
-                match keyward_license::error_code::ErrorCode::from_number(problem.code) {
-                    Some(code) => code.hint(),
-                    None => "update the client: the server's error is newer than this version",
-                }
+            Self::DeviceRevoked { .. } => "ask the operator",
+            Self::NotLists => "install the operator's file of revocation lists, whole",
+            Self::NoWaitingAcknowledgement => {
+                "install each receipt once, on the device that made its acknowledgement"
             }
+            Self::NothingToAcknowledge => "nothing has to be done",
+            Self::NoAcknowledgements => "tell the operator: its server asked for what it does not take",
+            Self::Denied { .. } => "obtain the right to this content from its provider, then try again",
+            Self::ServerRefused(problem) => match ErrorCode::from_number(problem.code) {
+                Some(code) => code.hint(),
+                None => "update the client: the server's error is newer than this version",
+            },
             Self::NotAnAnswer { .. } => "check the license server URL: something else answers there",
             Self::Message {
                 error:

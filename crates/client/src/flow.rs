@@ -1,6 +1,6 @@
 //! The sans-I/O step machine: flows are written as plain `async` code and driven by hand.
 //!
-//! A [`Flow`] yields one [`Step`] at a time (read records, commit a batch, send bytes); the host
+//! A [`Flow`] yields one [`Step`] at a time (read records, commit a batch, send bytes, wait); the host
 //! carries it out in its own way (a database, IndexedDB, callbacks of a C program) and resumes the flow
 //! with the [`Reply`]. There is no runtime, no thread and no clock inside: the host brings the time with
 //! every reply. A host that cannot carry out a step drops the flow; nothing that was not committed has
@@ -29,8 +29,11 @@ pub enum Step {
     Get(Vec<RecordKey>),
     /// Carry out the batch atomically and durably, then reply with [`Reply::Committed`].
     Commit(Batch),
-    /// Send the bytes and reply with [`Reply::Answer`].
+    /// Send the bytes and reply with [`Reply::Answer`], or with [`Reply::ComeAgain`].
     Send(Outgoing),
+    /// Let so many milliseconds pass, and reply with [`Reply::Waited`]: a license server wants to be asked again
+    /// later. A host that cannot wait drops the flow.
+    Wait(u64),
 }
 
 /// What the host did.
@@ -44,6 +47,21 @@ pub enum Reply {
     Committed,
     /// The other side's answer.
     Answer(Answer),
+    /// The other side's answer, and after how many seconds it says to come again (`Retry-After`, RFC 9110, 10.2.3).
+    ComeAgain(Answer, u64),
+    /// The time has passed.
+    Waited,
+}
+
+impl Reply {
+    /// The other side's answer, with what it said of coming again, if anything.
+    #[must_use]
+    pub fn answered(answer: Answer, retry_after: Option<u64>) -> Self {
+        match retry_after {
+            Some(seconds) => Self::ComeAgain(answer, seconds),
+            None => Self::Answer(answer),
+        }
+    }
 }
 
 /// The time as the host reads it.
@@ -147,9 +165,18 @@ impl Io {
         }
     }
 
-    pub(crate) async fn send(&self, outgoing: Outgoing) -> Result<Answer, ClientError> {
+    /// The answer, and after how many seconds its sender says to come again.
+    pub(crate) async fn send(&self, outgoing: Outgoing) -> Result<(Answer, Option<u64>), ClientError> {
         match self.step(Step::Send(outgoing)).await {
-            Reply::Answer(answer) => Ok(answer),
+            Reply::Answer(answer) => Ok((answer, None)),
+            Reply::ComeAgain(answer, seconds) => Ok((answer, Some(seconds))),
+            _ => Err(ClientError::HostOutOfStep),
+        }
+    }
+
+    pub(crate) async fn wait(&self, milliseconds: u64) -> Result<(), ClientError> {
+        match self.step(Step::Wait(milliseconds)).await {
+            Reply::Waited => Ok(()),
             _ => Err(ClientError::HostOutOfStep),
         }
     }

@@ -66,6 +66,15 @@ pub struct HostProfile {
     /// whether the application writes licenses that say so into the content's embedded license store
     /// ([`Acquired::embed`](crate::install::Acquired::embed)). Without that, none that says so is asked for.
     pub embeds: bool,
+    /// Whether licenses are taken only from who is known not to be revoked, by revocation lists that are not over: no.
+    /// Then a response has to bring them, or they are brought by other means. What a list names is refused in any case.
+    pub demands_lists: bool,
+    /// V-065: whether the host has license servers told what became of their answers
+    /// ([`Client::acknowledge`](crate::Client::acknowledge)). Without that, none asks for it.
+    pub acknowledges: bool,
+    /// Whether the device may enrol with a test operator, which issues to anybody and has no secrets: no. A test of an
+    /// application says yes; a device that is enrolled stays so.
+    pub accept_test_operators: bool,
     /// V-014: whether a response may bring licenses that go along with those that were asked for, such as a leaf's
     /// root and other leaves of it: yes. A device with little room says no.
     pub takes_more: bool,
@@ -113,6 +122,9 @@ impl Default for HostProfile {
             asks_while_playing: false,
             states_frames: false,
             embeds: false,
+            acknowledges: false,
+            demands_lists: false,
+            accept_test_operators: false,
             takes_more: true,
             sources: Vec::new(),
             extended: Vec::new(),
@@ -164,6 +176,7 @@ impl HostProfile {
             exchange_multiple: (self.exchange_multiple && !self.exchange_algorithms.is_empty())
                 .then_some(Flag),
             more_licenses: self.takes_more.then_some(Flag),
+            acknowledges: self.acknowledges.then_some(Flag),
             ..Capabilities::new(key_types, terms, suites, self.clock)
         }
     }

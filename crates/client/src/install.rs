@@ -5,11 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use keyward_crypto::x509::Role;
+use keyward_crypto::x509::{Anchor, Role};
 use keyward_license::{
     codec::{Bytes, DecodeError, Wire},
     envelope::SealedResponse,
-    ids::{Digest, Kid, LicenseId, Nonce},
+    ids::{Digest, Kid, LicenseId, Nonce, TransactionId},
     license::{License, LicenseKind},
     request::Capabilities,
     response::{Denial, LicenseResponse, Outcome},
@@ -19,12 +19,13 @@ use keyward_license::{
 use rand_core::CryptoRng;
 
 use crate::{
-    Client, ClientError, Held, LicenseFault,
-    chain::{self, RootKeys},
+    Client, ClientError, Held, LicenseFault, acknowledge,
+    chain::{self, RootKeys, Verified},
     choose::{Kept, Place, Recorded},
     clock::{self, Told},
     device::{KeyStore, STACK},
     flow::Io,
+    lists::{self, Learnt, TakenLists},
     operator::{self, Operator},
     store::{LicenseRecord, Pending, PendingTable, StoreBound, StoreLimits, Write},
 };
@@ -41,6 +42,10 @@ pub struct Acquired {
     /// from when on to ask for what comes next, if the server has drawn a time. A playback that acquired this
     /// sees to it ([`Client::renew`]).
     pub renew_at: Option<Timestamp>,
+    /// V-063, V-064: what became of the revocation lists that came along.
+    pub lists: TakenLists,
+    /// Names the response, if the license server is to be told what became of it ([`Client::acknowledge`]).
+    pub transaction: Option<TransactionId>,
     /// the licenses that the application writes into the embedded license store of the content that they are
     /// for. If there is no room, they stay usable all the same.
     pub embed: Vec<ToEmbed>,
@@ -60,11 +65,14 @@ pub struct ToEmbed {
 impl Acquired {
     /// Both, of two answers one after the other.
     pub(crate) fn and(mut self, later: Self) -> Self {
+        let is_told_anew = |kid: &Kid| later.outcomes.iter().any(|(other, _)| other == kid);
+        self.outcomes.retain(|(kid, _)| !is_told_anew(kid));
         self.outcomes.extend(later.outcomes);
         self.embed.extend(later.embed);
         Self {
             outcomes: self.outcomes,
             embed: self.embed,
+            lists: self.lists.and(later.lists),
             renew_at: later.renew_at.or(self.renew_at),
             ..later
         }
@@ -111,6 +119,31 @@ pub(crate) struct Exchange {
     pub(crate) round_trip: u64,
 }
 
+/// A response that passed its own checks.
+struct Checked {
+    response: LicenseResponse,
+    /// Its licenses, all of them.
+    accepted: Result<Vec<Accepted>, Refusal>,
+    learnt: Learnt,
+    taken: TakenLists,
+}
+
+/// Why nothing of a response is used but what it brought of trust.
+enum Refusal {
+    /// Its signer is trusted no more, by the lists that came along.
+    Signer(ClientError),
+    /// The license of a key id was refused.
+    License(Kid, ClientError),
+}
+
+/// What the licenses of a response are judged by.
+struct Judging<'a> {
+    operator: &'a Operator,
+    /// With the lists that came along.
+    anchor: &'a Anchor,
+    verified: Verified,
+}
+
 /// A license that passed every check of installation.
 pub(crate) struct Accepted {
     kid: Kid,
@@ -153,17 +186,32 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         if exchange.is_some_and(|exchange| exchange.nonce != pending.nonce) {
             return Err(ClientError::ResponseMismatch("it answers an earlier request"));
         }
-        let outcome = self.check_response(io, &pending, opened.expose()).await;
+        let checked = self.check_response(io, &pending, opened.expose()).await;
         let mut writes = vec![if table.0.is_empty() {
             Write::Delete(self.store.pending_key()?)
         } else {
             Write::Put(self.store.pending_key()?, table.encode())
         }];
-        let (response, accepted) = match outcome {
+        // The pending request is consumed whatever comes of its response.
+        let checked = match checked {
             Ok(checked) => checked,
             Err(refused) => {
-                // The pending request is consumed whatever comes of its response.
                 self.store.commit(io, &mut self.rng, writes, |_| ()).await?;
+                return Err(refused);
+            }
+        };
+        let Checked {
+            response,
+            accepted,
+            learnt,
+            taken,
+        } = checked;
+        let accepted = match accepted {
+            Ok(accepted) => accepted,
+            Err(refusal) => {
+                let came = (pending.operator, &response);
+                self.commit_refusal(io, writes, came, (&refusal, learnt)).await?;
+                let (Refusal::Signer(refused) | Refusal::License(_, refused)) = refusal;
                 return Err(refused);
             }
         };
@@ -173,13 +221,27 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                 .await?;
         }
         let deleted: Vec<_> = writes.iter().filter_map(Write::deleted).collect();
+        writes.extend(self.trust_writes(&pending.operator, &learnt)?);
+        let outcome = acknowledge::Told::Accepted;
+        let told = self
+            .acknowledgement(io, pending.operator, &response, outcome)
+            .await?;
+        let (write, waiting) = told.unzip();
+        writes.extend(write);
         let server_time = response.server_time;
         self.store
             .commit(io, &mut self.rng, writes, |head| {
-                clock::adopt(&mut head.clock, server_time, round_trip)
+                clock::adopt(&mut head.clock, server_time, round_trip);
+                head.acknowledgements = waiting.unwrap_or(head.acknowledgements);
             })
             .await?;
         self.told = Told::fresh(server_time, round_trip, io.moment()).or(self.told);
+        match (lists::says_revoked(&response), learnt.revoked) {
+            (Some(true), _) => drop(self.told_revoked.insert(pending.operator, server_time)),
+            (_, None) => drop(self.told_revoked.remove(&pending.operator)),
+            _ => {}
+        }
+        self.learn(io, &pending.operator, learnt);
         // Memory only after the commit: whatever fails before leaves nothing usable.
         let now = self.now(io);
         for license in accepted.iter().filter(|license| !license.is_persistent()) {
@@ -194,7 +256,39 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             self.hold(held, now);
         }
         self.end_displaced(&deleted);
-        Ok(summary(response, &accepted))
+        Ok(Acquired {
+            lists: taken,
+            transaction: response.transaction.filter(|_| waiting.is_some()),
+            ..summary(response, &accepted)
+        })
+    }
+
+    /// What is left of a response that was refused: its request is consumed, and what it brought of trust is known. If
+    /// it is its licenses that were refused, the license server is to be told.
+    async fn commit_refusal(
+        &mut self,
+        io: &Io,
+        mut writes: Vec<Write>,
+        (operator, response): (Digest, &LicenseResponse),
+        (refusal, learnt): (&Refusal, Learnt),
+    ) -> Result<(), ClientError> {
+        writes.extend(self.trust_writes(&operator, &learnt)?);
+        let told = match refusal {
+            Refusal::Signer(_) => None,
+            Refusal::License(kid, why) => {
+                let outcome = acknowledge::Told::Refused(*kid, why);
+                self.acknowledgement(io, operator, response, outcome).await?
+            }
+        };
+        let (write, waiting) = told.unzip();
+        writes.extend(write);
+        self.store
+            .commit(io, &mut self.rng, writes, |head| {
+                head.acknowledgements = waiting.unwrap_or(head.acknowledgements);
+            })
+            .await?;
+        self.learn(io, &operator, learnt);
+        Ok(())
     }
 
     /// Refuses more licenses in memory than there may be. Before that those go that have ended, then the oldest leaves:
@@ -242,34 +336,20 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         self.memory.push(license);
     }
 
-    /// V-012 to V-014 for the response, V-020 to V-037 for each license in it.
+    /// V-012 to V-014 for the response, V-063 and V-064 for its revocation lists, V-020 to V-037 for each license in it.
     async fn check_response(
         &self,
         io: &Io,
         pending: &Pending,
         opened: &[u8],
-    ) -> Result<(LicenseResponse, Vec<Accepted>), ClientError> {
+    ) -> Result<Checked, ClientError> {
         let operator = self
             .operators
             .get(&pending.operator)
             .ok_or(ClientError::OperatorNotNamed("the operator was removed"))?;
-        let clock = self.store.head().clock;
-        let reading = self.reading(io);
-        // V-013
-        let response = Unverified::<LicenseResponse>::parse(opened)
-            .and_then(|message| {
-                message.verify(&operator.anchor, Role::LicenseServer, |body| {
-                    // At the stated time as well: a signer cannot state a time beyond its own end.
-                    let now = clock::judge_at(&clock, reading, body.server_time);
-                    now.into_iter().chain([body.server_time]).collect()
-                })
-            })
-            .map_err(|error| ClientError::Message {
-                what: "the license response",
-                error,
-            })?
-            .into_body();
-        let at = operator::judge_at(&clock, reading, response.server_time)?;
+        let known = self.store.head().clock;
+        let response = self.verify_response(io, opened, operator.anchor())?;
+        let at = operator::judge_at(&known, self.reading(io), response.server_time)?;
         // V-012
         if response.request != pending.digest || response.nonce != pending.nonce {
             return Err(ClientError::ResponseMismatch(
@@ -281,27 +361,97 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         response
             .check_results(|kid| pending.kids.contains(kid), takes_more)
             .map_err(|error| ClientError::ResponseMismatch(mismatch(error)))?;
+        // V-063, V-064: what comes along counts for the rest of the response already.
+        let mut lists = operator.lists.clone();
+        let brought = response.revocation_lists.as_deref().unwrap_or_default();
+        let taken = TakenLists::of(lists.adopt_all(brought, Some(at.max(response.server_time))));
+        let demanding = self.host.demands_lists.then(|| lists::demanding(&lists));
+        let judging = Judging {
+            operator,
+            anchor: demanding.as_ref().unwrap_or(&lists).anchor(),
+            verified: Verified::default(),
+        };
+        let again = (taken.newer || demanding.is_some())
+            .then(|| self.verify_response(io, opened, judging.anchor))
+            .transpose();
+        let accepted = match again {
+            // What the lists say stands by their own signatures.
+            Err(refused) => Err(Refusal::Signer(refused)),
+            Ok(_) => {
+                let licenses = self.check_licenses(io, pending, &response, (&judging, at));
+                let refused = |(kid, why)| Refusal::License(kid, why);
+                licenses.await?.map_err(refused)
+            }
+        };
+        let said = || lists::own_revocation(&response, operator.revoked);
+        let revoked = match &accepted {
+            Ok(_) => said(),
+            // A license that was refused takes nothing back.
+            Err(Refusal::License(..)) => said().max(operator.revoked),
+            Err(Refusal::Signer(_)) => operator.revoked,
+        };
+        Ok(Checked {
+            response,
+            accepted,
+            learnt: Learnt {
+                lists: taken.newer.then_some(lists),
+                revoked,
+            },
+            taken,
+        })
+    }
+
+    /// V-013
+    fn verify_response(
+        &self,
+        io: &Io,
+        opened: &[u8],
+        anchor: &Anchor,
+    ) -> Result<LicenseResponse, ClientError> {
+        let (known, reading) = (self.store.head().clock, self.reading(io));
+        let times = |body: &LicenseResponse| {
+            // At the stated time as well: a signer cannot state a time beyond its own end.
+            let now = clock::judge_at(&known, reading, body.server_time);
+            now.into_iter().chain([body.server_time]).collect()
+        };
+        let verified = Unverified::<LicenseResponse>::parse(opened)
+            .and_then(|message| message.verify(anchor, Role::LicenseServer, times));
+        let response = verified.map_err(|error| ClientError::Message {
+            what: "the license response",
+            error,
+        })?;
+        Ok(response.into_body())
+    }
+
+    /// V-020 to V-037: all licenses of a response, or which one was refused and why.
+    async fn check_licenses(
+        &self,
+        io: &Io,
+        pending: &Pending,
+        response: &LicenseResponse,
+        (judging, at): (&Judging<'_>, Timestamp),
+    ) -> Result<Result<Vec<Accepted>, (Kid, ClientError)>, ClientError> {
+        let refused = |kid, fault| Ok(Err((kid, ClientError::LicenseRefused { kid, fault })));
         let mut accepted = Vec::new();
         for result in &response.results {
+            let kid = result.kid;
             if let Outcome::License(bytes) = result.outcome()? {
-                let license = self
-                    .check_license(bytes, result.kid, pending, operator, at)
-                    .map_err(|fault| ClientError::LicenseRefused {
-                        kid: result.kid,
-                        fault,
-                    })?;
+                let license = match self.check_license(bytes, kid, pending, (judging, at)) {
+                    Ok(license) => license,
+                    Err(fault) => return refused(kid, fault),
+                };
                 // V-028
                 if self.store.tombstone(io, &license.id()).await?.is_some() {
-                    return Err(ClientError::LicenseRefused {
-                        kid: result.kid,
-                        fault: LicenseFault::Removed,
-                    });
+                    return refused(kid, LicenseFault::Removed);
                 }
                 accepted.push(license);
             }
         }
-        self.check_leaves(io, &pending.operator, &accepted).await?;
-        Ok((response, accepted))
+        match self.check_leaves(io, &pending.operator, &accepted).await {
+            Err(ClientError::LicenseRefused { kid, fault }) => refused(kid, fault),
+            Err(other) => Err(other),
+            Ok(()) => Ok(Ok(accepted)),
+        }
     }
 
     /// V-023: each leaf opens under its root, if that one is here or comes along. A leaf may come before its root.
@@ -373,11 +523,10 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         bytes: &[u8],
         kid: Kid,
         pending: &Pending,
-        operator: &Operator,
-        at: Timestamp,
+        (judging, at): (&Judging<'_>, Timestamp),
     ) -> Result<Accepted, LicenseFault> {
         // V-020, V-021, V-026, V-030, V-031, V-032, V-036
-        let signers = self.verified.signers(&pending.operator, operator);
+        let signers = judging.verified.signers(&pending.operator, judging.anchor);
         let license = License::verify(bytes, &signers, Some(at)).map_err(LicenseFault::Message)?;
         let body = license.body();
         // V-024
@@ -388,7 +537,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         if body.asked_kid() != Ok(kid) {
             return Err(LicenseFault::OtherKid);
         }
-        self.check_for_device(&license, operator, &self.capabilities())?;
+        self.check_for_device(&license, judging.operator, &self.capabilities())?;
         Ok(Accepted::new(kid, Arc::new(license), bytes))
     }
 
@@ -545,6 +694,8 @@ fn summary(response: LicenseResponse, accepted: &[Accepted]) -> Acquired {
         server_time: response.server_time,
         custom_data: response.custom_data.map(|data| data.0),
         renew_at: response.renew_at,
+        lists: TakenLists::default(),
+        transaction: None,
         embed: { accepted.iter() }.filter_map(to_embed).collect(),
     }
 }

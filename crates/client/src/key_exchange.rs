@@ -33,7 +33,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use keyward_crypto::exchange::{Algorithm, Operation};
 use keyward_license::{
-    ids::{Kid, LicenseId},
+    ids::{Digest, Kid, LicenseId},
     key_exchange::{self, ExchangeError},
     license::LicenseBody,
     time::Timestamp,
@@ -411,6 +411,9 @@ pub(crate) trait Handle {
     /// The key id that the license is kept under.
     fn asked(&self) -> Kid;
 
+    /// Its terms, and whose license server signed it.
+    fn terms(&self) -> (&LicenseBody, Digest);
+
     /// Whether the license is in the store.
     fn is_persistent(&self) -> bool;
 
@@ -425,6 +428,10 @@ impl Handle for Inner {
 
     fn asked(&self) -> Kid {
         self.about.asked
+    }
+
+    fn terms(&self) -> (&LicenseBody, Digest) {
+        (&self.terms, self.state().permit.operator)
     }
 
     fn is_persistent(&self) -> bool {

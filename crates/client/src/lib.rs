@@ -7,6 +7,8 @@
 //!   session   steps 4 to 11 of the main job
 //!   acquire   a license request, sealed to the server        ── Send ──►  host: HTTP, file
 //!   install   every check on response and license
+//!   lists     revocation lists, and whether this device is revoked
+//!   acknowledge   license servers are told what became of their answers
 //!   enforce   the usage rules; the best license releases its key
 //!   playback  the rules while content plays; from one license to the next, from one key to the next
 //!   chain     leaf licenses under root licenses
@@ -68,7 +70,7 @@
 //!     reply = match flow.resume(reply, moment) {
 //!         Progress::Step(Step::Get(keys)) => Reply::Records(store.get(&keys)),
 //!         Progress::Step(Step::Commit(batch)) => { store.commit(batch); Reply::Committed }
-//!         Progress::Step(Step::Send(_)) => unreachable!("opening sends nothing"),
+//!         Progress::Step(Step::Send(_) | Step::Wait(_)) => unreachable!("opening sends nothing"),
 //!         Progress::Done(client) => break client?,
 //!     };
 //! };
@@ -76,6 +78,7 @@
 //! # Ok::<(), keyward_client::ClientError>(())
 //! ```
 
+pub mod acknowledge;
 pub mod acquire;
 mod asking;
 pub mod bound;
@@ -93,19 +96,25 @@ pub mod held;
 pub mod host;
 pub mod install;
 pub mod key_exchange;
+pub mod lists;
 mod locked;
 mod operator;
+mod patience;
 pub mod playback;
 mod riding;
 pub mod session;
 pub mod store;
+mod test_operator;
 mod usage;
 
-use std::{collections::BTreeMap, sync::Weak};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Weak,
+};
 
 use keyward_crypto::exchange::{Algorithm, Operation};
 use keyward_license::{
-    ids::{DeviceId, Digest, Kid, LicenseId},
+    ids::{DeviceId, Digest, Kid, LicenseId, TransactionId},
     license::LicenseBody,
     operator_profile::OperatorProfile,
     request::ClientInfo,
@@ -117,20 +126,23 @@ use rand_core::CryptoRng;
 pub use clock::TOLERANCE as CLOCK_TOLERANCE;
 pub use error::{ClientError, LicenseFault};
 
+use acknowledge::Acknowledged;
 use acquire::Wanted;
 use chain::Verified;
 use choose::Recorded;
 use clock::Told;
 use device::KeyStore;
 use enforce::Availability;
-use enrol::Enrolled;
+use enrol::{Enrolled, Renewed};
 use explain::{Circumstances, Explained};
 use flow::Flow;
 use held::{Enrolment, HeldLicense};
 use host::HostProfile;
 use install::Acquired;
 use key_exchange::{Asked, Decryptor, Encryptor, Handle, Prepared, Signer, Unwrapper, Verifier, Wrapper};
+use lists::{Changes, Distrusted, OperatorTrust, TakenLists};
 use operator::Operator;
+use patience::Occasion;
 use playback::Standing;
 use session::{Acquisition, Needs, Opened};
 use store::{Store, StoreLimits, StoreUsage};
@@ -150,6 +162,16 @@ pub struct Client<K, R> {
     verified: Verified,
     /// Exchange keys that were released.
     prepared: Vec<Weak<dyn Handle>>,
+    /// Operators that have told this process that the device is revoked, each with when it said so.
+    told_revoked: BTreeMap<Digest, Timestamp>,
+    /// What has become known of trust.
+    changes: Changes,
+    /// Where the license servers of operators were asked last: scheme and authority.
+    asked_at: BTreeMap<Digest, String>,
+    /// Operators whose license servers have answered since acknowledgements were last told.
+    contacts: BTreeSet<Digest>,
+    /// V-055: operators whose certificates are to be renewed.
+    ending: BTreeSet<Digest>,
 }
 
 /// A license that lives in memory alone.
@@ -198,7 +220,11 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             for id in &store.head().operators {
                 let record = store.operator(&io, id).await?;
                 let record = record.ok_or(ClientError::StoreDamaged("an operator's record was removed"))?;
-                operators.insert(*id, Operator::from_record(&record)?);
+                let lists = match record.has_lists {
+                    Some(_) => store.lists(&io, id).await?,
+                    None => Vec::new(),
+                };
+                operators.insert(*id, Operator::from_record(&record, &lists)?);
             }
             Ok(Self {
                 keys,
@@ -211,6 +237,11 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                 host: HostProfile::default(),
                 verified: Verified::default(),
                 prepared: Vec::new(),
+                told_revoked: BTreeMap::new(),
+                changes: Changes::default(),
+                asked_at: BTreeMap::new(),
+                contacts: BTreeSet::new(),
+                ending: BTreeSet::new(),
             })
         })
     }
@@ -330,14 +361,14 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
 
     /// Proactive acquisition: asks for licenses before anything is played.
     pub fn acquire(&mut self, wanted: Wanted) -> Flow<'_, Acquired> {
-        Flow::new(|io| async move { self.run_acquire(&io, &wanted).await })
+        Flow::new(|io| async move { self.run_acquire(&io, &wanted, Occasion::Asked).await })
     }
 
     /// Asks the license server that `wanted` leads to for the time and for nothing else. With a round trip of at
     /// most five minutes it stands in for a clock that may not be used, until this client ends, and lowers a floor
     /// that only the local clock has set (R-010).
     pub fn ask_time(&mut self, wanted: Wanted) -> Flow<'_, Timestamp> {
-        Flow::new(|io| async move { self.run_ask_time(&io, &wanted).await })
+        Flow::new(|io| async move { self.run_ask_time(&io, &wanted, Occasion::Asked).await })
     }
 
     /// Opens content that needs the keys `kids`: looks in the store and, if `acquisition` permits, acquires
@@ -471,6 +502,78 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     /// Installs a response that came by other means, in this process or a later one.
     pub fn install(&mut self, response: Vec<u8>) -> Flow<'_, Acquired> {
         Flow::new(|io| async move { self.run_install(&io, &response, None).await })
+    }
+
+    /// Takes in a file of revocation lists that came by other means (V-063, V-064). Returns whose they are: SHA-256 of the
+    /// operator's root certificate. One that is refused keeps no other out.
+    pub fn install_lists(&mut self, file: Vec<u8>) -> Flow<'_, (Digest, TakenLists)> {
+        Flow::new(|io| async move { self.run_install_lists(&io, &file).await })
+    }
+
+    /// What is known of trust in each operator's name: its revocation lists, and whether this device is revoked (R-015).
+    /// The flow asks for no step.
+    pub fn trust(&self) -> Flow<'_, Vec<OperatorTrust>> {
+        Flow::new(|io| async move { Ok(self.trust_at(self.now(&io))) })
+    }
+
+    /// The licenses in the store that are none any more, since their signer was revoked before they were issued: of a key
+    /// id, or of all. They are never used, and go as others do.
+    pub fn distrusted_licenses(&self, kid: Option<Kid>) -> Flow<'_, Vec<Distrusted>> {
+        Flow::new(move |io| async move { self.run_distrusted(&io, kid).await })
+    }
+
+    /// Tells license servers that asked for it what became of their answers. Whatever keeps one from being told, it goes
+    /// on waiting, and so does what else is for that operator.
+    ///
+    /// It tells the operators that have answered since the last time, so that one that cannot be reached keeps nothing
+    /// from the others; all of them if none has.
+    ///
+    /// A host calls it whenever [`Client::owes_acknowledgement`] says yes: right after a license server has answered.
+    /// That is no part of [`Client::acquire`], since what was acquired is there whether or not it can be told.
+    pub fn acknowledge(&mut self) -> Flow<'_, Acknowledged> {
+        Flow::new(|io| async move { self.run_acknowledge(&io).await })
+    }
+
+    /// Whether a license server has answered since acknowledgements were last told, and some wait. Nothing is read for
+    /// it.
+    #[must_use]
+    pub fn owes_acknowledgement(&self) -> bool {
+        !self.contacts.is_empty() && self.waiting_acknowledgements() > 0
+    }
+
+    /// V-055: gets the certificates that follow those in the last third of their lives, for the same keys.
+    ///
+    /// A host calls it whenever [`Client::owes_renewal`] says yes: after a license server has answered. That is no part
+    /// of [`Client::acquire`], since what was acquired is there whether or not a certificate can be renewed.
+    pub fn renew_certificates(&mut self) -> Flow<'_, Renewed> {
+        Flow::new(|io| async move { self.run_renew_certificates(&io).await })
+    }
+
+    /// Whether a certificate of this device is to be renewed: the last third of its life has begun, by the time that its
+    /// operator's license server has told with its last answer.
+    #[must_use]
+    pub fn owes_renewal(&self) -> bool {
+        !self.ending.is_empty()
+    }
+
+    /// How many acknowledgements wait for their receipts. Nothing is read for it.
+    #[must_use]
+    pub const fn waiting_acknowledgements(&self) -> u64 {
+        match self.store.head().acknowledgements {
+            Some(count) => count,
+            None => 0,
+        }
+    }
+
+    /// Makes a request of an acknowledgement to be carried by other means: of the one that has waited for longest, and
+    /// of another one at the next call.
+    pub fn request_acknowledgement(&mut self) -> Flow<'_, Vec<u8>> {
+        Flow::new(|io| async move { self.run_request_acknowledgement(&io).await })
+    }
+
+    /// Takes in a receipt that came by other means, in this process or a later one.
+    pub fn install_receipt(&mut self, receipt: Vec<u8>) -> Flow<'_, TransactionId> {
+        Flow::new(|io| async move { self.run_install_receipt(&io, &receipt).await })
     }
 
     /// The terms of every license in the store and in memory, for listing.

@@ -4,8 +4,10 @@ use keyward_crypto::x509::{Anchor, Certificate};
 use keyward_license::{
     certificate::Claims,
     codec::{Bytes, Wire},
-    discovery::{self, DiscoveryError, DiscoveryReader, ISSUED_AHEAD, LicenseServer, WELL_KNOWN_PATH},
+    discovery::{self, DiscoveryError, DiscoveryReader, ISSUED_AHEAD, LicenseServer},
+    license::Flag,
     operator_profile::OperatorProfile,
+    revocation::{RevocationList, RevocationLists},
     time::Timestamp,
 };
 
@@ -13,7 +15,7 @@ use crate::{
     ClientError,
     clock::{self, Reading},
     device::KeyStore,
-    flow::{Io, Outgoing},
+    lists::{self, Learnt},
     store::{Clock, OperatorRecord},
 };
 
@@ -21,7 +23,10 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Operator {
     pub(crate) profile: OperatorProfile,
-    pub(crate) anchor: Anchor,
+    /// What the operator no longer trusts, and the root that everything else leads to.
+    pub(crate) lists: RevocationLists,
+    /// the time of the answer that said that this device is revoked, if none has brought a license since.
+    pub(crate) revoked: Option<Timestamp>,
     pub(crate) chain: Vec<Vec<u8>>,
     pub(crate) claims: Claims,
     pub(crate) discovery: Vec<u8>,
@@ -40,15 +45,22 @@ pub(crate) enum Age {
 }
 
 impl Operator {
-    /// Reads a stored record. Its certificate was verified when it was stored.
-    pub(crate) fn from_record(record: &OperatorRecord) -> Result<Self, ClientError> {
+    /// Reads a stored record, and the revocation lists that stand beside it. Its certificate was verified when it was
+    /// stored; lists are verified again.
+    pub(crate) fn from_record(
+        record: &OperatorRecord,
+        stored: &[RevocationList],
+    ) -> Result<Self, ClientError> {
         let profile = OperatorProfile::decode(&record.profile.0)?;
         let chain: Vec<Vec<u8>> = record.chain.iter().map(|der| der.0.clone()).collect();
         let leaf = chain
             .first()
             .ok_or(ClientError::StoreDamaged("an operator record has no certificate"))?;
+        let mut lists = lists::none(Anchor::from_der(&profile.root.0)?);
+        lists.adopt_all(stored, None);
         Ok(Self {
-            anchor: Anchor::from_der(&profile.root.0)?,
+            lists,
+            revoked: record.revoked,
             claims: Claims::of(&Certificate::parse(leaf)?)?,
             profile,
             chain,
@@ -57,12 +69,41 @@ impl Operator {
         })
     }
 
+    /// The operator's root, which refuses what the operator no longer trusts.
+    pub(crate) const fn anchor(&self) -> &Anchor {
+        self.lists.anchor()
+    }
+
+    /// Whether the last third of the certificate's life has begun, and it has not ended.
+    pub(crate) fn is_ending(&self, now: Timestamp) -> bool {
+        let leaf = self.chain.first().map(|der| Certificate::parse(der));
+        let Some(Ok(leaf)) = leaf else {
+            return false;
+        };
+        let left = leaf.not_after().saturating_sub(now.0);
+        let life = leaf.not_after().saturating_sub(leaf.not_before());
+        now.0 <= leaf.not_after() && left < life / 3
+    }
+
     pub(crate) fn to_record(&self) -> OperatorRecord {
         OperatorRecord {
+            revoked: self.revoked,
+            has_lists: (!self.lists.states().is_empty()).then_some(Flag),
             profile: Bytes(self.profile.encode()),
             chain: self.chain.iter().cloned().map(Bytes).collect(),
             discovery: Bytes(self.discovery.clone()),
             best_suite: self.best_suite,
+        }
+    }
+
+    /// The record with what was learnt.
+    pub(crate) fn record_with(&self, learnt: &Learnt) -> OperatorRecord {
+        let has_lists = learnt.lists.as_ref().map(|_| Flag);
+        let record = self.to_record();
+        OperatorRecord {
+            revoked: learnt.revoked,
+            has_lists: has_lists.or(record.has_lists),
+            ..record
         }
     }
 
@@ -101,25 +142,6 @@ pub(crate) fn permitted_origin(profile: &OperatorProfile, url: &str) -> Result<S
 pub(crate) const OLDER_DOCUMENT: ClientError =
     ClientError::DiscoveryRefused("it is older than the one that this device has");
 
-/// Fetches the discovery document of the server at `origin`.
-pub(crate) async fn fetch_discovery(io: &Io, origin: &str) -> Result<Vec<u8>, ClientError> {
-    let outgoing = Outgoing::get(format!("{origin}{WELL_KNOWN_PATH}"));
-    Ok(io.send(outgoing).await?.message()?)
-}
-
-/// Posts a sealed request; returns the sealed response and the round trip in milliseconds.
-pub(crate) async fn post(
-    io: &Io,
-    url: &str,
-    content_type: &'static str,
-    body: Vec<u8>,
-) -> Result<(Vec<u8>, u64), ClientError> {
-    let sent = io.moment().monotonic;
-    let outgoing = Outgoing::post(url.to_owned(), content_type, body);
-    let body = io.send(outgoing).await?.sealed_response()?;
-    Ok((body, io.moment().monotonic.saturating_sub(sent)))
-}
-
 /// V-060 to V-062: verifies a discovery document and picks the best suite in common.
 pub(crate) fn read_discovery(
     document: &[u8],
@@ -130,14 +152,18 @@ pub(crate) fn read_discovery(
     origin: &str,
     (known_clock, reading): (&Clock, Reading),
 ) -> Result<LicenseServer, ClientError> {
+    // Where no clock may be used, it is as late as the document says, and as a server has told.
+    let told = known_clock.last_trusted;
+    let issued = || discovery::unverified(document).ok().map(|body| body.issued);
+    let now = reading.now.or_else(|| issued()?.max(told?).into());
     let reader = DiscoveryReader {
         anchor,
         operator: profile.operator(),
         weakest_suite,
         suites: &keys.suites(),
         origin,
-        now: reading.now,
-        last_trusted: known_clock.last_trusted,
+        now,
+        last_trusted: told,
     };
     Ok(reader.read(document)?)
 }

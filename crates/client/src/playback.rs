@@ -34,6 +34,7 @@ use crate::{
     flow::{Io, Moment},
     host::Outputs,
     install::Acquired,
+    patience::Occasion,
     riding::Riding,
     session::{Acquisition, Needs, Opened, Opening, Renewal},
 };
@@ -98,7 +99,8 @@ impl Opened {
             Some(end) => now.is_some_and(|now| now < end),
         };
         let is_open = is_open || self.bound.is_empty();
-        is_open && same_outputs && in_time && !self.frame_changed && !self.renews(now)
+        let is_settled = self.trusted == self.changes.count() && !self.frame_changed;
+        is_open && same_outputs && in_time && is_settled && !self.renews(now)
     }
 
     /// whether the time has come to ask for what comes next, and nobody has been told yet.
@@ -234,7 +236,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     /// judges again what plays, and goes on under another license where one does not permit it any more.
     pub(crate) async fn run_go_on(&mut self, io: &Io, opened: &mut Opened) -> Result<Standing, ClientError> {
         opened.pace.see(self.clocked(io), io.moment());
-        opened.frame_changed = false;
+        (opened.frame_changed, opened.trusted) = (false, self.changes.count());
         let now = opened.pace.now(io.moment());
         if opened.renews(now) {
             opened.renewal.is_due = true;
@@ -348,7 +350,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         };
         // What plays goes on, and asks again later; a host that cannot send ends the flow here.
         opened.renew_later(opened.pace.now(io.moment()));
-        let acquired = self.run_acquire(io, &wanted).await?;
+        let acquired = self.run_acquire(io, &wanted, Occasion::Ahead).await?;
         opened.pace.see(self.clocked(io), io.moment());
         opened.renewal = Renewal::default();
         opened.note_renewal(&acquired, opened.pace.now(io.moment()));
@@ -370,12 +372,15 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             frame: bound.frame,
             ..Question::of(bound.action, now)
         };
-        let allowed = self.judge(&bound.chain(), usage, bound.level, &bound.outputs, &question)?;
+        let (chain, of) = (bound.chain(), (&bound.operator, bound.level));
+        let allowed = self.judge(&chain, usage, of, &bound.outputs, &question)?;
+        // a revocation that is to come.
+        let revoked_from = self.revoked_from(&bound.operator, &chain);
         bound.allowed.outputs = allowed.outputs;
         bound.allowed.playback_ends = allowed.playback_ends;
         // A license that was in grace when it was opened stays so, whether or not its end stops what plays.
         bound.allowed.in_grace |= allowed.in_grace;
-        bound.changes_at = allowed.changes_at;
+        bound.changes_at = allowed.changes_at.into_iter().chain(revoked_from).min();
         Ok(())
     }
 
@@ -432,12 +437,14 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             .peekable();
         if bounds.peek().is_some() {
             let wanted = opened.next_of(bounds);
-            return self.run_acquire(io, &wanted).await.ok().map(Some);
+            let acquired = self.run_acquire(io, &wanted, Occasion::Needed).await;
+            return acquired.ok().map(Some);
         }
         if lacking.is_empty() {
             return None;
         }
-        self.run_ask_time(io, &opened.wanted).await.ok().map(|_| None)
+        let told = self.run_ask_time(io, &opened.wanted, Occasion::Needed).await;
+        told.ok().map(|_| None)
     }
 }
 

@@ -13,12 +13,18 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use keyward_content::media::MAX_RIDING_LICENSES;
-use keyward_crypto::cose::Sign1;
+use keyward_crypto::{
+    CryptoError,
+    cose::Sign1,
+    x509::{Anchor, Certificate, Role},
+};
 use keyward_license::{
     codec::{Bytes, Wire},
     ids::{Digest, Kid, LicenseId},
     license::{License, LicenseBody, LicenseKind},
-    signed::Unverified,
+    revocation::RevocationLists,
+    signed::{ChainVerifier, Unverified},
+    time::Timestamp,
 };
 use rand_core::CryptoRng;
 
@@ -29,6 +35,7 @@ use crate::{
     device::{KeyStore, STACK},
     flow::Io,
     install::Accepted,
+    lists,
 };
 
 /// Most leaves of one key id that a playback keeps.
@@ -79,9 +86,10 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let (leaves, others): (Vec<_>, Vec<_>) =
             said(kids, licenses).partition(|said| said.body.leaf_of().is_some());
         let device = self.keys.device_id()?;
+        let demanded = self.demanded(io);
         let others = others.iter().filter(|said| said.body.binding.is_device(&device));
         for said in others.take(VERIFIED) {
-            self.take_in_store(io, said).await?;
+            self.take_in_store(io, said, &demanded).await?;
         }
         let is_new = |leaf: &Said<'_>| !riding.has(leaf.body.id);
         let leaves: Vec<_> = leaves.into_iter().filter(is_new).collect();
@@ -97,7 +105,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             let (Some(roots), false) = (above(&leaf), riding.is_full(leaf.kid)) else {
                 continue;
             };
-            let kept = self.carried(leaf.bytes);
+            let kept = self.carried(leaf.bytes, &demanded);
             if let Some(kept) = kept.filter(|kept| self.opens_under(kept, roots, riding)) {
                 riding.leaves.push(kept);
             }
@@ -134,12 +142,13 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let roots = leaves.iter().filter_map(|leaf| leaf.body.leaf_of());
         let roots = self.roots_of(io, roots).await?;
         let mut rootless = Vec::new();
+        let demanded = self.demanded(io);
         for Said { body, kid, bytes } in in_turn(kids, leaves.into_iter()) {
             let Some(root) = body.leaf_of().filter(|root| !rootless.contains(&(kid, *root))) else {
                 continue;
             };
             // A stranger does not get to say what this device asks for.
-            let Some(leaf) = self.carried(bytes) else {
+            let Some(leaf) = self.carried(bytes, &demanded) else {
                 continue;
             };
             let mut above = roots.get(&root).into_iter().flatten();
@@ -151,12 +160,17 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     }
 
     /// Installs a simple license of one of the keys, or a root license, that says that it is for this device.
-    async fn take_in_store(&mut self, io: &Io, said: &Said<'_>) -> Result<(), ClientError> {
+    async fn take_in_store(
+        &mut self,
+        io: &Io,
+        said: &Said<'_>,
+        demanded: &Demanded,
+    ) -> Result<(), ClientError> {
         let (id, kid) = (said.body.id, said.kid);
         if self.store.license(io, &kid, &id).await?.is_some() {
             return Ok(());
         }
-        let Some(kept) = self.carried(said.bytes) else {
+        let Some(kept) = self.carried(said.bytes, demanded) else {
             return Ok(());
         };
         // V-028
@@ -167,9 +181,25 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         self.install_carried(io, kept.operator, &accepted).await
     }
 
+    fn demanded(&self, io: &Io) -> Demanded {
+        let strict = || {
+            let operators = self.operators.iter();
+            operators
+                .map(|(id, operator)| (*id, lists::demanding(&operator.lists)))
+                .collect()
+        };
+        Demanded {
+            lists: self.host.demands_lists.then(strict),
+            now: self.now(io).or(self.store.head().clock.last_trusted),
+        }
+    }
+
     /// V-020 to V-027, V-029, V-036: a license that came as a file, of whichever operator. `None` if it is of no use.
-    fn carried(&self, bytes: &[u8]) -> Option<Kept> {
-        let verified = |id: &Digest| Some((*id, self.verified(id, bytes)?));
+    fn carried(&self, bytes: &[u8], demanded: &Demanded) -> Option<Kept> {
+        let verified = |id: &Digest| {
+            let license = self.verified(id, bytes)?;
+            demanded.trusts(id, bytes).then_some((*id, license))
+        };
         let (id, license): (Digest, Arc<License>) = self.operators.keys().find_map(verified)?;
         let operator = self.operators.get(&id)?;
         let is_in_memory = license.body().nonce.is_some();
@@ -184,6 +214,38 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             place: Place::Memory,
             recorded: Recorded::default(),
         })
+    }
+}
+
+/// V-064: the lists without which this host trusts nothing that comes, if it demands lists.
+struct Demanded {
+    lists: Option<BTreeMap<Digest, RevocationLists>>,
+    now: Option<Timestamp>,
+}
+
+impl Demanded {
+    fn trusts(&self, operator: &Digest, license: &[u8]) -> bool {
+        let Some(lists) = &self.lists else {
+            return true;
+        };
+        let Some(lists) = lists.get(operator) else {
+            return false;
+        };
+        License::verify(license, &UntilItsEnd(lists.anchor()), self.now).is_ok()
+    }
+}
+
+/// Judges a signer now, or at its end if that has come: what it signed before stays good, and a list that reaches to its
+/// end tells all there is to tell of it.
+struct UntilItsEnd<'a>(&'a Anchor);
+
+impl ChainVerifier for UntilItsEnd<'_> {
+    fn verify_chain(&self, chain: &[Vec<u8>], role: Role, at: Timestamp) -> Result<Certificate, CryptoError> {
+        let mut end = at.0;
+        for der in chain {
+            end = end.min(Certificate::parse(der)?.not_after());
+        }
+        self.0.verify(chain, role, end)
     }
 }
 
@@ -227,7 +289,7 @@ fn in_turn<'l>(kids: &[Kid], leaves: impl Iterator<Item = Said<'l>>) -> impl Ite
 }
 
 /// What a license says of itself, unverified: whether it is worth a look.
-fn says(bytes: &[u8]) -> Option<LicenseBody> {
+pub(crate) fn says(bytes: &[u8]) -> Option<LicenseBody> {
     // V-001, V-002: a stranger's bytes are read as strictly as anybody's.
     Unverified::<LicenseBody>::parse(bytes).ok()?;
     let message = Sign1::parse(bytes).ok()?;

@@ -26,6 +26,8 @@ use crate::{
     enforce::Question,
     flow::Io,
     install::Acquired,
+    lists::Changes,
+    patience::Occasion,
     riding::Riding,
 };
 
@@ -57,6 +59,9 @@ pub struct Opened {
     pub(crate) wanted: Wanted,
     pub(crate) acquisition: Acquisition,
     pub(crate) frame_changed: bool,
+    /// What has become known of trust, and how much of that was there when the rules were last asked.
+    pub(crate) changes: Changes,
+    pub(crate) trusted: u64,
     /// Licenses in grace for which a new one was asked for.
     pub(crate) renewed: Vec<LicenseId>,
     pub(crate) renewal: Renewal,
@@ -149,6 +154,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         action: Action,
     ) -> Result<Opened, ClientError> {
         let (mut riding, mut asking) = (Riding::default(), Asking::default());
+        let trusted = self.changes.count();
         let opening = Opening {
             kids,
             wanted: &wanted,
@@ -174,6 +180,8 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             },
             acquisition,
             frame_changed: false,
+            changes: self.changes.clone(),
+            trusted,
             renewed: Vec::new(),
             renewal: Renewal::default(),
             asking,
@@ -203,7 +211,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         if may_ask && found.missing == Missing::Time {
             has_asked = true;
             opening.asking.begin(io.moment());
-            self.run_ask_time(io, wanted).await?;
+            self.run_ask_time(io, wanted, Occasion::Needed).await?;
             found = self.look(io, &mut opening).await?;
         }
         if found.missing != Missing::Nothing {
@@ -254,14 +262,15 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let mut acquired = None;
         if !roots.is_empty() && !wanted.names_any(&roots)? {
             opening.asking.note(&roots);
-            let first = self.run_acquire(io, &wanted.narrowed(roots.clone())?).await?;
+            let narrowed = wanted.narrowed(roots.clone())?;
+            let first = self.run_acquire(io, &narrowed, Occasion::Needed).await?;
             opening.asking.settle(&roots);
             if self.look(io, opening).await?.missing == Missing::Nothing {
                 return Ok(Some(first));
             }
             acquired = Some(first);
         }
-        let next = self.run_acquire(io, wanted).await?;
+        let next = self.run_acquire(io, wanted, Occasion::Needed).await?;
         if has_leaves {
             opening.asking.settle(&next.denied(kids));
         }

@@ -5,7 +5,8 @@
 //!  head         generation, digest of the index root, totals, clock, operators
 //!  index        a radix tree of fan-out 256, two levels and a bucket: every node holds its children's
 //!               digests, so a removed, swapped or older record is seen on the way down to it
-//!  records      licenses, pending requests, tombstones, operators, waiting enrolments, message counts
+//!  records      licenses, pending requests, tombstones, operators, waiting enrolments, message counts,
+//!               revocation lists, acknowledgements
 //! ```
 //! Record keys are HMACs, so the file tells nobody which content is held; values are AES-256-GCM with
 //! the record key as associated data. Finding the licenses of a key id reads head, two nodes, one
@@ -32,6 +33,8 @@
 //! | pending requests | 64, for 30 days | the oldest makes room |
 //! | enrolments that wait for their response | 8 | the oldest makes room |
 //! | licenses in memory | 1,024 | [`ClientError::StoreFull`]; the request goes on waiting |
+//! | revocation lists of an operator | 32, 1 MiB of them | the list is not kept; it is told in [`Acquired`](crate::install::Acquired) |
+//! | acknowledgements that wait | 64, 1 MiB of them | the oldest makes room |
 //! | operators | 64 | [`ClientError::StoreFull`]; no enrolment is asked for |
 //! | key ids of a request | 256 | [`ClientError::Decode`] |
 //! | results of a response | 1,024, of key ids that were asked for or whose licenses go along | [`ClientError::ResponseMismatch`] |
@@ -48,9 +51,11 @@
 //! record is sealed under it, and the epoch file forgets the old one. Whoever has kept the epoch file too, and the
 //! device's key, still reads such a copy.
 
+mod acknowledgements;
 mod enrolment;
 mod index;
 mod limits;
+mod lists;
 pub mod memory;
 mod records;
 mod renewal;
@@ -65,6 +70,7 @@ use keyward_license::{
 };
 use rand_core::CryptoRng;
 
+pub(crate) use acknowledgements::{CarriedAcknowledgement, WaitingAcknowledgement, WaitingAcknowledgements};
 pub(crate) use enrolment::WaitingEnrolment;
 pub use limits::{StoreBound, StoreLimits, StoreUsage};
 pub(crate) use records::{

@@ -9,10 +9,13 @@
 //! ```text
 //! 2.25.1843534794.1.<role>   extended key usage, one per role; issuing authorities carry the same
 //! 2.25.1843534794.2          claims extension: an OCTET STRING that holds deterministic CBOR
+//! 2.25.1843534794.4          test mark of a root: an OCTET STRING that holds CBOR `true`
 //! ```
-//! The claims extension is not critical, because path validators refuse critical extensions they do
-//! not know; that it is present is checked where a claim is needed.
+//! The claims extension and the test mark are not critical, because path validators refuse critical
+//! extensions they do not know; that claims are present is checked where a claim is needed, and the mark
+//! ([`Anchor::is_test`]) where an operator is accepted.
 
+mod authority;
 #[cfg(feature = "authority")]
 pub mod issue;
 #[cfg(test)]
@@ -140,6 +143,7 @@ pub struct Anchor {
     der: Vec<u8>,
     anchor: TrustAnchor<'static>,
     issuer: Issuer,
+    is_test: bool,
     revocation: Option<Arc<Revocation>>,
 }
 
@@ -157,6 +161,7 @@ impl Anchor {
             der: der.to_vec(),
             anchor,
             issuer: Issuer::root(der)?,
+            is_test: is_test(der)?,
             revocation: None,
         })
     }
@@ -184,6 +189,13 @@ impl Anchor {
     #[must_use]
     pub fn operator(&self) -> [u8; 32] {
         sha256(&[&self.der])
+    }
+
+    /// Whether the root is marked as one of a test operator, which issues to anybody and has no secrets. A
+    /// party that guards content refuses to be configured with it.
+    #[must_use]
+    pub const fn is_test(&self) -> bool {
+        self.is_test
     }
 
     /// Validates `chain` (DER, leaf first, without the root) for `role` at `at` (seconds UTC) and
@@ -215,6 +227,50 @@ impl Anchor {
     ) -> Result<(), CryptoError> {
         let authorities = path::authorities(self, chain, role.key_usage(), at)?;
         list.verify_by_any(core::iter::once(&self.issuer).chain(&authorities))
+    }
+
+    /// As [`Self::verify_list`] for a list that comes without a leaf: `path` is that of the authority that
+    /// issued it (DER, the issuing authority first, without the root; empty for the root's own list), at
+    /// most four certificates. It has to lead to the root, to be valid at `at`, and to hold nothing that the
+    /// anchor's lists name as revoked by `now` (both seconds UTC). Roles have no part in it.
+    ///
+    /// A list outlives the certificate of its authority, so `at` is usually the time of issue of the list.
+    ///
+    /// # Errors
+    /// [`CryptoError::ChainRefused`], with [`crate::ChainFault::RevocationListInvalid`] if the path is good
+    /// and its first authority did not sign the list.
+    pub fn verify_list_of(
+        &self,
+        list: &RevocationList,
+        path: &[Vec<u8>],
+        at: u64,
+        now: u64,
+    ) -> Result<(), CryptoError> {
+        list.verify_by_any([&authority::issuing(self, path, at, now)?])
+    }
+
+    /// From which second (UTC) on `chain` (DER, leaf first, without the root) is refused because the anchor's
+    /// lists name one of its certificates: the earliest, if there is one. Nothing else of the chain is
+    /// judged: it may have expired.
+    ///
+    /// # Errors
+    /// [`CryptoError::MalformedCertificate`]; [`CryptoError::ChainRefused`] with
+    /// [`crate::ChainFault::RevocationListInvalid`] if a list only claims to be of one of its authorities.
+    pub fn revoked_since(&self, chain: &[Vec<u8>]) -> Result<Option<u64>, CryptoError> {
+        let Some(lists) = &self.revocation else {
+            return Ok(None);
+        };
+        let mut earliest: Option<u64> = None;
+        for (at, der) in chain.iter().enumerate() {
+            let above = chain.get(at.saturating_add(1));
+            let issuer = above
+                .map(|authority| Issuer::intermediate(authority))
+                .transpose()?;
+            let certificate = Certificate::parse(der)?;
+            let since = lists.revoked_since(certificate.serial(), issuer.as_ref().unwrap_or(&self.issuer))?;
+            earliest = earliest.into_iter().chain(since).min();
+        }
+        Ok(earliest)
     }
 }
 
@@ -367,6 +423,17 @@ fn claims(certificate: &x509_cert::Certificate) -> Result<Option<Vec<u8>>, Crypt
         .map_err(|_| CryptoError::MalformedCertificate("claims extension"))
 }
 
+/// Whether a root has the test mark. One with anything else in its place is no root of ours.
+fn is_test(der: &[u8]) -> Result<bool, CryptoError> {
+    const MALFORMED: CryptoError = CryptoError::MalformedCertificate("test mark");
+    let root = x509_cert::Certificate::from_der(der).map_err(|_| MALFORMED)?;
+    match extension(&root, TEST_OID) {
+        None => Ok(false),
+        Some(value) if value == TEST_MARK => Ok(true),
+        Some(_) => Err(MALFORMED),
+    }
+}
+
 fn extension(certificate: &x509_cert::Certificate, oid: ObjectIdentifier) -> Option<&[u8]> {
     let extensions = certificate.tbs_certificate().extensions()?;
     extensions
@@ -377,6 +444,9 @@ fn extension(certificate: &x509_cert::Certificate, oid: ObjectIdentifier) -> Opt
 
 const EKU_ARC: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.25.1843534794.1");
 const CLAIMS_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.25.1843534794.2");
+const TEST_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.25.1843534794.4");
+/// Value of the test mark: a DER OCTET STRING that holds CBOR `true`.
+const TEST_MARK: [u8; 3] = [0x04, 0x01, 0xf5];
 
 /// DER contents of `2.25.ARC.1.role`: first two arcs as 40*2+25, then base-128 (X.690 §8.19).
 const fn eku_bytes(role: Role) -> [u8; 8] {
@@ -404,6 +474,7 @@ mod tests {
     fn constant_oids_derive_from_the_arc() {
         assert_eq!(EKU_ARC.to_string(), format!("2.25.{ARC}.1"));
         assert_eq!(CLAIMS_OID.to_string(), format!("2.25.{ARC}.2"));
+        assert_eq!(TEST_OID.to_string(), format!("2.25.{ARC}.4"));
         for (index, role) in Role::ALL.into_iter().enumerate() {
             assert_eq!(usize::from(role.number()), index + 1);
             assert_eq!(role.oid().as_bytes(), eku_bytes(role));

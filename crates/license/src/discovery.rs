@@ -38,6 +38,12 @@ pub mod media_type {
     pub const PACKAGING_REQUEST: &str = "application/vnd.keyward.packaging-request+cbor";
     /// A sealed packaging response.
     pub const PACKAGING_RESPONSE: &str = "application/vnd.keyward.packaging-response+cbor";
+    /// A sealed acknowledgement of what a license response brought.
+    pub const ACKNOWLEDGE_REQUEST: &str = "application/vnd.keyward.acknowledge-request+cbor";
+    /// A sealed receipt for an acknowledgement.
+    pub const RECEIPT: &str = "application/vnd.keyward.receipt+cbor";
+    /// Revocation lists that are carried without a network.
+    pub const REVOCATION_LISTS: &str = "application/vnd.keyward.revocation-lists+cbor";
     /// A discovery document.
     pub const DISCOVERY: &str = "application/vnd.keyward.discovery+cose";
     /// Concise problem details (RFC 9290 §6.3).
@@ -64,6 +70,8 @@ cbor_map! {
         [7] expires: Timestamp,
         /// Path of packaging data, below the origin, if the server has any.
         [8?] packaging_path: String,
+        /// Path of acknowledgement, below the origin, if the server asks for any.
+        [9?] acknowledgement_path: String,
     }
 }
 
@@ -81,6 +89,8 @@ pub struct LicenseServer {
     pub enrolment_url: String,
     /// Where packaging data is asked for, if the server has any.
     pub packaging_url: Option<String>,
+    /// Where what a response brought is acknowledged, if the server asks for that.
+    pub acknowledgement_url: Option<String>,
     /// SHA-256 of the request-encryption certificate.
     pub recipient: Digest,
     /// The best suite in common.
@@ -152,6 +162,7 @@ impl DiscoveryReader<'_> {
             license_url: url(&discovery.license_path)?,
             enrolment_url: url(&discovery.enrolment_path)?,
             packaging_url: discovery.packaging_path.as_deref().map(url).transpose()?,
+            acknowledgement_url: discovery.acknowledgement_path.as_deref().map(url).transpose()?,
             recipient: certificate_digest(&certificate),
             suite,
             public_key,

@@ -23,7 +23,7 @@ use crate::{
     exchange::Response,
     ids::{Digest, Nonce},
     request::ClientInfo,
-    signed::{MessageError, SignedBody},
+    signed::{MessageError, SignedBody, Unverified},
     time::Timestamp,
 };
 
@@ -48,7 +48,8 @@ cbor_map! {
         [5] public_key: Bytes,
         /// Keys that licenses may be sealed to, one a suite, ascending.
         [6] sealing_keys: Vec<SealingKey>,
-        /// The single-use enrolment token; it names the account.
+        /// The single-use enrolment token; it names the account. Empty in a renewal, whose message brings the
+        /// certificate that it is for in the place of a token.
         [7] token: String,
         /// The client program.
         [8] client: ClientInfo,
@@ -81,6 +82,21 @@ impl EnrolmentRole {
 impl SignedBody for EnrolmentRequest {
     const MEDIA_TYPE: &'static str = "application/vnd.keyward.enrolment-request+cose";
     const CONTEXT: &'static str = "keyward/1 enrolment-request";
+}
+
+impl Unverified<EnrolmentRequest> {
+    /// V-055: whether it is a renewal, which brings a chain and no token, and if so for which role that chain is to be
+    /// verified. Nothing of it is verified yet.
+    ///
+    /// # Errors
+    /// [`MessageError::Decode`], [`MessageError::UnsupportedVersion`].
+    pub fn renewal(&self) -> Result<Option<EnrolmentRole>, MessageError> {
+        if !self.has_chain() {
+            return Ok(None);
+        }
+        let body = EnrolmentRequest::decode(&self.unverified_body()?)?;
+        Ok(body.token.is_empty().then_some(body.role))
+    }
 }
 
 /// Without the token, which is a credential.

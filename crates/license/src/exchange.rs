@@ -25,6 +25,8 @@ pub struct PendingRequest {
 
 /// A response that says which request it answers.
 pub trait Response: SignedBody {
+    /// Who signs it.
+    const SIGNER: Role = Role::LicenseServer;
     /// SHA-256 of the request's body.
     fn request(&self) -> &Digest;
     /// The request's nonce.
@@ -61,8 +63,8 @@ impl PendingRequest {
         }
     }
 
-    /// V-001 to V-005, V-011, V-012: opens the answer, verifies it as signed by a license server at each of
-    /// `times` (they may depend on the time that it states), and holds it against the request.
+    /// V-001 to V-005, V-011, V-012: opens the answer, verifies it as signed by the server's certificate for
+    /// [`Response::SIGNER`] at each of `times` (they may depend on the time that it states), and holds it against the request.
     ///
     /// # Errors
     /// [`ResponseError`].
@@ -73,9 +75,8 @@ impl PendingRequest {
         times: impl FnOnce(Timestamp) -> Vec<Timestamp>,
     ) -> Result<Verified<T>, ResponseError> {
         let opened = SealedResponse::decode(answer)?.open(T::CONTEXT, &self.response_key, &self.digest)?;
-        let response =
-            Unverified::<T>::parse(opened.expose())?
-                .verify(verifier, Role::LicenseServer, |body| times(body.server_time()))?;
+        let response = Unverified::<T>::parse(opened.expose())?
+            .verify(verifier, T::SIGNER, |body| times(body.server_time()))?;
         // V-012
         if *response.body().request() == self.digest && *response.body().nonce() == self.nonce {
             Ok(response)

@@ -10,6 +10,8 @@
 //!  license      LicenseBody, License   stored, forwarded, judged   spec/license.md
 //!  key_exchange  one operation on the application's own data, with the keys of a license
 //!  enrolment    a device's certificate
+//!  revocation   what is no longer trusted: certificates, models, makers
+//!  acknowledgement  what became of an answer at the client, and the receipt for that
 //!  packaging    key ids, keys and content header for a packager
 //!  embedded     licenses that travel in a content header          spec/content.md
 //!  discovery    where a server answers and whom to seal to
@@ -32,6 +34,7 @@
 //! assert_eq!(Nonce::new([0xab; 16]).to_string(), "abababababababababababababababab");
 //! ```
 
+pub mod acknowledgement;
 pub mod carrier;
 pub mod certificate;
 pub mod codec;
@@ -50,6 +53,7 @@ pub mod packaging;
 pub mod party;
 pub mod request;
 pub mod response;
+pub mod revocation;
 pub mod signed;
 pub mod time;
 pub mod usage_rules;

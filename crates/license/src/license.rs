@@ -90,6 +90,8 @@ cbor_map! {
         [26?] name: String,
         /// What the application may do besides; at most [`MAX_EXTENDED_RIGHTS`].
         [28?] extended_rights: Vec<ExtendedRight>,
+        /// Not usable any more once the device is revoked, as far as the client knows.
+        [29?] ends_with_revocation: Flag,
     }
 }
 
@@ -102,7 +104,7 @@ impl SignedBody for LicenseBody {
 impl LicenseBody {
     /// Every term that this version knows, as its key in the license body. A client announces those of
     /// them that it enforces.
-    pub const TERMS: [u64; 14] = [10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 23, 24, 25, 28];
+    pub const TERMS: [u64; 15] = [10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 23, 24, 25, 28, 29];
 
     /// A license of one key for playing, or for key exchange to perform, persistent and without terms.
     #[must_use]
@@ -138,6 +140,7 @@ impl LicenseBody {
             extended_restrictions: None,
             name: None,
             extended_rights: None,
+            ends_with_revocation: None,
         }
     }
 
@@ -158,6 +161,7 @@ impl LicenseBody {
             self.source_id.is_some(),
             self.extended_restrictions.is_some(),
             self.extended_rights.is_some(),
+            self.ends_with_revocation.is_some(),
         ];
         Self::TERMS
             .into_iter()

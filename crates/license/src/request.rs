@@ -7,6 +7,7 @@ use crate::{
     codec::{Bytes, DecodeError},
     ids::{Digest, DomainId, EpochId, Kid, Nonce},
     license::{CoseAlgorithm, Flag, Guid, LicenseBody, LicenseKind},
+    revocation::{ListHeld, MAX_LISTS_HELD},
     signed::SignedBody,
     time::Timestamp,
 };
@@ -19,7 +20,7 @@ pub const MAX_HEADERS: usize = 64;
 pub const MAX_TOKEN: usize = 8 * 1024;
 /// Longest custom data, in bytes.
 pub const MAX_CUSTOM_DATA: usize = 16 * 1024;
-/// Most entries of each list about the client: capabilities, revocation lists, memberships.
+/// Most entries of each list about the client: capabilities, memberships.
 pub const MAX_LIST: usize = 64;
 /// Longest free text about the client (name, version, platform), in bytes each.
 pub const MAX_CLIENT_TEXT: usize = 255;
@@ -45,7 +46,7 @@ cbor_map! {
         [8] capabilities: Capabilities,
         /// Whether licenses should be storable; false asks for in-memory licenses.
         [9] persistent: bool,
-        /// Numbers of the revocation lists held.
+        /// The revocation lists held; at most [`MAX_LISTS_HELD`].
         [10?] revocation_lists: Vec<ListHeld>,
         /// Domains the device is a member of.
         [11?] memberships: Vec<Membership>,
@@ -92,6 +93,7 @@ impl LicenseRequest {
             watermarks,
             exchange_multiple: _,
             more_licenses: _,
+            acknowledges: _,
         } = &self.capabilities;
         let numbers = [extended_restrictions, source_ids];
         let guids = [explicit_restrictions, watermarks];
@@ -99,7 +101,6 @@ impl LicenseRequest {
             key_types.len(),
             terms.len(),
             suites.len(),
-            self.revocation_lists.as_ref().map_or(0, Vec::len),
             self.memberships.as_ref().map_or(0, Vec::len),
             exchange_algorithms.as_ref().map_or(0, Vec::len),
         ]
@@ -124,6 +125,12 @@ impl LicenseRequest {
             ),
             (self.client.is_bounded(), "a client text is too long"),
             (self.lists_are_bounded(), "a list about the client is too long"),
+            (
+                self.revocation_lists
+                    .as_ref()
+                    .is_none_or(|lists| lists.len() <= MAX_LISTS_HELD),
+                "more revocation lists than a client may hold",
+            ),
             (
                 self.authorization
                     .as_ref()
@@ -197,6 +204,8 @@ cbor_map! {
         [10?] exchange_multiple: Flag,
         /// V-014: it takes licenses that go along with those that it asked for: a leaf's root, other leaves.
         [11?] more_licenses: Flag,
+        /// It acknowledges what it was given, where the response asks for that (V-065).
+        [12?] acknowledges: Flag,
     }
 }
 
@@ -238,6 +247,7 @@ impl Capabilities {
             watermarks: None,
             exchange_multiple: None,
             more_licenses: None,
+            acknowledges: None,
         }
     }
 
@@ -325,17 +335,6 @@ cbor_map! {
         [1] epoch: EpochId,
         /// Counts its commits.
         [2] generation: u64,
-    }
-}
-
-cbor_map! {
-    /// A revocation list that the client holds.
-    #[derive(Debug, Clone, PartialEq, Eq)]
-    pub struct ListHeld = "revocation list held" {
-        /// Which list.
-        [1] list: u64,
-        /// Its number.
-        [2] number: u64,
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{
     cbor_map,
     codec::{Bytes, DecodeError},
     ids::{Digest, Kid, Nonce, TransactionId},
+    revocation::{MAX_PUSHED, RevocationList},
     signed::SignedBody,
     time::Timestamp,
 };
@@ -25,11 +26,11 @@ cbor_map! {
         [3] nonce: Nonce,
         /// One result a key id asked for.
         [4] results: Vec<KeyResult>,
-        /// Revocation lists newer than those the client holds.
-        [5?] revocation_lists: Vec<Bytes>,
+        /// Revocation lists newer than those the client holds; at most [`MAX_PUSHED`].
+        [5?] revocation_lists: Vec<RevocationList>,
         /// The server's time.
         [6] server_time: Timestamp,
-        /// Present when the client must acknowledge.
+        /// Names this answer, where the client is to acknowledge it.
         [7?] transaction: TransactionId,
         /// The service's own bytes for the application.
         [8?] custom_data: Bytes,
@@ -44,8 +45,8 @@ impl SignedBody for LicenseResponse {
 }
 
 impl LicenseResponse {
-    /// V-014: whether the results are at most [`MAX_RESULTS`], each for another key id, a license or a
-    /// denial, and for key ids in `asked`; `takes_more` (the client announced that it takes licenses that
+    /// V-014: whether the results are at most [`MAX_RESULTS`] and the lists at most [`MAX_PUSHED`], each result
+    /// for another key id, a license or a denial, and for key ids in `asked`; `takes_more` (the client announced that it takes licenses that
     /// go along): a license may be for another key id as well, a denial never.
     ///
     /// # Errors
@@ -53,6 +54,11 @@ impl LicenseResponse {
     pub fn check_results(&self, asked: impl Fn(&Kid) -> bool, takes_more: bool) -> Result<(), DecodeError> {
         if self.results.len() > MAX_RESULTS {
             return Err(DecodeError::Invalid("it brings more results than a response may"));
+        }
+        if self.revocation_lists.as_ref().map_or(0, Vec::len) > MAX_PUSHED {
+            return Err(DecodeError::Invalid(
+                "it brings more revocation lists than a response may",
+            ));
         }
         let mut seen = BTreeSet::new();
         for result in &self.results {

@@ -143,6 +143,11 @@ impl<T: SignedBody> Unverified<T> {
         })
     }
 
+    /// Whether it brings a certificate chain, as every message does but one whose signer has none yet.
+    pub(crate) fn has_chain(&self) -> bool {
+        !self.message.chain().is_empty()
+    }
+
     /// V-003 to V-005: verifies the signature with the chain's leaf, and the chain for `role` at every
     /// time that `times` names (they may depend on the body: a license states when it was issued).
     ///

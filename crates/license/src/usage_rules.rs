@@ -75,6 +75,8 @@ pub struct Usage {
 pub struct Host<'a> {
     /// Security level from the device's certificate.
     pub security_level: u64,
+    /// Whether the device is revoked, as far as is known.
+    pub revoked: bool,
     /// Every way by which content would leave, in the host's order.
     pub outputs: &'a [Output],
     /// Size of the frames to be decoded, if it is known.
@@ -88,11 +90,13 @@ pub struct Host<'a> {
 }
 
 impl Host<'_> {
-    /// A device of this level that has no outputs and understands nothing that needs understanding.
+    /// A device of this level that is not revoked, has no outputs and understands nothing that needs
+    /// understanding.
     #[must_use]
     pub const fn of_level(security_level: u64) -> Self {
         Self {
             security_level,
+            revoked: false,
             outputs: &[],
             frame: None,
             extended: &[],
@@ -209,6 +213,10 @@ fn host_suffices(chain: &[&LicenseBody], host: &Host<'_>) -> Result<(), Refusal>
             needed,
             actual: host.security_level,
         });
+    }
+    //
+    if host.revoked && chain.iter().any(|license| license.ends_with_revocation.is_some()) {
+        return Err(Refusal::DeviceRevoked);
     }
     //
     let mut sources = chain.iter().filter_map(|license| license.source_id);

@@ -5,6 +5,7 @@ use keyward_crypto::{
     x509::{ARC, Role},
 };
 use keyward_license::{
+    acknowledgement::{AcknowledgeRequest, Receipt},
     codec::{FIRST_GREASE_KEY, FIRST_OPTIONAL_KEY, gate::MAX_DEPTH},
     discovery::{Discovery, WELL_KNOWN_PATH, media_type},
     enrolment::{EnrolmentRequest, EnrolmentResponse, SHARE_CONTEXT},
@@ -16,6 +17,10 @@ use keyward_license::{
     packaging::{KEYS_CONTEXT, MAX_CONTENT_ID, MAX_LABEL, MAX_TRACKS, PackagingRequest, PackagingResponse},
     request::{LicenseRequest, MAX_CLIENT_TEXT, MAX_CUSTOM_DATA, MAX_HEADERS, MAX_KIDS, MAX_TOKEN},
     response::{LicenseResponse, MAX_RESULTS},
+    revocation::{
+        DeviceRevocationList, ListBounds, MAX_ALLOWED, MAX_LIST_ID, MAX_LISTS_HELD, MAX_LISTS_IN_FILE,
+        MAX_PATH, MAX_PUSHED, MAX_REVOKED, MAX_TEXT,
+    },
     signed::SignedBody,
     usage_rules::Rule,
 };
@@ -40,6 +45,9 @@ fn media_types_and_context_strings() {
         row::<Discovery>("discovery document"),
         row::<PackagingRequest>("packaging request"),
         row::<PackagingResponse>("packaging response"),
+        row::<AcknowledgeRequest>("acknowledge request"),
+        row::<Receipt>("receipt"),
+        row::<DeviceRevocationList>("device revocation list"),
     ];
     assert_eq!(
         table(OVERVIEW, "| message | media type in `typ` | context string |"),
@@ -65,9 +73,15 @@ fn media_types_and_context_strings() {
             media_type::PACKAGING_REQUEST,
             media_type::PACKAGING_RESPONSE
         ),
+        format!(
+            "| `POST` acknowledgement path | `{}` | `{}` |",
+            media_type::ACKNOWLEDGE_REQUEST,
+            media_type::RECEIPT
+        ),
     ];
     assert_eq!(table(PROTOCOL, "| request | body | answer |"), http);
     assert!(PROTOCOL.contains(media_type::PROBLEM));
+    assert!(PROTOCOL.contains(media_type::REVOCATION_LISTS));
 }
 
 #[test]
@@ -81,6 +95,9 @@ fn no_string_serves_two_messages() {
         Discovery::CONTEXT,
         PackagingRequest::CONTEXT,
         PackagingResponse::CONTEXT,
+        AcknowledgeRequest::CONTEXT,
+        Receipt::CONTEXT,
+        DeviceRevocationList::CONTEXT,
         KEY_CONTEXT,
         SHARE_CONTEXT,
         KEYS_CONTEXT,
@@ -126,7 +143,7 @@ fn roles() {
             "{row}"
         );
     }
-    for arc in [1, 2, 3] {
+    for arc in [1, 2, 3, 4] {
         assert!(OVERVIEW.contains(&format!("| 2.25.{ARC}.{arc}")), "{arc}");
     }
 }
@@ -230,7 +247,24 @@ fn limits() {
         "Limits: {MAX_CONTENT_ID} bytes of content id, at least one; {MAX_TRACKS} tracks, at least one, each label once; {MAX_LABEL} bytes of label"
     );
     assert!(PROTOCOL.contains(&packaging), "{packaging}");
+    let lists = format!(
+        "Limits: {MAX_PUSHED} lists in a response, {MAX_LISTS_IN_FILE} in a file, {MAX_LISTS_HELD} held by a client of one operator, \
+         {} MiB of them together;\n{MAX_REVOKED} makers and models, {MAX_ALLOWED} allowed certificates, {MAX_TEXT} bytes for each text; \
+         {MAX_PATH} certificates of a path.",
+        ListBounds::CLIENT.bytes >> 20
+    );
+    assert_eq!(ListBounds::CLIENT.lists, MAX_LISTS_HELD);
+    assert!(PROTOCOL.contains(&lists), "{lists}");
     for limit in [
+        format!("[ 0*{MAX_LISTS_HELD} revocation-list-held ]"),
+        format!("[ 0*{MAX_PUSHED} revocation-list ]"),
+        format!("[ 1*{MAX_LISTS_IN_FILE} revocation-list ]"),
+        format!("[ 0*{MAX_PATH} certificate ]"),
+        format!("[ 1*{MAX_REVOKED} revoked-devices ]"),
+        format!("[ 1*{MAX_ALLOWED} digest ]"),
+        format!("bstr .size (0..{MAX_LIST_ID})"),
+        format!("tstr .size (1..{MAX_TEXT}),   ; maker"),
+        format!("[ 1*{MAX_RESULTS} acknowledged-license ]"),
         format!("[ 1*{MAX_EXPLICIT_RESTRICTIONS} explicit-restriction ]"),
         format!("[ 1*{MAX_PLAY_ENABLERS} play-enabler ]"),
         format!("[ 1*{MAX_EXTENDED_RESTRICTIONS} extended-restriction ]"),

@@ -20,6 +20,7 @@ use keyward_crypto::{
     x509::{Anchor, Certificate, Role},
 };
 use keyward_license::{
+    acknowledgement::{AcknowledgeRequest, Receipt},
     certificate::{Claims, certificate_digest, device_id},
     codec::{Bytes, DecodeError, Wire},
     discovery::Discovery,
@@ -27,6 +28,7 @@ use keyward_license::{
     enrolment::{EnrolmentRequest, EnrolmentResponse, SHARE_CONTEXT, open_chain},
     envelope::{SealedRequest, SealedResponse, binding},
     error_code::Problem,
+    exchange::Response,
     ids::{Digest, Kid},
     key_exchange::{Decryptor, ExchangeError, Input, Output, Performer, Ring},
     license::{Chain, KeyType, License, LicenseBody, LicenseKeys, LicenseKind, SealedKey},
@@ -34,6 +36,9 @@ use keyward_license::{
     packaging::{PackagingKeys, PackagingRequest, PackagingResponse, Periods, WantedTrack, key_binding},
     request::LicenseRequest,
     response::{LicenseResponse, Outcome},
+    revocation::{
+        Adopted, ListBounds, ListFault, RevocationList, RevocationLists, RevocationListsFile, UnknownStatus,
+    },
     signed::{MessageError, SignedBody, Unverified},
     time::Timestamp,
 };
@@ -59,7 +64,7 @@ fn every_vector_gets_its_verdict() {
         ran.insert((vector.message_type, vector.verdict == Verdict::Valid));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert_eq!(ran.len(), 24, "every message type has valid and invalid cases");
+    assert_eq!(ran.len(), 32, "every message type has valid and invalid cases");
 }
 
 /// What is wrong with the answer to a vector, if anything.
@@ -97,6 +102,10 @@ fn judge(vector: &Vector) -> Answer {
         MessageType::Problem => problem(&message),
         MessageType::ExchangeResult => exchange_result(vector, &message),
         MessageType::EmbeddedStore => embedded_store(&message),
+        MessageType::AcknowledgeRequest => acknowledge_request(vector, &message),
+        MessageType::Receipt => receipt(vector, &message),
+        MessageType::RevocationList => revocation_list(vector, &message),
+        MessageType::RevocationLists => revocation_lists(&message),
     }
 }
 
@@ -543,6 +552,101 @@ fn packaging_response(vector: &Vector, message: &[u8]) -> Answer {
     ])
 }
 
+fn acknowledge_request(vector: &Vector, message: &[u8]) -> Answer {
+    let certificate = Certificate::parse(&input(vector, "certificate")).unwrap();
+    let opened = open_request(vector, message, AcknowledgeRequest::CONTEXT)?;
+    let parsed = Unverified::<AcknowledgeRequest>::parse(&opened).map_err(rule)?;
+    // V-041
+    let verified = parsed
+        .verify(&anchor(vector), Role::Device, |_| vec![now(vector)])
+        .map_err(|error| signer_rule("V-041", error))?;
+    let body = verified.body();
+    // V-040
+    if body.recipient != certificate_digest(&certificate) {
+        return Err(Refused(
+            "V-040",
+            "the body names another certificate than the envelope".into(),
+        ));
+    }
+    body.check_bounds().map_err(form)?;
+    let licenses = body.licenses.iter().map(|one| {
+        let license = one.license.map(|id| id.to_string()).unwrap_or_default();
+        let reason = one.reason.as_deref().unwrap_or_default();
+        format!("{}:{license}:{}:{reason}", one.kid, one.outcome.number())
+    });
+    let device = device_id(verified.signer().unwrap().public_key()).unwrap();
+    Ok(vec![
+        ("device-id", device.to_string()),
+        ("nonce", body.nonce.to_string()),
+        ("transaction", body.transaction.to_string()),
+        ("licenses", licenses.collect::<Vec<_>>().join("; ")),
+    ])
+}
+
+fn receipt(vector: &Vector, message: &[u8]) -> Answer {
+    let opened = open_response(vector, message, Receipt::CONTEXT)?;
+    let parsed = Unverified::<Receipt>::parse(&opened).map_err(rule)?;
+    // V-065
+    let verified = parsed
+        .verify(&anchor(vector), Receipt::SIGNER, |_| vec![now(vector)])
+        .map_err(|error| signer_rule("V-065", error))?;
+    let body = verified.body();
+    answers_request(vector, &body.request, body.nonce.as_bytes())?;
+    if body.transaction.as_bytes()[..] != input(vector, "request-transaction") {
+        return refused("V-065");
+    }
+    Ok(vec![
+        ("transaction", body.transaction.to_string()),
+        ("server-time", body.server_time.0.to_string()),
+    ])
+}
+
+fn revocation_list(vector: &Vector, message: &[u8]) -> Answer {
+    let list = RevocationList::decode(message).map_err(form)?;
+    let mut lists = RevocationLists::new(anchor(vector), ListBounds::CLIENT, UnknownStatus::Accept);
+    if let Some(held) = vector.inputs.get("lists-held") {
+        let held = Vec::<RevocationList>::decode(&hex::decode(held).unwrap()).unwrap();
+        let (_, faults) = lists.adopt_all(&held, Some(now(vector)));
+        assert_eq!(faults, [], "{}", vector.name);
+    }
+    let adopted = lists
+        .adopt(&list, Some(now(vector)))
+        .map_err(|fault| match fault {
+            ListFault::Devices(error) => signer_rule("V-063", error),
+            ListFault::Certificates(error) => Refused("V-064", error.to_string()),
+            ListFault::OtherOperator => Refused("V-063", fault.to_string()),
+            ListFault::FromTheFuture => {
+                let of_devices = matches!(list, RevocationList::Devices(_));
+                Refused(if of_devices { "V-063" } else { "V-064" }, fault.to_string())
+            }
+            other => panic!("no step refuses with {other:?}"),
+        })?;
+    // What the list itself says, whether it is held now or not.
+    let mut alone = RevocationLists::new(anchor(vector), ListBounds::CLIENT, UnknownStatus::Accept);
+    alone.adopt(&list, None).unwrap();
+    let state = alone.states().remove(0);
+    let newer = match adopted {
+        Adopted::Newer => "yes",
+        Adopted::NotNewer => "no",
+    };
+    if adopted == Adopted::Newer {
+        assert!(lists.to_wire().contains(&list), "{} is held", vector.name);
+    }
+    Ok(vec![
+        ("list", state.list.to_string()),
+        ("number", state.number.to_string()),
+        ("newer", newer.into()),
+    ])
+}
+
+fn revocation_lists(message: &[u8]) -> Answer {
+    let file = RevocationListsFile::parse(message).map_err(form)?;
+    Ok(vec![
+        ("operator", file.operator.to_string()),
+        ("lists", file.lists.len().to_string()),
+    ])
+}
+
 fn discovery(vector: &Vector, message: &[u8]) -> Answer {
     let anchor = anchor(vector);
     let parsed = Unverified::<Discovery>::parse(message).map_err(rule)?;
@@ -571,6 +675,10 @@ fn discovery(vector: &Vector, message: &[u8]) -> Answer {
         ("license-path", body.license_path.clone()),
         ("enrolment-path", body.enrolment_path.clone()),
         ("packaging-path", body.packaging_path.clone().unwrap_or_default()),
+        (
+            "acknowledgement-path",
+            body.acknowledgement_path.clone().unwrap_or_default(),
+        ),
         ("certificate-digest", certificate_digest(&recipient).to_string()),
     ])
 }

@@ -161,7 +161,7 @@ impl Server {
                 expected: "1 to 31536000 seconds",
             });
         }
-        if request.role == EnrolmentRole::Packager && self.inner().identity().packager_authority.is_none() {
+        if request.role == EnrolmentRole::Packager && !self.inner().identity().certifies_packagers() {
             return Err(Error::NoPackagerAuthority);
         }
         let now = self.inner().clock.now();
@@ -330,8 +330,9 @@ impl Server {
             expected: "30 to 64 bytes",
         })?;
         let server = self.clone();
-        let seal = move |number| vault::seal_seed(server.vault().kek(), number, &seed);
-        self.store().add_seed(seal, self.inner().clock.now()).await
+        let seal = move |number| vault::seal_seed(&server.vault().kek(), number, &seed);
+        let _sealing = self.vault().sealing().await;
+        self.store().add_seed(true, seal, self.inner().clock.now()).await
     }
 
     /// Every registered key id.

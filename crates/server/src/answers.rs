@@ -21,6 +21,11 @@ impl Answers {
         Some(answer.to_vec())
     }
 
+    /// Forgets all: what they were signed with may be revoked.
+    pub(crate) fn forget(&self) {
+        self.0.invalidate_all();
+    }
+
     pub(crate) fn keep(&self, device: DeviceId, request: Digest, answer: &[u8]) {
         self.0.insert((device, request), answer.into());
     }

@@ -4,13 +4,15 @@ use core::cell::RefCell;
 use std::sync::Arc;
 
 use keyward_crypto::{
-    CryptoError, SecretBytes,
+    ChainFault, CryptoError, SecretBytes,
     kdf::sha256,
     x509::{Anchor, Certificate, Role},
 };
 use keyward_license::{
+    acknowledgement::AcknowledgeRequest,
     certificate::{Claims, certified_device},
     codec::Wire,
+    enrolment::{EnrolmentRequest, EnrolmentRole},
     envelope::SealedRequest,
     ids::{DeviceId, Digest, Kid},
     packaging::PackagingRequest,
@@ -24,6 +26,7 @@ use crate::{
     Refusal,
     operator::Identity,
     rate::{Limiter, Turn},
+    revocation::Trust,
     store::{DeviceRow, Question, RightRow, Store},
 };
 
@@ -48,6 +51,8 @@ pub(crate) struct Authenticated {
     pub(crate) rights: Vec<(Kid, RightRow)>,
     /// Whether the same request was answered before.
     pub(crate) answered: bool,
+    /// Whether the device is revoked: by its row, its certificate or its model.
+    pub(crate) revoked: bool,
 }
 
 /// A packaging request whose packager is known and may ask.
@@ -68,10 +73,8 @@ pub(crate) fn open<T: SignedBody>(
 ) -> Result<Opened, Refusal> {
     let envelope = SealedRequest::decode(bytes)?;
     // V-040
-    if !identity.is_recipient(&envelope.recipient, now) {
-        return Err(Refusal::WrongRecipient);
-    }
-    let message = envelope.open(T::CONTEXT, &identity.request_keys)?;
+    let keys = identity.recipient(&envelope.recipient, now);
+    let message = envelope.open(T::CONTEXT, keys.ok_or(Refusal::WrongRecipient)?)?;
     Ok(Opened {
         recipient: envelope.recipient,
         message,
@@ -88,39 +91,78 @@ pub(crate) fn same_recipient(opened: &Opened, named: &Digest) -> Result<(), Refu
     }
 }
 
-/// V-001 to V-005 and V-041: the device's signature and its chain, now. Nothing of this asks the
-/// database.
-pub(crate) fn verify(
-    identity: &Identity,
-    chains: &ChainCache,
-    opened: &Opened,
-    now: Timestamp,
-) -> Result<Verified<LicenseRequest>, Refusal> {
-    let verifier = CachedVerifier::new(&identity.anchor, chains);
-    let request = Unverified::<LicenseRequest>::parse(opened.message.expose())?.verify(
-        &verifier,
-        Role::Device,
-        |_| vec![now],
-    )?;
-    same_recipient(opened, &request.body().recipient)?;
-    request.body().check_bounds()?;
-    if i64::try_from(request.body().store.generation).is_err() {
-        return Err(Refusal::GenerationTooLarge);
-    }
-    Ok(request)
+/// A request that its device signed.
+pub(crate) struct Signed<T> {
+    pub(crate) request: Verified<T>,
+    /// V-041: whether a certificate of the device's chain was revoked. All else of it is good.
+    pub(crate) revoked: bool,
 }
 
-/// V-042 to V-044: the device is enrolled, its nonce is fresh, its store has not gone back. The same is
-/// judged again when the answer is recorded; here it saves the work. What the account may have of `kids` is
-/// asked on the same occasion. How often the device asks is judged as soon as it is known, so that nothing
-/// that it repeats or is refused for is free.
+/// V-001 to V-005 and V-041: the device's signature and its chain, now. Nothing of this asks the
+/// database. That a certificate was revoked is told beside the request: its device gets a signed answer.
+pub(crate) fn verify(
+    identity: &Identity,
+    trust: &Trust,
+    opened: &Opened,
+    now: Timestamp,
+) -> Result<Signed<LicenseRequest>, Refusal> {
+    let signed = verify_signed::<LicenseRequest>(identity, trust, opened, now)?;
+    let body = signed.request.body();
+    same_recipient(opened, &body.recipient)?;
+    body.check_bounds()?;
+    if i64::try_from(body.store.generation).is_err() {
+        return Err(Refusal::GenerationTooLarge);
+    }
+    Ok(signed)
+}
+
+/// V-001 to V-005 and V-041 of an acknowledgement. One of a revoked device gets no receipt (V-042).
+pub(crate) fn verify_acknowledgement(
+    identity: &Identity,
+    trust: &Trust,
+    opened: &Opened,
+    now: Timestamp,
+) -> Result<Verified<AcknowledgeRequest>, Refusal> {
+    let signed = verify_signed::<AcknowledgeRequest>(identity, trust, opened, now)?;
+    if signed.revoked {
+        return Err(Refusal::DeviceRevoked);
+    }
+    let body = signed.request.body();
+    same_recipient(opened, &body.recipient)?;
+    body.check_bounds()?;
+    Ok(signed.request)
+}
+
+fn verify_signed<T: SignedBody>(
+    identity: &Identity,
+    trust: &Trust,
+    opened: &Opened,
+    now: Timestamp,
+) -> Result<Signed<T>, Refusal> {
+    let parse = || Unverified::<T>::parse(opened.message.expose());
+    let verifier = CachedVerifier::new(trust.lists.anchor(), &trust.chains);
+    let (request, revoked) = match parse()?.verify(&verifier, Role::Device, |_| vec![now]) {
+        Err(MessageError::Signer(CryptoError::ChainRefused(ChainFault::Revoked))) => (
+            parse()?.verify(&identity.anchor, Role::Device, |_| vec![now])?,
+            true,
+        ),
+        verified => (verified?, false),
+    };
+    Ok(Signed { request, revoked })
+}
+
+/// V-042 to V-044 and V-047: the device is enrolled, its nonce is fresh, its store has not gone back, its model is
+/// trusted. The same is judged again when the answer is recorded; here it saves the work. What the account may have of
+/// `kids` is asked on the same occasion. How often the device asks is judged as soon as it is known, so that nothing
+/// that it repeats or is refused for is free. Of a device that is revoked the store is not judged.
 pub(crate) async fn authenticate(
-    store: &Store,
+    (store, trust): (&Store, &Trust),
     rates: &Limiter<Turn>,
-    request: Verified<LicenseRequest>,
+    signed: Signed<LicenseRequest>,
     kids: Vec<Kid>,
     now: Timestamp,
 ) -> Result<Authenticated, Refusal> {
+    let Signed { request, revoked } = signed;
     let signer = request.signer().ok_or(Refusal::DeviceUnknown)?;
     let claims = Claims::of(signer).map_err(Refusal::Claims)?;
     let device = certified_device(signer);
@@ -133,16 +175,18 @@ pub(crate) async fn authenticate(
         now,
     };
     let found = store.look_up(&question).await?;
+    if found.generation != trust.generation {
+        return Err(Refusal::ListsChanged);
+    }
     // V-042
     let row = found.device.ok_or(Refusal::DeviceUnknown)?;
-    if row.revoked {
-        return Err(Refusal::DeviceRevoked);
-    }
+    // V-047
+    let revoked = revoked || row.revoked || trust.names_model(signer, now)?;
     let digest = request.digest();
     if !rates.admit((device, row.answered == Some(digest))) {
         return Err(Refusal::RateLimited("the device asks too often"));
     }
-    let answered = judge_replay(&row, &digest, &body.store)?;
+    let answered = judge_replay(&row, &digest, (&body.store, revoked))?;
     let security_level = claims.security_level.unwrap_or_default().min(row.security_level);
     Ok(Authenticated {
         request,
@@ -154,20 +198,45 @@ pub(crate) async fn authenticate(
         account_name: row.account_name,
         rights: question.kids.into_iter().zip(found.rights).collect(),
         answered,
+        revoked,
     })
+}
+
+/// V-055, first half: the renewal is signed with the key of a certificate whose chain is valid now for the role that is
+/// asked for, and it is not revoked (V-041, V-047).
+pub(crate) fn verify_renewal(
+    trust: &Trust,
+    (message, role): (Unverified<EnrolmentRequest>, EnrolmentRole),
+    now: Timestamp,
+) -> Result<Verified<EnrolmentRequest>, Refusal> {
+    let verifier = CachedVerifier::new(trust.lists.anchor(), &trust.chains);
+    let request = message
+        .verify(&verifier, role.role(), |_| vec![now])
+        .map_err(|error| match error {
+            MessageError::Signer(CryptoError::ChainRefused(ChainFault::Revoked)) => Refusal::DeviceRevoked,
+            MessageError::Signer(fault) if is_unknown(&fault) => Refusal::StatusUnknown,
+            other => other.into(),
+        })?;
+    match request.signer() {
+        Some(signer) if role == EnrolmentRole::Device && trust.names_model(signer, now)? => {
+            Err(Refusal::DeviceRevoked)
+        }
+        _ => Ok(request),
+    }
 }
 
 /// V-001 to V-005 and V-070: the packager's signature and its chain, now.
 pub(crate) fn verify_packager(
-    identity: &Identity,
-    chains: &ChainCache,
+    trust: &Trust,
     opened: &Opened,
     now: Timestamp,
 ) -> Result<Verified<PackagingRequest>, Refusal> {
-    let verifier = CachedVerifier::new(&identity.anchor, chains);
+    let verifier = CachedVerifier::new(trust.lists.anchor(), &trust.chains);
     let request = Unverified::<PackagingRequest>::parse(opened.message.expose())?
         .verify(&verifier, Role::Packager, |_| vec![now])
         .map_err(|error| match error {
+            MessageError::Signer(CryptoError::ChainRefused(ChainFault::Revoked)) => Refusal::PackagerRevoked,
+            MessageError::Signer(fault) if is_unknown(&fault) => Refusal::StatusUnknown,
             MessageError::Signer(fault) => Refusal::PackagerCertificate(fault),
             other => other.into(),
         })?;
@@ -179,7 +248,7 @@ pub(crate) fn verify_packager(
 /// V-071, V-072: the packager is enrolled, its nonce is fresh. The same is judged again when the answer is
 /// recorded; here it saves the work. How often it asks is judged as for devices.
 pub(crate) async fn authenticate_packager(
-    store: &Store,
+    (store, trust): (&Store, &Trust),
     rates: &Limiter<Turn>,
     request: Verified<PackagingRequest>,
 ) -> Result<AuthenticatedPackager, Refusal> {
@@ -191,6 +260,9 @@ pub(crate) async fn authenticate_packager(
         .packager(&packager, &request.body().nonce)
         .await?
         .ok_or(Refusal::PackagerUnknown)?;
+    if row.generation != trust.generation {
+        return Err(Refusal::ListsChanged);
+    }
     if row.revoked {
         return Err(Refusal::PackagerRevoked);
     }
@@ -212,8 +284,21 @@ pub(crate) async fn authenticate_packager(
     })
 }
 
+/// Whether the server cannot tell what became of a certificate, which is no fault of its holder.
+pub(crate) const fn is_unknown(fault: &CryptoError) -> bool {
+    use ChainFault::{RevocationListExpired, RevocationListInvalid, RevocationUnknown};
+    matches!(
+        fault,
+        CryptoError::ChainRefused(RevocationListExpired | RevocationListInvalid | RevocationUnknown)
+    )
+}
+
 /// Whether the request was answered before.
-fn judge_replay(row: &DeviceRow, request: &Digest, store: &StoreState) -> Result<bool, Refusal> {
+fn judge_replay(
+    row: &DeviceRow,
+    request: &Digest,
+    (store, revoked): (&StoreState, bool),
+) -> Result<bool, Refusal> {
     // V-043
     match row.answered {
         Some(answered) if answered == *request => return Ok(true),
@@ -222,7 +307,7 @@ fn judge_replay(row: &DeviceRow, request: &Digest, store: &StoreState) -> Result
     }
     // V-044
     match row.generation {
-        Some(seen) if store.generation < seen => Err(Refusal::StoreRolledBack),
+        Some(seen) if store.generation < seen && !revoked => Err(Refusal::StoreRolledBack),
         _ => Ok(false),
     }
 }
@@ -230,8 +315,8 @@ fn judge_replay(row: &DeviceRow, request: &Digest, store: &StoreState) -> Result
 /// Chains that were verified. Path validation costs more than all else in a request; a device asks
 /// again with the same chain.
 ///
-/// An entry is used only inside the window in which all certificates of the chain are valid, so that
-/// the cache never makes a chain last longer.
+/// An entry is used only inside the window in which all certificates of the chain are valid, and none is revoked, so
+/// that the cache never makes a chain last longer. It is for the lists of one time.
 #[derive(Debug, Clone)]
 pub(crate) struct ChainCache(Cache<[u8; 32], VerifiedChain>);
 
@@ -313,6 +398,10 @@ impl ChainVerifier for CachedVerifier<'_> {
             .max()
             .unwrap_or(u64::MAX);
         let not_after = certificates.iter().map(Certificate::not_after).min().unwrap_or(0);
+        let Ok(revoked) = self.anchor.revoked_since(chain) else {
+            return Ok(leaf);
+        };
+        let not_after = revoked.map_or(not_after, |since| not_after.min(since.saturating_sub(1)));
         self.cache.0.insert(
             cache_key(chain, role),
             VerifiedChain {

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error,
     fail_points::{Act, Progress},
-    operator::{self, CONFIG_FILE, DATABASE_FILE, PROFILE_FILE, ROOT_KEY_FILE, making::Making},
+    operator::{self, CONFIG_FILE, DATABASE_FILE, PROFILE_FILE, ROOT_KEY_FILE, kek, making::Making},
     sealing::{KEK_FILE, KekSource, KeyEncryptionKey},
     store::sqlite::examination::{self, Examination, Schema},
 };
@@ -64,6 +64,8 @@ pub async fn back_up(dir: &Path, to: &Path, with_secrets: bool, now: Timestamp) 
     if !dir.join(CONFIG_FILE).exists() {
         return Err(Error::NoOperator(dir.to_owned()));
     }
+    // What a roll of the key-encryption key changes meanwhile would not fit the rest.
+    let keys = with_secrets.then(|| kek::files(dir));
     let making = Making::begin(to, Act::Backup)?;
     let database = making.path().join(DATABASE_FILE);
     // Made here, so that SQLite gives it the same permissions.
@@ -75,19 +77,27 @@ pub async fn back_up(dir: &Path, to: &Path, with_secrets: bool, now: Timestamp) 
     flush_file(&database)?;
     making.has_written(DATABASE_FILE);
     check_whole(&database).await?;
+    let (root, secrets) = examination::core(&database).await?;
+    let operator = Digest::new(sha256(&[&root]));
     let mut files = BTreeMap::from([(DATABASE_FILE.to_owned(), Entry::of(&database)?)]);
     for (name, is_secret) in BESIDE {
-        let source = dir.join(name);
+        let source = if is_secret {
+            kek::file_of(dir, name, &secrets, &operator)
+        } else {
+            dir.join(name)
+        };
         if is_secret && !(with_secrets && source.exists()) {
             continue;
         }
         files.insert(name.to_owned(), copy(&source, &making, name)?);
     }
-    let (root, _) = examination::core(&database).await?;
+    if keys.is_some_and(|before| before != kek::files(dir)) {
+        return Err(Error::KekRolled);
+    }
     let manifest = Manifest {
         keyward_backup: FORM,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        operator: hex::encode(sha256(&[&root])),
+        operator: operator.to_string(),
         made: now.0,
         files,
     };

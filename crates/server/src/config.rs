@@ -5,6 +5,7 @@
 mod authorization;
 mod denials;
 mod limits;
+mod revocation;
 
 use core::time::Duration;
 use std::{
@@ -17,7 +18,7 @@ use keyward_crypto::hpke::Suite;
 use keyward_license::packaging::MAX_LABEL;
 use serde::Deserialize;
 
-use crate::policy::is_security_level;
+use crate::{Error, policy::is_security_level, store::Store};
 
 use authorization::AuthorizationFile;
 pub use authorization::{Authorization, AuthorizationSource, JwtAlgorithm, JwtKey, Webhook};
@@ -25,6 +26,8 @@ pub(crate) use denials::is_page;
 pub use denials::{DenialText, Denials};
 use limits::LimitsFile;
 pub use limits::{Limits, Network, NetworkError, Rate};
+pub use revocation::{Acknowledgement, Revocation};
+use revocation::{AcknowledgementFile, RevocationFile};
 
 /// The sample file: what [`init`](crate::operator::init) writes with the operator's own values.
 pub const SAMPLE: &str = include_str!("../operator.sample.toml");
@@ -48,12 +51,18 @@ pub struct Config {
     pub limits: Limits,
     /// How long what the server signs is valid.
     pub lifetimes: Lifetimes,
+    /// What is accepted after a roll.
+    pub certificates: Certificates,
     /// What packagers are given.
     pub packaging: Packaging,
     /// Who decides about licenses.
     pub authorization: Authorization,
     /// What viewers are told when a license is denied.
     pub denials: Denials,
+    /// How revocation lists are made and judged by.
+    pub revocation: Revocation,
+    /// What is asked of clients that acknowledge.
+    pub acknowledgement: Acknowledgement,
     /// Who may carry requests.
     pub services: Services,
     /// How the database is used.
@@ -72,6 +81,14 @@ pub struct Lifetimes {
     pub renewal_spread: Option<u64>,
 }
 
+/// What is accepted after a roll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Certificates {
+    /// Seconds for which requests are accepted that are sealed to a key that was rolled: at least the lifetime of
+    /// discovery documents.
+    pub overlap: u64,
+}
+
 /// What packagers are given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packaging {
@@ -86,6 +103,8 @@ pub struct Packaging {
 pub enum NewKeys {
     /// Derived from the license key seed of this number.
     Seed(u64),
+    /// Derived from the newest license key seed that was made here.
+    NewestSeed,
     /// Drawn, and sealed in the vault.
     Vault,
 }
@@ -168,11 +187,17 @@ struct ConfigFile {
     #[serde(default)]
     lifetimes: LifetimesFile,
     #[serde(default)]
+    certificates: CertificatesFile,
+    #[serde(default)]
     packaging: PackagingFile,
     #[serde(default)]
     authorization: AuthorizationFile,
     #[serde(default)]
     denials: BTreeMap<String, DenialText>,
+    #[serde(default)]
+    revocation: RevocationFile,
+    #[serde(default)]
+    acknowledgement: AcknowledgementFile,
     #[serde(default)]
     services: ServicesFile,
     #[serde(default)]
@@ -189,10 +214,30 @@ struct LifetimesFile {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
+struct CertificatesFile {
+    overlap_days: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct PackagingFile {
-    seed: u64,
+    seed: SeedChoice,
     vault_keys: bool,
     minimum_security_levels: BTreeMap<String, u64>,
+}
+
+/// A seed by its number, or by a word.
+#[derive(Deserialize, Clone, Copy)]
+#[serde(untagged)]
+enum SeedChoice {
+    Number(u64),
+    Word(SeedWord),
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum SeedWord {
+    Newest,
 }
 
 #[derive(Deserialize, Default)]
@@ -219,10 +264,16 @@ impl Default for LifetimesFile {
     }
 }
 
+impl Default for CertificatesFile {
+    fn default() -> Self {
+        Self { overlap_days: 30 }
+    }
+}
+
 impl Default for PackagingFile {
     fn default() -> Self {
         Self {
-            seed: 1,
+            seed: SeedChoice::Word(SeedWord::Newest),
             vault_keys: false,
             minimum_security_levels: BTreeMap::new(),
         }
@@ -268,10 +319,13 @@ impl ConfigFile {
                 expected: "1 or 2",
             })?,
             limits: self.limits.validate()?,
+            certificates: self.certificates.validate(&self.lifetimes)?,
             lifetimes: self.lifetimes.validate()?,
             packaging: self.packaging.validate()?,
             authorization: self.authorization.validate()?,
             denials: Denials::validate(self.denials)?,
+            revocation: self.revocation.validate()?,
+            acknowledgement: self.acknowledgement.validate(),
             services: Services {
                 required: self.services.required,
             },
@@ -312,15 +366,38 @@ impl LifetimesFile {
     }
 }
 
+impl CertificatesFile {
+    /// A discovery document that was just fetched must not end before it says so.
+    fn validate(&self, lifetimes: &LifetimesFile) -> Result<Certificates, ConfigError> {
+        let overlap = self.overlap_days.saturating_mul(86_400);
+        within(
+            "certificates.overlap_days",
+            overlap,
+            lifetimes.discovery_hours.saturating_mul(3_600),
+            3650 * 86_400,
+            "at least lifetimes.discovery_hours, and at most 3650",
+        )?;
+        Ok(Certificates { overlap })
+    }
+}
+
+impl NewKeys {
+    /// The number of the license key seed that they derive from.
+    pub(crate) async fn seed(self, store: &Store) -> Result<Option<u64>, Error> {
+        match self {
+            Self::Seed(number) => Ok(Some(number)),
+            Self::NewestSeed => store.newest_seed().await.map(Some),
+            Self::Vault => Ok(None),
+        }
+    }
+}
+
 impl PackagingFile {
     fn validate(self) -> Result<Packaging, ConfigError> {
-        within(
-            "packaging.seed",
-            self.seed,
-            1,
-            u64::from(u32::MAX),
-            "1 to 4294967295",
-        )?;
+        if let SeedChoice::Number(seed) = self.seed {
+            let most = u64::from(u32::MAX);
+            within("packaging.seed", seed, 1, most, "1 to 4294967295, or \"newest\"")?;
+        }
         let named = |label: &String| (1..=MAX_LABEL).contains(&label.len());
         let levels = &self.minimum_security_levels;
         if !levels.keys().all(named) || !levels.values().all(|level| is_security_level(*level)) {
@@ -331,10 +408,10 @@ impl PackagingFile {
         }
         Ok(Packaging {
             minimum_security_levels: self.minimum_security_levels,
-            new_keys: if self.vault_keys {
-                NewKeys::Vault
-            } else {
-                NewKeys::Seed(self.seed)
+            new_keys: match self.seed {
+                _ if self.vault_keys => NewKeys::Vault,
+                SeedChoice::Number(seed) => NewKeys::Seed(seed),
+                SeedChoice::Word(SeedWord::Newest) => NewKeys::NewestSeed,
             },
         })
     }

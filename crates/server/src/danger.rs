@@ -2,6 +2,7 @@
 
 use keyward_crypto::{SecretBytes, kdf::sha256};
 use keyward_license::{
+    acknowledgement::AcknowledgeRequest,
     codec::Wire,
     enrolment::EnrolmentRequest,
     envelope::SealedRequest,
@@ -41,13 +42,13 @@ pub async fn export_seed(server: &Server, number: u64) -> Result<SecretBytes, Er
 /// A request as its sender signed it, opened to be explained to a person.
 #[derive(Debug)]
 pub struct OpenedRequest {
-    /// The signed message: a license, enrolment or packaging request. Nothing in it is verified.
+    /// The signed message: a license, enrolment, packaging or acknowledge request. Nothing in it is verified.
     pub message: SecretBytes,
     /// V-040: whether the certificate that it is sealed to is in use now. The license server refuses it if not.
     pub recipient_in_use: bool,
 }
 
-/// Opens a sealed license, enrolment or packaging request of this operator, without answering it.
+/// Opens a sealed license, enrolment, packaging or acknowledge request of this operator, without answering it.
 ///
 /// **The attack:** whoever opens requests learns who asks for what, reads the authorization token or the
 /// enrolment token and can use it as its owner, and has the response key, which opens the response if it
@@ -65,16 +66,18 @@ pub async fn open_request(server: &Server, sealed: &[u8]) -> Result<OpenedReques
     let envelope = SealedRequest::decode(sealed)
         .map_err(MessageError::from)
         .map_err(Error::RequestNotOpened)?;
+    let keys = identity.keys_of(&envelope.recipient);
     let message = envelope
-        .open(LicenseRequest::CONTEXT, &identity.request_keys)
-        .or_else(|_| envelope.open(EnrolmentRequest::CONTEXT, &identity.request_keys))
-        .or_else(|_| envelope.open(PackagingRequest::CONTEXT, &identity.request_keys))
+        .open(LicenseRequest::CONTEXT, keys)
+        .or_else(|_| envelope.open(EnrolmentRequest::CONTEXT, keys))
+        .or_else(|_| envelope.open(PackagingRequest::CONTEXT, keys))
+        .or_else(|_| envelope.open(AcknowledgeRequest::CONTEXT, keys))
         .map_err(Error::RequestNotOpened)?;
     let subject = Digest::new(sha256(&[sealed])).to_string();
     server.store().record_act("request-opened", subject, now).await?;
     tracing::warn!("request opened to be explained");
     Ok(OpenedRequest {
         message,
-        recipient_in_use: identity.is_recipient(&envelope.recipient, now),
+        recipient_in_use: identity.recipient(&envelope.recipient, now).is_some(),
     })
 }

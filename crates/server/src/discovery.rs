@@ -9,7 +9,7 @@ use keyward_license::{
     time::Timestamp,
 };
 
-use crate::{Error, chance::rng, operator::Identity};
+use crate::{Error, chance::rng, operator::Identity, store::Purpose};
 
 /// Path of license acquisition, below the origin.
 pub const LICENSE_PATH: &str = "/license";
@@ -18,6 +18,9 @@ pub const ENROLMENT_PATH: &str = "/enrolment";
 
 /// Path of packaging data, below the origin.
 pub const PACKAGING_PATH: &str = "/packaging";
+
+/// Path of acknowledgement, below the origin.
+pub const ACKNOWLEDGEMENT_PATH: &str = "/acknowledgement";
 
 /// The document that is served now.
 #[derive(Debug, Default)]
@@ -38,6 +41,11 @@ impl DiscoveryCache {
         held.as_ref()
             .filter(|held| held.issued <= now && now < held.renew)
             .map(|held| held.bytes.clone())
+    }
+
+    /// Forgets the document: what it says has changed.
+    pub(crate) fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Signs a document that is valid for `lifetime` seconds from now, and holds it for half of them.
@@ -68,12 +76,13 @@ pub(crate) fn sign(identity: &Identity, lifetime: u64, now: Timestamp) -> Result
         enrolment_path: ENROLMENT_PATH.to_owned(),
         issued: now,
         expires: now.plus(lifetime),
-        packaging_path: identity
-            .packager_authority
+        packaging_path: identity.certifies_packagers().then(|| PACKAGING_PATH.to_owned()),
+        acknowledgement_path: identity
+            .signs(Purpose::Receipt)
             .is_some()
-            .then(|| PACKAGING_PATH.to_owned()),
+            .then(|| ACKNOWLEDGEMENT_PATH.to_owned()),
     };
     let body = grease(&body.encode(), &mut rng())?;
-    let (chain, key) = (&identity.license_server_chain, &identity.license_server);
-    signed::sign::<Discovery>(&body, &[], chain, key).map_err(Error::Making)
+    let signer = identity.signer(Purpose::LicenseServer)?;
+    signed::sign::<Discovery>(&body, &[], &signer.chain, &*signer.key).map_err(Error::Making)
 }

@@ -7,6 +7,7 @@
 //!  exchange      exchange keys: do they open? is one near the end of what it bears?
 //!  roots         do their keys open? is something under each, and nothing that cannot be?
 //!  certificates  who is certified until when, and by whom
+//!  revocation    are the lists current that say who is not trusted any more?
 //!  urls          configuration and operator profile say the same
 //!  listeners     the addresses: free, or this operator's server answers there
 //! ```
@@ -17,6 +18,7 @@ mod database;
 mod exchange;
 mod files;
 mod listeners;
+mod revocation;
 mod roots;
 mod urls;
 
@@ -51,8 +53,8 @@ pub async fn examine(dir: &Path, kek: KekSource, now: Timestamp) -> Vec<Finding>
     }
     findings.extend(files::judge(dir));
     findings.push(files::judge_space(files::free_space(dir)));
-    let kek = kek.load(dir);
-    if let Err(error) = &kek {
+    let keks = operator::kek::candidates(kek, dir);
+    if let Err(error) = &keks {
         findings.push(of_no_key(error));
     }
     let examined = Examination::of(&operator::database_path(dir)).await;
@@ -62,13 +64,18 @@ pub async fn examine(dir: &Path, kek: KekSource, now: Timestamp) -> Vec<Finding>
     }
     if let Some(rows) = examined.ok().and_then(|examined| examined.rows) {
         findings.push(database::judge_clock(rows.newest, now));
-        if let Ok(kek) = &kek {
+        let keks = keks.as_deref().unwrap_or_default();
+        let opens = keks.iter().find(|kek| operator::kek::opens(kek, &rows.secrets));
+        if let Some(kek) = opens.or_else(|| keks.first()) {
             findings.extend(database::judge_secrets(&rows, kek));
             findings.extend(exchange::judge(&rows.exchange_keys, kek));
             findings.extend(roots::judge(&rows.roots, kek));
         }
-        findings.extend(certificates::judge(&rows, now));
+        let overlap = config.as_ref().map_or(0, |config| config.certificates.overlap);
+        findings.extend(certificates::judge(&rows, overlap, now));
         if let Ok(config) = &config {
+            let refuses = config.revocation.refuse_expired;
+            findings.extend(revocation::judge(&rows, refuses, now));
             findings.extend(judge_serving(dir, config, &rows).await);
         }
     }
@@ -98,9 +105,21 @@ async fn judge_serving(dir: &Path, config: &Config, rows: &Rows) -> Vec<Finding>
         Err(error) => of_error("profile", &error),
     });
     if let Ok(anchor) = Anchor::from_der(root) {
+        findings.extend(judge_mark(&anchor));
         findings.extend(listeners::judge(config, &anchor).await);
     }
     findings
+}
+
+/// A test operator is one for good: whoever looks after it should know.
+fn judge_mark(anchor: &Anchor) -> Option<Finding> {
+    anchor.is_test().then(|| {
+        Finding::warning(
+            "operator",
+            "this is a test operator: it issues licenses to anybody, and its license key seed is published",
+            "protect nothing with it; make an operator for a service with `keyward init`",
+        )
+    })
 }
 
 /// Why there is no key-encryption key to try.

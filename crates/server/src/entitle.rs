@@ -28,7 +28,7 @@ use crate::{
         Permission, Source, Terms, Verdict,
     },
     key_exchange::license::Licensed,
-    policy::{Policy, PolicyFault},
+    policy::{Policy, PolicyFault, PolicyTerms},
     roots::chain::{self, Chains},
     server::Inner,
     store::{
@@ -55,6 +55,8 @@ pub(crate) struct Entitled {
     pub(crate) root: Option<RootRow>,
     /// What is tried if this cannot be issued: the same key under another root.
     pub(crate) or_else: Option<Box<Self>>,
+    /// Of a test operator, which has no rows about it: the license's own terms.
+    pub(crate) test: Option<Arc<PolicyTerms>>,
 }
 
 impl Entitled {
@@ -65,7 +67,10 @@ impl Entitled {
             rests: self.rests.clone(),
             once: self.once.clone(),
         };
-        granted.to(key, track, root)
+        Self {
+            test: self.test.clone(),
+            ..granted.to(key, track, root)
+        }
     }
 }
 
@@ -87,6 +92,7 @@ impl Granted {
             track,
             root,
             or_else: None,
+            test: None,
         }
     }
 }
@@ -439,7 +445,7 @@ fn resolve(
 }
 
 /// Terms that are no policy of the operator are recorded under no name; versions of policies begin at 1.
-fn own(terms: crate::policy::PolicyTerms) -> Grant {
+pub(crate) fn own(terms: PolicyTerms) -> Grant {
     let policy = Policy {
         name: String::new(),
         version: 0,

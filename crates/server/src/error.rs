@@ -10,7 +10,7 @@ use keyward_content::header::HeaderError;
 use keyward_crypto::CryptoError;
 use keyward_license::{
     codec::DecodeError,
-    ids::{DeviceId, Kid},
+    ids::{DeviceId, Digest, Kid},
     signed::MessageError,
 };
 
@@ -68,9 +68,42 @@ pub enum Error {
     /// The secrets of this operator are sealed under another key-encryption key.
     #[error("the key-encryption key is not the one that this operator's secrets are sealed under")]
     WrongKek,
+    /// The key-encryption key was rolled between opening the operator and writing to its database.
+    #[error("the key-encryption key was rolled meanwhile, and nothing was written")]
+    KekRolled,
+    /// A new key-encryption key was given where it lies in a file, or not given where it does not.
+    #[error("{}", kek_given(*in_file))]
+    KekGiven {
+        /// Whether it lies in the file `kek`.
+        in_file: bool,
+    },
+    /// A key of the server was rolled by somebody else at the same time.
+    #[error("{0} was rolled by somebody else meanwhile")]
+    RolledMeanwhile(&'static str),
+    /// The root certifies this, so that the server cannot roll it by itself.
+    #[error("{0} is certified by the root, whose key the server has not")]
+    RolledBy(&'static str),
+    /// The root does not certify this.
+    #[error("{0} is certified by the server authority, not by the root")]
+    RolledHere(&'static str),
+    /// An authority has ended, and with it what the server serves with.
+    #[error("{0} has ended, and with it the certificates that the server serves with")]
+    Ended(&'static str),
+    /// A certificate is not the one that an authority needs.
+    #[error("the certificate is not the authority's: {0}")]
+    NotTheAuthority(&'static str),
     /// Another server serves this operator.
     #[error("another server serves the operator `{0}`")]
     AlreadyServed(PathBuf),
+    /// Only a test operator is recorded.
+    #[error("a transcript is of a test operator, and this is none")]
+    NotATestOperator,
+    /// A transcript cannot be read.
+    #[error("the transcript cannot be read: {0}")]
+    Transcript(&'static str),
+    /// A transcript is served to this machine alone.
+    #[error("a transcript is served on a loopback address alone")]
+    NotLoopback,
     /// A server of an earlier version serves this operator, whose schema would change under it.
     #[error("a server of an earlier version serves the operator `{0}`")]
     EarlierServes(PathBuf),
@@ -199,6 +232,36 @@ pub enum Error {
     /// No blackout of this number under the root.
     #[error("there is no blackout {0} under the root")]
     BlackoutUnknown(i64),
+    /// No certificate of this operator has this serial number.
+    #[error("this operator issued no certificate with serial number {0}")]
+    CertificateUnknown(String),
+    /// The server works with a certificate that should be revoked.
+    #[error("the server works with the certificate {0}")]
+    CertificateInUse(String),
+    /// No list names a certificate that should be taken off it.
+    #[error("the certificate {0} is not revoked")]
+    CertificateNotRevoked(String),
+    /// A certificate that should be taken off a list is one of a device or packager that is revoked.
+    #[error("the device or packager of certificate {0} is revoked, for good")]
+    DeviceRevokedForGood(String),
+    /// No entry of this number on the operator's own revocation list.
+    #[error("there is no revoked model {0}")]
+    ModelUnknown(i64),
+    /// A certificate is not exempt from the operator's own revocation list.
+    #[error("the certificate {0} is not allowed by name")]
+    CertificateNotAllowed(Digest),
+    /// The operator's own revocation list holds as much as it may.
+    #[error("the revocation list holds {0} entries already")]
+    ListFull(usize),
+    /// The server authority of this operator may not certify who signs the operator's own revocation list.
+    #[error("this operator has nobody to sign a revocation list of models")]
+    NoListSigner,
+    /// V-064: a revocation list that should be imported is not one of the operator's root.
+    #[error("the revocation list was refused: {0}")]
+    ListUntrusted(CryptoError),
+    /// V-064: a revocation list that should be imported does not take the place of the one that is there.
+    #[error("the revocation list was refused: {0}")]
+    ListRefused(&'static str),
     /// There is an exchange key of this key id.
     #[error("there is an exchange key {0} already")]
     ExchangeKeyExists(Kid),
@@ -312,6 +375,14 @@ impl From<sqlx::migrate::MigrateError> for Error {
     }
 }
 
+const fn kek_given(in_file: bool) -> &'static str {
+    if in_file {
+        "the key-encryption key lies in the operator's directory, and another is drawn there"
+    } else {
+        "the key-encryption key is supplied from elsewhere, and so must another be that follows it"
+    }
+}
+
 impl Error {
     /// What to do next.
     #[must_use]
@@ -336,9 +407,23 @@ impl Error {
                 "run `chmod 600` on the file, and consider who has read it"
             }
             Self::WrongKek => "supply the key-encryption key that belongs to this operator directory",
+            Self::KekRolled | Self::RolledMeanwhile(_) => "repeat the command",
+            Self::KekGiven { in_file: true } => "leave the new key out: the server draws it",
+            Self::KekGiven { in_file: false } => {
+                "make another key of 64 hexadecimal digits, and name where it is: `--new-kek-env NAME`"
+            }
+            Self::RolledBy(_) => {
+                "ask for its certificate first, and have the root sign that: `keyward admin roll`"
+            }
+            Self::Ended(_) => "roll it with the root's private key: `keyward admin roll`",
+            Self::RolledHere(_) => "roll it without the root's key",
+            Self::NotTheAuthority(_) => "ask for the certificate again, and sign what is asked for",
             Self::AlreadyServed(_) => {
                 "stop the other server first; commands of `keyward admin` work while it runs"
             }
+            Self::NotATestOperator => "record an operator that `keyward init --test` made",
+            Self::Transcript(_) => "name a file that `keyward serve --record` wrote, whole",
+            Self::NotLoopback => "listen on 127.0.0.1 or ::1",
             Self::EarlierServes(_) => "stop that server, and start it anew in this version",
             Self::Thread(_) => "raise the limit of processes and threads of the server's user",
             Self::NoDatabase(_) => "restore the operator from its backup: `keyward admin restore`",
@@ -361,9 +446,7 @@ impl Error {
             Self::KidUnknown(_) => "register the key id first",
             Self::KeyTypeRefused(_) => "use `cenc-ctr`, `cenc-cbc` or `file`",
             Self::SeedUnknown(_) => "use seed 1, which every operator has",
-            Self::NoPackagerAuthority => {
-                "operators made by this version have one; make the operator anew, or share its license key seed"
-            }
+            Self::NoPackagerAuthority => "make one: `keyward admin roll packager-authority`",
             Self::DeviceUnknown(_) => "list the devices to see which are enrolled",
             Self::EntitlementUnknown(_) => "list the entitlements of the account",
             Self::AdminTokenUnknown(_) => "list the admin tokens to see their names",
@@ -379,6 +462,21 @@ impl Error {
             Self::AboveRoot { .. } => "put it under a root of that security level, or leave it out",
             Self::TooManyRoots(_) => "take it off a root that is not sold any more",
             Self::NotUnderRoot(..) | Self::BlackoutUnknown(_) => "show the root to see what is under it",
+            Self::CertificateUnknown(_) => "list the certificates, or the devices, to see which there are",
+            Self::CertificateInUse(_) => {
+                "put another in its place first: `keyward admin roll`; before a server authority is revoked, roll \
+                 license-server, request-encryption, receipt and revocation-list as well"
+            }
+            Self::CertificateNotRevoked(_) | Self::ModelUnknown(_) | Self::CertificateNotAllowed(_) => {
+                "list the revocations to see what is revoked"
+            }
+            Self::DeviceRevokedForGood(_) => "let its owner enrol a new device key",
+            Self::ListFull(_) => "take entries off the list, or revoke a company in the place of its models",
+            Self::NoListSigner => "make a new server authority: `keyward admin roll server-authority`",
+            Self::ListUntrusted(_) => {
+                "make it with the root key of this operator: `keyward admin revoke-authority`"
+            }
+            Self::ListRefused(_) => "make a new one with the root key: `keyward admin revoke-authority`",
             Self::ExchangeKeyExists(_) => "use another key id, or rotate the key to give it a new version",
             Self::ExchangeKeyUnknown(_) => "list the exchange keys to see their key ids",
             Self::ExchangeKeyDisabled(_) => "enable the key, or use another",
@@ -456,6 +554,16 @@ impl Error {
                 | Self::TooManyRoots(_)
                 | Self::NotUnderRoot(..)
                 | Self::BlackoutUnknown(_)
+                | Self::CertificateUnknown(_)
+                | Self::CertificateInUse(_)
+                | Self::CertificateNotRevoked(_)
+                | Self::DeviceRevokedForGood(_)
+                | Self::ModelUnknown(_)
+                | Self::CertificateNotAllowed(_)
+                | Self::ListFull(_)
+                | Self::NoListSigner
+                | Self::ListUntrusted(_)
+                | Self::ListRefused(_)
                 | Self::ExchangeKeyExists(_)
                 | Self::ExchangeKeyUnknown(_)
                 | Self::ExchangeKeyDisabled(_)
@@ -471,6 +579,11 @@ impl Error {
                 | Self::ExchangeTokenUnknown(_)
                 | Self::PolicyAboutPlaying { .. }
                 | Self::OutOfRange { .. }
+                | Self::KekGiven { .. }
+                | Self::RolledMeanwhile(_)
+                | Self::RolledBy(_)
+                | Self::RolledHere(_)
+                | Self::NotTheAuthority(_)
         )
     }
 

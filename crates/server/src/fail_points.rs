@@ -5,6 +5,7 @@
 //!  Answer   what was recorded           before it is signed, before it leaves
 //!  File     a file of a new directory   made, written
 //!  Making   the directory itself        begun, filled, in its place
+//!  Rolled   a file beside another       made, written, in its place
 //! ```
 //! Outside of tests [`reach`] is nothing. In tests it tells whoever listens on the thread, or on the one that it works
 //! for ([`heard`]), who takes a copy
@@ -45,6 +46,8 @@ pub(crate) enum Point {
     File(Act, &'static str, Extent),
     /// The operator profile is written anew.
     Profile(Extent),
+    /// A file beside the one that it will be, while the key-encryption key is rolled.
+    Rolled(&'static str, Extent),
 }
 
 /// What an item of a group commit writes.
@@ -79,6 +82,16 @@ pub(crate) enum Write {
     ExchangeUse,
     ExchangeToken,
     ExchangeTokenRevocation,
+    CertificateRevocation,
+    RevokedModel,
+    RevocationList,
+    RevocationListSigned,
+    ImportedList,
+    Acknowledgement,
+    Secret,
+    Roll,
+    AuthorityRequest,
+    Resealing,
     Act,
     /// Nothing that stays: whether the database takes writes.
     Probe,
@@ -103,6 +116,7 @@ pub(crate) enum Exchange {
     License,
     Enrolment,
     Packaging,
+    Acknowledgement,
 }
 
 /// How far an answer is.
@@ -173,15 +187,26 @@ pub(crate) fn reach_each(_: impl Iterator<Item = Point>) {}
 impl Point {
     /// Every one that there is.
     pub(crate) fn all() -> Vec<Self> {
-        use crate::operator::{CONFIG_FILE, DATABASE_FILE, PROFILE_FILE, ROOT_KEY_FILE};
-        use crate::{backup::MANIFEST, sealing::KEK_FILE};
+        use crate::{
+            backup::MANIFEST,
+            operator::{
+                CONFIG_FILE, DATABASE_FILE, PROFILE_FILE, ROOT_KEY_FILE,
+                kek::{KEK_NEXT, ROOT_KEY_NEXT},
+            },
+            sealing::KEK_FILE,
+        };
         let sides = [Side::Before, Side::After];
         let files = [DATABASE_FILE, CONFIG_FILE, PROFILE_FILE, KEK_FILE, ROOT_KEY_FILE];
         let mut all = Vec::new();
         for write in Write::ALL {
             all.extend(Moment::ALL.map(|moment| Self::Write(write, moment)));
         }
-        for exchange in [Exchange::License, Exchange::Enrolment, Exchange::Packaging] {
+        for exchange in [
+            Exchange::License,
+            Exchange::Enrolment,
+            Exchange::Packaging,
+            Exchange::Acknowledgement,
+        ] {
             all.extend([Stage::Recorded, Stage::Signed].map(|stage| Self::Answer(exchange, stage)));
         }
         all.extend(sides.map(Self::Schema));
@@ -203,7 +228,11 @@ impl Point {
         ] {
             all.push(Self::Making(act, step));
         }
-        all.extend([Extent::Made, Extent::Written, Extent::Placed].map(Self::Profile));
+        let extents = [Extent::Made, Extent::Written, Extent::Placed];
+        all.extend(extents.map(Self::Profile));
+        for file in [KEK_NEXT, ROOT_KEY_NEXT] {
+            all.extend(extents.map(|extent| Self::Rolled(file, extent)));
+        }
         all.sort_unstable();
         all
     }
@@ -211,7 +240,7 @@ impl Point {
 
 #[cfg(test)]
 impl Write {
-    const ALL: [Self; 31] = [
+    const ALL: [Self; 41] = [
         Self::Founding,
         Self::License,
         Self::Enrolment,
@@ -241,6 +270,16 @@ impl Write {
         Self::ExchangeUse,
         Self::ExchangeToken,
         Self::ExchangeTokenRevocation,
+        Self::CertificateRevocation,
+        Self::RevokedModel,
+        Self::RevocationList,
+        Self::RevocationListSigned,
+        Self::ImportedList,
+        Self::Acknowledgement,
+        Self::Secret,
+        Self::Roll,
+        Self::AuthorityRequest,
+        Self::Resealing,
         Self::Act,
         Self::Probe,
     ];

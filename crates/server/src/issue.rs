@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  1 decode        bytes -> opened request           sealed to us? does it open?
-//!  2 authenticate  whose signature, which device?    enrolled, not revoked, fresh nonce, store not rolled back
+//!  2 authenticate  whose signature, which device?    enrolled, not revoked, fresh nonce, store not rolled back;
+//!                                                    who is revoked gets a denial for each key id
 //!  3 entitle       may the account have the key id?  a handler says so: rows, a verified token, a webhook
 //!  4 decide        policy -> terms                   nothing that the device could not use
 //!  5 prepare       complete but for the signatures   keys sealed under the hash of the terms
@@ -20,15 +21,17 @@
 
 mod along;
 mod decide;
+mod revoked;
 
 use keyward_crypto::Secret;
 use keyward_license::{
     codec::{Bytes, Wire, grease},
     envelope::SealedResponse,
-    ids::{DeviceId, Digest},
+    ids::{DeviceId, Digest, TransactionId},
     license::{LicenseBody, LicenseKeys, LicenseKind, PreparedLicense},
     request::LicenseRequest,
     response::{KeyResult, LicenseResponse},
+    revocation::RevocationList,
     signed::{self, MessageError, PROTOCOL_VERSION, SignedBody},
     time::Timestamp,
 };
@@ -42,12 +45,14 @@ use crate::{
     key_exchange,
     metrics::ChainLicense,
     operator::Identity,
+    revocation::{self, Trust},
     roots::{
         leaf::{self, RootKeys},
         renewal,
     },
     server::Inner,
-    store::{PreparedAnswer, PreparedOutcome, PreparedResult, Recorded, Recording},
+    store::{PreparedAnswer, PreparedOutcome, PreparedResult, Purpose, Recorded, Recording},
+    test_mode::{self, TestRequest},
 };
 use decide::{Decided, Decisions, Sealing, basis, decide_all};
 
@@ -65,12 +70,26 @@ pub(crate) struct Told {
     pub(crate) results: String,
 }
 
-/// Answers a sealed license request with a sealed license response.
+/// Answers a sealed license request with a sealed license response. The `query` that came with it is for a test
+/// operator.
 ///
 /// # Errors
-/// V-001 to V-005, V-040 to V-044; [`Refusal::Failed`], [`Refusal::Busy`].
-pub(crate) async fn issue(server: &Inner, bytes: &[u8]) -> Result<Issued, Refusal> {
+/// V-001 to V-005, V-040 to V-044; [`Refusal::Failed`], [`Refusal::Busy`], [`Refusal::TestError`].
+pub(crate) async fn issue(server: &Inner, bytes: &[u8], query: Option<&str>) -> Result<Issued, Refusal> {
     let now = server.clock.now();
+    revocation::judged(server, now, |trust| async move {
+        issue_by(server, &trust, (bytes, query), now).await
+    })
+    .await
+}
+
+/// Answers by the revocation lists of one time.
+async fn issue_by(
+    server: &Inner,
+    trust: &Trust,
+    (bytes, query): (&[u8], Option<&str>),
+    now: Timestamp,
+) -> Result<Issued, Refusal> {
     let identity = server.identity();
 
     // 1. Decode: the envelope is ours and opens.
@@ -78,16 +97,29 @@ pub(crate) async fn issue(server: &Inner, bytes: &[u8]) -> Result<Issued, Refusa
 
     // 2. Authenticate: signature and chain, then the device's row. A request that was answered before
     //    ends here, with the same answer.
-    let request = authenticate::verify(&identity, &server.chains, &opened, now)?;
-    let kids = entitle::kids(request.body())?;
-    let mut asked =
-        authenticate::authenticate(&server.store, &server.rates.devices, request, kids, now).await?;
+    let signed = authenticate::verify(&identity, trust, &opened, now)?;
+    let kids = entitle::kids(signed.request.body())?;
+    let by = (&server.store, trust);
+    let mut asked = authenticate::authenticate(by, &server.rates.devices, signed, kids, now).await?;
+    if asked.revoked {
+        return revoked::answer(server, (&identity, trust), &asked, now).await;
+    }
     if asked.answered {
-        return answer_again(server, &identity, &asked).await;
+        return answer_again(server, (&identity, trust), &asked).await;
     }
 
-    // 3. Entitle: each key id by the handlers that this operator asks.
-    let Rights { keys, custom_data } = entitle::entitle(server, &mut asked, now).await?;
+    // 3. Entitle: each key id by the handlers that this operator asks. A test operator gives what the request asks for.
+    let test = test_mode::wishes(&identity, query, asked.request.body());
+    let now = match &test {
+        Some(test) => test.begin(now).await?,
+        None => now,
+    };
+    let Rights { keys, custom_data } = match &test {
+        Some(test) if asked.request.body().license_requested => {
+            test_mode::rights(server, &identity, &mut asked, test, now).await?
+        }
+        _ => entitle::entitle(server, &mut asked, now).await?,
+    };
     let keys = key_exchange::license::find_keys(server, &asked, keys).await?;
 
     // 4. Decide: terms from the policy, tried on the device; then what goes along.
@@ -97,21 +129,29 @@ pub(crate) async fn issue(server: &Inner, bytes: &[u8]) -> Result<Issued, Refusa
     // 5. Prepare: keys sealed to the device or under a root's, bound to the terms.
     let basis = basis(&asked, &decisions);
     let (kinds, renew_at) = (kinds(&decisions), renew_at(server, &decisions, now).await?);
+    let transaction = transaction(server, &asked, &decisions, test.as_ref());
     let answer = PreparedAnswer {
         custom_data,
         renew_at,
+        transaction,
         ..prepare(server, &identity, &asked, decisions, now).await?
     };
 
     // 6. Record: nothing is signed that does not stand in the database.
     let store = asked.request.body().store.clone();
-    let recording = Recording { answer, store, basis };
+    let recording = Recording {
+        answer,
+        store,
+        basis,
+        generation: trust.generation,
+        revoked: false,
+    };
     let recorded = server.store.record_answer(recording).await?;
 
     reach(Point::Answer(Exchange::License, Stage::Recorded));
 
     // 7. Sign: the licenses, then the response that carries them.
-    let signed = sign(&identity, recorded)?;
+    let signed = sign(&identity, recorded, lists(trust, &asked))?;
 
     // 8. Answer: sealed to the request, and kept for its repetition.
     let answer = signed.seal(&asked.request.body().response_key)?;
@@ -133,14 +173,19 @@ pub(crate) async fn issue(server: &Inner, bytes: &[u8]) -> Result<Issued, Refusa
 }
 
 /// The answer that was given, or the same licenses and denials signed again.
-async fn answer_again(server: &Inner, identity: &Identity, asked: &Authenticated) -> Result<Issued, Refusal> {
+async fn answer_again(
+    server: &Inner,
+    (identity, trust): (&Identity, &Trust),
+    asked: &Authenticated,
+) -> Result<Issued, Refusal> {
     let (device, request) = (asked.device, asked.request.digest());
     let answer = match server.answers.kept(device, request) {
         Some(answer) => answer,
         None => {
             let nonce = asked.request.body().nonce;
             let recorded = server.store.recorded_answer(device, nonce).await?;
-            let answer = sign(identity, recorded)?.seal(&asked.request.body().response_key)?;
+            let signed = sign(identity, recorded, lists(trust, asked))?;
+            let answer = signed.seal(&asked.request.body().response_key)?;
             server.answers.keep(device, request, &answer);
             answer
         }
@@ -148,6 +193,33 @@ async fn answer_again(server: &Inner, identity: &Identity, asked: &Authenticated
     let results = "again".to_owned();
     let told = Told { device, results };
     Ok(Issued { answer, told })
+}
+
+/// The revocation lists that the device does not have.
+fn lists(trust: &Trust, asked: &Authenticated) -> Option<Vec<RevocationList>> {
+    let held = asked.request.body().revocation_lists.as_deref();
+    trust.newer_than(held, asked.request.signer())
+}
+
+/// Names the answer, if the client is to acknowledge what becomes of its licenses.
+fn transaction(
+    server: &Inner,
+    asked: &Authenticated,
+    decisions: &Decisions,
+    test: Option<&TestRequest>,
+) -> Option<TransactionId> {
+    let mut decided = decisions
+        .iter()
+        .filter_map(|(_, decision)| decision.as_ref().ok())
+        .peekable();
+    decided.peek()?;
+    if let Some(named) = test.and_then(TestRequest::transaction) {
+        return Some(named);
+    }
+    asked.request.body().capabilities.acknowledges?;
+    let of_policy = |decided: &Decided| decided.entitled.grant.policy.terms.acknowledge;
+    let wanted = server.config.acknowledgement.wanted || decided.any(of_policy);
+    wanted.then(|| TransactionId::random(&mut rng()))
 }
 
 /// Which licenses are of a chain, to be counted.
@@ -204,6 +276,7 @@ async fn prepare(
         results,
         custom_data: None,
         renew_at: None,
+        transaction: None,
     })
 }
 
@@ -229,7 +302,7 @@ async fn prepare_license(
                 proof_key: leaf::proof_key(identity, &body.id)?,
             };
             match (&entitled.exchange, body.kind) {
-                (Some(exchange), _) => exchange.open(server.vault.kek(), &mut keys)?,
+                (Some(exchange), _) => exchange.open(&server.vault.kek(), &mut keys)?,
                 (None, LicenseKind::Root) => {
                     let key = roots.open(&server.vault, &entitled.key)?;
                     keys.keys.push(Bytes(key.expose().to_vec()));
@@ -264,12 +337,15 @@ struct Signed {
     denials: Vec<u64>,
 }
 
-fn sign(identity: &Identity, recorded: Recorded<PreparedAnswer>) -> Result<Signed, Error> {
+/// Signs what was recorded. The revocation lists beside it are those of now, each signed by itself.
+fn sign(
+    identity: &Identity,
+    recorded: Recorded<PreparedAnswer>,
+    revocation_lists: Option<Vec<RevocationList>>,
+) -> Result<Signed, Error> {
     let answer = recorded.into_inner();
-    let (chain, key) = (
-        identity.signer_chain(answer.server_time),
-        &identity.license_server,
-    );
+    let signer = identity.signer_at(Purpose::LicenseServer, answer.server_time)?;
+    let (chain, key) = (&signer.chain[..], &*signer.key);
     let mut summary = Vec::with_capacity(answer.results.len());
     let mut results = Vec::with_capacity(answer.results.len());
     let (mut licenses, mut denials) = (0, Vec::new());
@@ -296,9 +372,9 @@ fn sign(identity: &Identity, recorded: Recorded<PreparedAnswer>) -> Result<Signe
         request: answer.request,
         nonce: answer.nonce,
         results,
-        revocation_lists: None,
+        revocation_lists,
         server_time: answer.server_time,
-        transaction: None,
+        transaction: answer.transaction,
         custom_data: answer.custom_data.map(Bytes),
         renew_at: answer.renew_at,
     };

@@ -77,7 +77,7 @@ pub use keys::NewKey;
 pub use keyward_license::key_exchange::MAX_MESSAGES;
 pub use stream::{ExchangeStream, StreamOutput, StreamRequest};
 pub use tokens::{Caller, ExchangeToken};
-pub(crate) use value::opens;
+pub(crate) use value::{cell as version_cell, opens, row as version_row};
 
 /// Versions that a license for a consuming operation holds at most: the newest that are accepted.
 pub const MAX_VERSIONS: usize = 8;

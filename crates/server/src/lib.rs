@@ -6,10 +6,14 @@
 //!  server     Server: open, call or serve, close
 //!  issue      a license in eight numbered steps                  authenticate, entitle, policy
 //!  handler    who decides: rows, tokens, a webhook, or whoever writes Rust
+//!  test_mode  a test operator issues what a request asks for      spec/test-server.md
 //!  packaging  key ids and keys for a packager in eight numbered steps
+//!  acknowledge  what became of licenses at the client; the receipt for that
+//!  revocation   what is not trusted any more, and the lists that say so
 //!  provision  a certificate in six numbered steps
 //!  discovery  where devices find the server, signed
 //!  backup     a copy of an operator while its server runs, and back
+//!  rolls      another key in the place of one, while the server serves
 //!  doctor     what is wrong with an operator, and what will go wrong
 //!  jwt, webhook  who decides, besides the rows
 //!  metrics    what is counted, for a monitoring system
@@ -67,6 +71,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod acknowledge;
+pub mod acknowledgements;
 pub mod admin;
 mod answers;
 mod authenticate;
@@ -93,11 +99,14 @@ mod provision;
 pub mod proxy;
 mod rate;
 pub mod refusal;
+pub mod revocation;
+pub mod rolls;
 pub mod roots;
 pub mod sealing;
 mod server;
 pub mod services;
 mod store;
+pub mod test_mode;
 pub mod token;
 pub mod vault;
 mod webhook;

@@ -8,12 +8,16 @@
 //!  keyward_licenses_denied_total{code}          key ids that were asked for and denied
 //!  keyward_exchange_operations_total{operation,outcome}   mirror operations: `ok`, `invalid` for a signature that is
 //!                                               not one, `failed`, `refused`, `aborted`
+//!  keyward_acknowledged_licenses_total{outcome}    what became of licenses at clients that acknowledge: `stored`,
+//!                                               `in-memory`, `refused`
 //!  keyward_commit_items                         writes that shared a commit
 //!  keyward_queue_items                          writes that wait
 //!  keyward_connections{listener}                open ones
 //!  keyward_connections_closed_total{listener,reason}   `address`: of one that had too many, at once;
 //!                                               `silent`: gave way, because others waited for a place
 //!  keyward_certificate_expiry_seconds{certificate}   negative once it has ended
+//!  keyward_revocation_list_expiry_seconds{list}   until the next list is due; negative once that has passed
+//!  keyward_revocation_list_entries{list}        what each names
 //!  keyward_build_info{version}
 //! ```
 //! Nothing in it names an account, a device or a key.
@@ -23,7 +27,7 @@ mod traffic;
 use core::{fmt, time::Duration};
 
 use keyward_crypto::{exchange::Operation, x509::Certificate};
-use keyward_license::time::Timestamp;
+use keyward_license::{acknowledgement::LicenseOutcome, time::Timestamp};
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Unit,
@@ -31,6 +35,7 @@ use prometheus_client::{
 
 use crate::{
     Error, Server,
+    revocation::PublishedList,
     store::{Purpose, Store},
 };
 pub(crate) use traffic::{Labels, OPEN_METRICS, Outcome, SECONDS, Traffic};
@@ -43,8 +48,11 @@ pub(crate) struct Metrics {
     denied: Family<Labels<1>, Counter>,
     chains: Family<Labels<1>, Counter>,
     exchanged: Family<Labels<2>, Counter>,
+    acknowledged: Family<Labels<1>, Counter>,
     queue: Gauge,
     certificates: Family<Labels<1>, Gauge>,
+    lists: Family<Labels<1>, Gauge>,
+    list_entries: Family<Labels<1>, Gauge>,
 }
 
 impl Metrics {
@@ -65,6 +73,14 @@ impl Metrics {
         registry.register("chain_licenses", help, chains.clone());
         let help = "Mirror operations with exchange keys, by what came of them";
         registry.register("exchange_operations", help, exchanged.clone());
+        let acknowledged = Family::default();
+        let help = "Licenses that clients acknowledged, by what became of them";
+        registry.register("acknowledged_licenses", help, acknowledged.clone());
+        let (lists, list_entries) = (Family::default(), Family::default());
+        let help = "Time until the next revocation list is due";
+        registry.register_with_unit("revocation_list_expiry", help, Unit::Seconds, lists.clone());
+        let help = "What each revocation list names";
+        registry.register("revocation_list_entries", help, list_entries.clone());
         let items = Unit::Other("items".to_owned());
         let help = "Writes that shared a commit";
         registry.register_with_unit("commit", help, items.clone(), store.commit_sizes());
@@ -78,8 +94,11 @@ impl Metrics {
             denied,
             chains,
             exchanged,
+            acknowledged,
             queue,
             certificates,
+            lists,
+            list_entries,
         }
     }
 
@@ -110,6 +129,20 @@ impl Metrics {
         self.exchanged.get_or_create(&labels).inc_by(count);
     }
 
+    /// A client told what became of a license.
+    pub(crate) fn acknowledged(&self, outcome: LicenseOutcome) {
+        let labels = [("outcome", outcome_name(outcome))];
+        self.acknowledged.get_or_create(&labels).inc();
+    }
+
+    fn list(&self, list: &PublishedList, now: Timestamp) {
+        let labels = [("list", list.name)];
+        let left = signed(list.next_update.0).saturating_sub(signed(now.0));
+        self.lists.get_or_create(&labels).set(left);
+        let entries = i64::try_from(list.entries).unwrap_or(i64::MAX);
+        self.list_entries.get_or_create(&labels).set(entries);
+    }
+
     fn certificate(&self, name: &'static str, ends: u64, now: Timestamp) {
         let (ends, now) = (signed(ends), signed(now.0));
         let left = ends.saturating_sub(now);
@@ -136,6 +169,12 @@ impl Server {
         }
         let root = Certificate::parse(inner.identity().anchor.der())?;
         metrics.certificate("root", root.not_after(), now);
+        // Those that are judged by: whoever measures causes no writes. Of several authorities of one purpose, the list
+        // that is due first stays.
+        let held = inner.trust.held();
+        let mut lists: Vec<_> = held.iter().flat_map(|trust| trust.published()).collect();
+        lists.sort_by_key(|list| core::cmp::Reverse(list.next_update));
+        lists.into_iter().for_each(|list| metrics.list(list, now));
         metrics
             .queue
             .set(i64::try_from(inner.store.queued()).unwrap_or(i64::MAX));
@@ -167,6 +206,15 @@ impl ChainLicense {
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// The name of what became of a license.
+pub(crate) const fn outcome_name(outcome: LicenseOutcome) -> &'static str {
+    match outcome {
+        LicenseOutcome::Stored => "stored",
+        LicenseOutcome::InMemory => "in-memory",
+        LicenseOutcome::Refused => "refused",
     }
 }
 

@@ -7,11 +7,15 @@
 //!   keyward.db          everything else, its secrets sealed under the key-encryption key
 //!   kek                 the key-encryption key, unless the environment supplies it
 //!   root-key.sealed     the root's private key; serving never reads it, so it can be moved offline
+//!   kek.next, root-key.next     there while the key-encryption key is rolled
 //! ```
 
 mod identity;
+pub(crate) mod kek;
+mod keys;
+mod leaves;
 pub(crate) mod making;
-mod pki;
+pub(crate) mod pki;
 mod serving;
 
 use std::{
@@ -20,7 +24,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use keyward_crypto::{Secret, ecdsa::SigningKey, kdf::sha256};
+use keyward_crypto::{Secret, SecretBytes, ecdsa::SigningKey, kdf::sha256};
 use keyward_license::{
     codec::{Bytes, Wire},
     ids::Digest,
@@ -29,10 +33,11 @@ use keyward_license::{
 };
 use rand_core::CryptoRng;
 
-pub(crate) use identity::{Identity, check_secrets};
+pub(crate) use identity::{Identity, Settings, Signer, accepted_until};
+pub(crate) use keys::{CHECK, PurposeKey, cell as secret_cell, check_secrets};
 use making::{Making, flush};
-pub(crate) use pki::{CLOCK_TOLERANCE, serial};
-pub(crate) use serving::Serving;
+pub(crate) use pki::{CLOCK_TOLERANCE, Issuer, serial};
+pub use serving::Serving;
 
 use crate::{
     Error, Server,
@@ -40,7 +45,9 @@ use crate::{
     fail_points::{Act, Extent, Point, reach},
     sealing::{Cell, KEK_FILE, KekSource, KeyEncryptionKey},
     store::{Founding, Store},
+    test_mode,
     token::Token,
+    vault,
 };
 
 /// What [`init`] needs to know.
@@ -83,10 +90,36 @@ pub async fn init(
     now: Timestamp,
     rng: &mut impl CryptoRng,
 ) -> Result<Initialised, Error> {
+    make(dir, options, false, now, rng).await
+}
+
+/// Makes a test operator in `dir`, which must not exist: one that issues to anybody what [`test_mode`] lets a request
+/// ask for. Its root certificate is marked, so that clients refuse it unless they are told to accept test operators;
+/// its first license key seed is the [published one](crate::test_mode::TEST_SEED), and the enrolment token `test` enrols
+/// any device. It guards nothing.
+///
+/// # Errors
+/// Those of [`init`].
+pub async fn init_test(
+    dir: &Path,
+    options: InitOptions,
+    now: Timestamp,
+    rng: &mut impl CryptoRng,
+) -> Result<Initialised, Error> {
+    make(dir, options, true, now, rng).await
+}
+
+async fn make(
+    dir: &Path,
+    options: InitOptions,
+    is_test: bool,
+    now: Timestamp,
+    rng: &mut impl CryptoRng,
+) -> Result<Initialised, Error> {
     let toml = configuration(&options);
     let config = Config::from_toml(&toml)?;
     let making = Making::begin(dir, Act::Init)?;
-    let (admin_token, operator) = fill(&making, options.kek, &toml, &config, now, rng).await?;
+    let (admin_token, operator) = fill(&making, (options.kek, is_test), &toml, &config, now, rng).await?;
     making.finish()?;
     Ok(Initialised {
         dir: dir.to_owned(),
@@ -147,8 +180,19 @@ pub fn renew_profile(dir: &Path, server: &Server) -> Result<OperatorProfile, Err
 /// # Errors
 /// [`Error::File`] if the file was moved offline, [`Error::WrongKek`] if it does not open.
 pub fn read_root_key(dir: &Path, operator: &Digest, kek: &KeyEncryptionKey) -> Result<SigningKey, Error> {
-    let path = dir.join(ROOT_KEY_FILE);
-    let sealed = fs::read(&path).map_err(Error::file("read", &path))?;
+    read_root_key_file(&dir.join(ROOT_KEY_FILE), operator, kek)
+}
+
+/// As [`read_root_key`], of a file that lies elsewhere.
+///
+/// # Errors
+/// Those of [`read_root_key`].
+pub fn read_root_key_file(
+    path: &Path,
+    operator: &Digest,
+    kek: &KeyEncryptionKey,
+) -> Result<SigningKey, Error> {
+    let sealed = fs::read(path).map_err(Error::file("read", path))?;
     let scalar = kek
         .open(root_cell(operator), &sealed)
         .map_err(|_| Error::WrongKek)?;
@@ -179,7 +223,7 @@ pub(crate) fn profile(config: &Config, root: &[u8]) -> OperatorProfile {
 /// Writes every file of a new operator into its directory.
 async fn fill(
     making: &Making,
-    kek: KekSource,
+    (kek, is_test): (KekSource, bool),
     toml: &str,
     config: &Config,
     now: Timestamp,
@@ -194,7 +238,7 @@ async fn fill(
         }
     };
     let admin_token = Token::generate(rng);
-    let authority = pki::found(&config.name, now, rng)?;
+    let authority = pki::found(&config.name, is_test, now, rng)?;
     let operator = Digest::new(sha256(&[&authority.root]));
     let sealed_root = kek.seal(root_cell(&operator), authority.root_key.scalar().expose(), rng)?;
     making.write(ROOT_KEY_FILE, &sealed_root)?;
@@ -205,8 +249,12 @@ async fn fill(
     let secrets = identity::seal_secrets(&kek, &authority, rng)?;
     let founding = Founding {
         secrets,
-        seed: crate::vault::seal_new_seed(&kek, 1, rng)?,
+        seed: match is_test {
+            true => vault::seal_seed(&kek, 1, &SecretBytes::new(test_mode::TEST_SEED.to_vec()))?,
+            false => vault::seal_new_seed(&kek, 1, rng)?,
+        },
         root: authority.root,
+        is_test,
         certificates: authority.certificates,
         admin_token: (admin_token.hash(), "init".to_owned()),
     };

@@ -35,10 +35,11 @@ use crate::{
     fail_points::{Exchange, Point, Stage, reach},
     metrics::ChainLicense,
     operator::Identity,
+    revocation::{self, Trust},
     roots::leaf::{self, RootKeys},
     server::Inner,
     store::{
-        AssignedTrack, PackagedContent, PackagingAnswer, PackagingRecord, Recorded,
+        AssignedTrack, PackagedContent, PackagingAnswer, PackagingRecord, Purpose, Recorded,
         roots::{Holdings, PackagedLeaf, RootRow, TrackRow},
     },
 };
@@ -49,6 +50,14 @@ use crate::{
 /// V-001 to V-005, V-040, V-070 to V-073; [`Refusal::Failed`], [`Refusal::Busy`].
 pub(crate) async fn package(server: &Inner, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
     let now = server.clock.now();
+    revocation::judged(server, now, |trust| async move {
+        package_by(server, &trust, bytes, now).await
+    })
+    .await
+}
+
+/// Answers by the revocation lists of one time.
+async fn package_by(server: &Inner, trust: &Trust, bytes: &[u8], now: Timestamp) -> Result<Vec<u8>, Refusal> {
     let identity = server.identity();
 
     // 1. Decode: the envelope is ours and opens.
@@ -56,9 +65,9 @@ pub(crate) async fn package(server: &Inner, bytes: &[u8]) -> Result<Vec<u8>, Ref
 
     // 2. Authenticate: signature and chain, then the packager's row. A request that was answered before
     //    ends here, with the same bytes.
-    let request = authenticate::verify_packager(&identity, &server.chains, &opened, now)?;
+    let request = authenticate::verify_packager(trust, &opened, now)?;
     let mut asked =
-        authenticate::authenticate_packager(&server.store, &server.rates.devices, request).await?;
+        authenticate::authenticate_packager((&server.store, trust), &server.rates.devices, request).await?;
     if let Some(answer) = asked.answered.take() {
         return Ok(again(&asked, answer));
     }
@@ -67,6 +76,8 @@ pub(crate) async fn package(server: &Inner, bytes: &[u8]) -> Result<Vec<u8>, Ref
     asked.request.body().check_supported()?;
     let receiver = receiver(server, &asked)?;
 
+    // What is sealed here is stored before the key-encryption key changes.
+    let _sealing = server.vault.sealing().await;
     for _ in 0..ATTEMPTS {
         // 4. Assign: a key id and key for each track.
         let tracks = assign(server, &identity, &asked).await?;
@@ -84,6 +95,7 @@ pub(crate) async fn package(server: &Inner, bytes: &[u8]) -> Result<Vec<u8>, Ref
             content_id,
             tracks: tracks.into_iter().map(|(track, _)| track).collect(),
             holdings,
+            generation: trust.generation,
         };
         match server.store.record_packaging(prepared, content).await? {
             PackagingRecord::ToSign(recorded) => return answer(server, &identity, &asked, recorded).await,
@@ -325,7 +337,8 @@ async fn answer(
     reach(Point::Answer(Exchange::Packaging, Stage::Recorded));
 
     // 7. Sign: the leaves, then the response that carries them.
-    let (chain, key) = (identity.signer_chain(server_time), &identity.license_server);
+    let signer = identity.signer_at(Purpose::LicenseServer, server_time)?;
+    let (chain, key) = (&signer.chain[..], &*signer.key);
     let mut signed = Vec::with_capacity(leaves.len());
     for leaf in leaves {
         signed.push(leaf.license.sign(chain, key).map_err(Error::Making)?);

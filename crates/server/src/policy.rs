@@ -72,6 +72,21 @@ pub struct PolicyTerms {
     pub extended_restrictions: Vec<ExtendedRestriction>,
     /// What the application may do besides.
     pub extended_rights: Vec<ExtendedRight>,
+    /// What becomes of licenses that a device holds when it is revoked.
+    pub on_revocation: OnRevocation,
+    /// Whether clients that can are to acknowledge what became of the licenses of an answer.
+    pub acknowledge: bool,
+}
+
+/// What becomes of licenses that a device holds when it learns that it was revoked. New ones it gets in no case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnRevocation {
+    /// They stay as they are.
+    #[default]
+    Keep,
+    /// They are not used any more. Clients that do not announce that they enforce this get no license.
+    Stop,
 }
 
 /// One version of a policy.
@@ -152,6 +167,8 @@ impl PolicyTerms {
             source_id: None,
             extended_restrictions: Vec::new(),
             extended_rights: Vec::new(),
+            on_revocation: OnRevocation::Keep,
+            acknowledge: false,
         }
     }
 
@@ -220,6 +237,7 @@ impl PolicyTerms {
             source_id: self.source_id,
             extended_restrictions: some(&self.extended_restrictions),
             extended_rights: some(&self.extended_rights),
+            ends_with_revocation: (self.on_revocation == OnRevocation::Stop).then_some(Flag),
             ..body
         }
     }

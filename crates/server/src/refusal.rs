@@ -10,7 +10,7 @@ use keyward_license::{
     signed::MessageError,
 };
 
-use crate::Error;
+use crate::{Error, authenticate::is_unknown};
 
 /// Why a license, enrolment or packaging request is refused as a whole. What becomes of a single key id
 /// is a denial inside the signed response instead.
@@ -44,6 +44,19 @@ pub enum Refusal {
     /// V-042: the device was revoked.
     #[error("the device was revoked")]
     DeviceRevoked,
+    /// V-041: no current revocation list tells whether a certificate or model is revoked, and the operator requires
+    /// that.
+    #[error("the server cannot tell whether the certificate was revoked")]
+    StatusUnknown,
+    /// V-047: what is revoked has changed while the request was judged.
+    #[error("revocation lists changed meanwhile")]
+    ListsChanged,
+    /// V-048: the transaction is not one that can be acknowledged like this.
+    #[error("the acknowledgement was refused: {0}")]
+    Transaction(#[from] TransactionFault),
+    /// This server signs no receipts at present.
+    #[error("the server signs no receipts at present")]
+    NoReceipts,
     /// V-043: another request of the device had this nonce.
     #[error("another request of the device had this nonce")]
     NonceReused,
@@ -68,6 +81,9 @@ pub enum Refusal {
     /// V-054: the key is enrolled in another role.
     #[error("the key is enrolled in another role")]
     KeyOfOtherRole,
+    /// V-055: a certificate that is to be renewed is not one of the party that asks.
+    #[error("the certificate cannot be renewed: {0}")]
+    Renewal(&'static str),
     /// V-052: the sealing keys are not as they should be.
     #[error("the sealing keys were refused: {0}")]
     SealingKeys(DecodeError),
@@ -101,6 +117,9 @@ pub enum Refusal {
     /// V-077: there is no suite that the packager's certificate names and the operator permits.
     #[error("the packager has no sealing key of a suite that this operator permits")]
     PackagerSuite,
+    /// A test operator answers with the error that the request asks for.
+    #[error("the test request asked for error {} ({})", .0.number(), .0.name())]
+    TestError(ErrorCode),
     /// The server has too much to do, is stopping, or must decide anew.
     #[error("{0}")]
     Busy(&'static str),
@@ -136,6 +155,21 @@ pub enum TokenFault {
     OtherSealingKeys,
 }
 
+/// V-048: what is wrong with an acknowledgement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransactionFault {
+    /// The device has none of this id.
+    #[error("the device has no such transaction")]
+    Unknown,
+    /// The results are not of the licenses of its answer.
+    #[error("it does not name the licenses of the answer, each once")]
+    OtherLicenses,
+    /// It was acknowledged with other results.
+    #[error("the transaction was acknowledged with other results")]
+    OtherResults,
+}
+
 impl Refusal {
     /// The number of `spec/errors.md`.
     #[must_use]
@@ -149,10 +183,12 @@ impl Refusal {
             Self::Certificate(_)
             | Self::Claims(_)
             | Self::PackagerCertificate(_)
-            | Self::PackagerClaims(_) => ErrorCode::CertificateRefused,
+            | Self::PackagerClaims(_)
+            | Self::Renewal(_) => ErrorCode::CertificateRefused,
             Self::DeviceUnknown | Self::PackagerUnknown => ErrorCode::DeviceUnknown,
             Self::DeviceRevoked | Self::PackagerRevoked => ErrorCode::DeviceRevoked,
             Self::NonceReused | Self::PackagerNonceReused => ErrorCode::NonceReused,
+            Self::Transaction(_) => ErrorCode::TransactionRefused,
             Self::Unsupported(_) => ErrorCode::PackagingUnsupported,
             Self::PackagerSuite => ErrorCode::ClientLacksCapability,
             Self::StoreRolledBack => ErrorCode::StoreRolledBack,
@@ -161,9 +197,15 @@ impl Refusal {
             Self::DeviceKey(_) | Self::KeyOfOtherRole | Self::SealingKeys(_) | Self::SealingKeyInvalid => {
                 ErrorCode::KeyRefused
             }
-            Self::Busy(_) | Self::Unavailable(_) | Self::AuthorizationUsed => ErrorCode::Busy,
+            Self::Busy(_)
+            | Self::Unavailable(_)
+            | Self::AuthorizationUsed
+            | Self::StatusUnknown
+            | Self::ListsChanged
+            | Self::NoReceipts => ErrorCode::Busy,
             Self::RateLimited(_) => ErrorCode::RateLimited,
             Self::Failed(_) => ErrorCode::Internal,
+            Self::TestError(code) => *code,
         }
     }
 
@@ -173,7 +215,9 @@ impl Refusal {
         match self {
             Self::Message(error) => message_rule(error),
             Self::WrongRecipient | Self::NotOpened => "V-040",
-            Self::Certificate(_) | Self::Claims(_) => "V-041",
+            Self::Certificate(_) | Self::Claims(_) | Self::StatusUnknown => "V-041",
+            Self::ListsChanged => "V-047",
+            Self::Transaction(_) => "V-048",
             Self::DeviceUnknown | Self::DeviceRevoked => "V-042",
             Self::NonceReused => "V-043",
             Self::StoreRolledBack => "V-044",
@@ -181,6 +225,7 @@ impl Refusal {
             Self::NotOwnSignature | Self::DeviceKey(_) => "V-050",
             Self::Token(TokenFault::OtherRole) | Self::KeyOfOtherRole => "V-054",
             Self::Token(_) => "V-051",
+            Self::Renewal(_) => "V-055",
             Self::SealingKeys(_) | Self::SealingKeyInvalid => "V-052",
             Self::PackagerCertificate(_) | Self::PackagerClaims(_) => "V-070",
             Self::PackagerUnknown | Self::PackagerRevoked => "V-071",
@@ -194,9 +239,19 @@ impl Refusal {
             | Self::GenerationTooLarge
             | Self::Busy(_)
             | Self::Unavailable(_)
+            | Self::NoReceipts
             | Self::RateLimited(_)
+            | Self::TestError(_)
             | Self::Failed(_) => "",
         }
+    }
+
+    /// Whether revocation lists may have decided it.
+    pub(crate) const fn rests_on_lists(&self) -> bool {
+        matches!(
+            self,
+            Self::DeviceRevoked | Self::PackagerRevoked | Self::StatusUnknown
+        )
     }
 
     /// Logs the refusal, once, and turns it into what the device is told. The cause of a failure of the
@@ -228,6 +283,7 @@ impl From<MessageError> for Refusal {
     /// Of a message from a device: a refused signer is V-041.
     fn from(error: MessageError) -> Self {
         match error {
+            MessageError::Signer(fault) if is_unknown(&fault) => Self::StatusUnknown,
             MessageError::Signer(fault) => Self::Certificate(fault),
             MessageError::NotOpened => Self::NotOpened,
             other => Self::Message(other),
@@ -303,6 +359,12 @@ mod tests {
             Refusal::Certificate(CryptoError::ChainRefused(keyward_crypto::ChainFault::Expired)),
             Refusal::DeviceUnknown,
             Refusal::DeviceRevoked,
+            Refusal::StatusUnknown,
+            Refusal::ListsChanged,
+            Refusal::Transaction(TransactionFault::Unknown),
+            Refusal::Transaction(TransactionFault::OtherLicenses),
+            Refusal::Transaction(TransactionFault::OtherResults),
+            Refusal::NoReceipts,
             Refusal::NonceReused,
             Refusal::StoreRolledBack,
             Refusal::AuthorizationUsed,
@@ -313,6 +375,7 @@ mod tests {
             Refusal::Token(TokenFault::OtherRole),
             Refusal::KeyOfOtherRole,
             Refusal::SealingKeyInvalid,
+            Refusal::Renewal("it is for other keys"),
             Refusal::PackagerCertificate(CryptoError::ChainRefused(keyward_crypto::ChainFault::WrongRole)),
             Refusal::PackagerUnknown,
             Refusal::PackagerRevoked,
@@ -339,6 +402,12 @@ mod tests {
         202 V-041 the device certificate was refused: certificate chain refused: a certificate has expired
         203 V-042 the device is not enrolled
         204 V-042 the device was revoked
+        502 V-041 the server cannot tell whether the certificate was revoked
+        502 V-047 revocation lists changed meanwhile
+        209 V-048 the acknowledgement was refused: the device has no such transaction
+        209 V-048 the acknowledgement was refused: it does not name the licenses of the answer, each once
+        209 V-048 the acknowledgement was refused: the transaction was acknowledged with other results
+        502  the server signs no receipts at present
         205 V-043 another request of the device had this nonce
         206 V-044 the store's generation has fallen since the device's last request
         502 V-046 the authorization was used meanwhile
@@ -349,6 +418,7 @@ mod tests {
         401 V-054 the enrolment token was refused: it is for another role
         402 V-054 the key is enrolled in another role
         402 V-052 a sealing key is not a key of its suite
+        202 V-055 the certificate cannot be renewed: it is for other keys
         202 V-070 the packager certificate was refused: certificate chain refused: it is not valid for this role
         203 V-071 the packager is not enrolled
         204 V-071 the packager was revoked

@@ -3,7 +3,7 @@
 use core::fmt;
 use std::path::Path;
 
-use keyward_crypto::{CryptoError, Secret, SecretBytes, aead};
+use keyward_crypto::{CryptoError, Secret, SecretBytes, aead, kdf::equal_constant_time};
 use keyward_license::codec::Writer;
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
@@ -11,7 +11,11 @@ use zeroize::Zeroizing;
 use crate::Error;
 
 /// The key under which all of an operator's secrets are sealed.
-pub struct KeyEncryptionKey(Secret<32>);
+pub struct KeyEncryptionKey {
+    key: Secret<32>,
+    /// The one before it, while somebody may still hold what it sealed.
+    previous: Option<Secret<32>>,
+}
 
 /// Where the key-encryption key comes from.
 #[derive(Debug)]
@@ -35,12 +39,12 @@ impl KeyEncryptionKey {
     /// Takes the key.
     #[must_use]
     pub const fn new(key: Secret<32>) -> Self {
-        Self(key)
+        Self { key, previous: None }
     }
 
     /// A fresh key.
     pub fn generate(rng: &mut impl CryptoRng) -> Self {
-        Self(Secret::random(rng))
+        Self::new(Secret::random(rng))
     }
 
     /// Reads 64 hexadecimal digits; space around them is ignored.
@@ -50,12 +54,12 @@ impl KeyEncryptionKey {
     pub fn from_hex(text: &str) -> Result<Self, Error> {
         let mut bytes = Zeroizing::new([0; 32]);
         hex::decode_to_slice(text.trim(), &mut bytes[..]).map_err(|_| Error::KekMalformed)?;
-        Ok(Self(Secret::new(*bytes)))
+        Ok(Self::new(Secret::new(*bytes)))
     }
 
     /// The key in 64 hexadecimal digits, for its file.
     pub(crate) fn to_hex(&self) -> Zeroizing<String> {
-        Zeroizing::new(hex::encode(self.0.expose()))
+        Zeroizing::new(hex::encode(self.key.expose()))
     }
 
     pub(crate) fn seal(
@@ -64,11 +68,33 @@ impl KeyEncryptionKey {
         secret: &[u8],
         rng: &mut impl CryptoRng,
     ) -> Result<Vec<u8>, CryptoError> {
-        aead::seal(&self.0, &cell.associated_data(), secret, rng)
+        aead::seal(&self.key, &cell.associated_data(), secret, rng)
     }
 
     pub(crate) fn open(&self, cell: Cell<'_>, sealed: &[u8]) -> Result<SecretBytes, CryptoError> {
-        aead::open(&self.0, &cell.associated_data(), sealed)
+        let place = cell.associated_data();
+        match (aead::open(&self.key, &place, sealed), &self.previous) {
+            (Err(_), Some(previous)) => aead::open(previous, &place, sealed),
+            (opened, _) => opened,
+        }
+    }
+
+    /// This key, which opens as well what `previous` sealed.
+    pub(crate) const fn after(&self, previous: &Self) -> Self {
+        Self {
+            key: self.key.duplicate(),
+            previous: Some(previous.key.duplicate()),
+        }
+    }
+
+    /// This key alone.
+    pub(crate) const fn alone(&self) -> Self {
+        Self::new(self.key.duplicate())
+    }
+
+    /// Whether it is the same key.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        equal_constant_time(self.key.expose(), other.key.expose())
     }
 }
 
@@ -81,19 +107,27 @@ impl fmt::Debug for KeyEncryptionKey {
 impl KekSource {
     /// Fetches the key for the operator in `dir`. A key file that others can read is refused: the
     /// secrets it protects are then theirs as well.
-    pub(crate) fn load(self, dir: &Path) -> Result<KeyEncryptionKey, Error> {
+    ///
+    /// # Errors
+    /// [`Error::KekExposed`], [`Error::KekMalformed`], [`Error::File`].
+    pub fn load(self, dir: &Path) -> Result<KeyEncryptionKey, Error> {
         match self {
             Self::Given(key) => Ok(key),
-            Self::File => {
-                let path = dir.join(KEK_FILE);
-                if is_exposed(&path)? {
-                    return Err(Error::KekExposed(path));
-                }
-                let text = std::fs::read_to_string(&path).map_err(Error::file("read", &path))?;
-                KeyEncryptionKey::from_hex(&Zeroizing::new(text))
-            }
+            Self::File => read(&dir.join(KEK_FILE)),
         }
     }
+}
+
+/// Reads the file of a key-encryption key.
+///
+/// # Errors
+/// [`Error::File`], [`Error::KekExposed`], [`Error::KekMalformed`].
+pub(crate) fn read(path: &Path) -> Result<KeyEncryptionKey, Error> {
+    if is_exposed(path)? {
+        return Err(Error::KekExposed(path.to_owned()));
+    }
+    let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
+    KeyEncryptionKey::from_hex(&Zeroizing::new(text))
 }
 
 impl Cell<'_> {
@@ -162,7 +196,14 @@ mod tests {
         ] {
             assert!(kek.open(moved, &sealed).is_err());
         }
-        assert!(KeyEncryptionKey::generate(&mut rng).open(cell, &sealed).is_err());
+        let next = KeyEncryptionKey::generate(&mut rng);
+        assert!(next.open(cell, &sealed).is_err());
+        let following = next.after(&kek);
+        assert_eq!(following.open(cell, &sealed).unwrap().expose(), b"secret");
+        let sealed_anew = following.seal(cell, b"secret", &mut rng).unwrap();
+        assert!(kek.open(cell, &sealed_anew).is_err() && next.open(cell, &sealed_anew).is_ok());
+        assert!(following.alone().open(cell, &sealed).is_err());
+        assert!(following.is(&next) && !following.is(&kek));
     }
 
     #[test]

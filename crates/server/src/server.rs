@@ -6,13 +6,12 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use keyward_license::{error_code::Problem, ids::Digest};
+use keyward_license::{error_code::Problem, ids::Digest, time::Timestamp};
 use tokio::net::TcpListener;
 
 use crate::{
-    Error, Refusal,
+    Error, Refusal, acknowledge,
     answers::Answers,
-    authenticate::ChainCache,
     chance::rng,
     clock::Clock,
     config::{AuthorizationSource, Config, ConfigError, NewKeys},
@@ -21,11 +20,16 @@ use crate::{
     http::{self, addresses::Addresses},
     issue::{self, Issued},
     metrics::Metrics,
-    operator::{self, Identity, Serving},
+    operator::{
+        self, CHECK, Identity, Settings,
+        kek::{self, Found},
+    },
     packaging, provision,
     rate::Rates,
+    revocation::TrustCache,
     sealing::KekSource,
     store::Store,
+    test_mode::transcript::Recorder,
     token::KnownTokens,
     vault::Vault,
 };
@@ -35,7 +39,7 @@ use crate::{
 pub struct Server(Arc<Inner>);
 
 pub(crate) struct Inner {
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
     pub(crate) config: Config,
     pub(crate) store: Store,
     pub(crate) vault: Vault,
@@ -44,7 +48,7 @@ pub(crate) struct Inner {
     pub(crate) sources: Vec<Box<dyn Source>>,
     /// Whether the rows of the database are the only source.
     pub(crate) rows_alone: bool,
-    pub(crate) chains: ChainCache,
+    pub(crate) trust: TrustCache,
     pub(crate) answers: Answers,
     pub(crate) metrics: Metrics,
     pub(crate) rates: Rates,
@@ -53,12 +57,35 @@ pub(crate) struct Inner {
     pub(crate) known_administrators: KnownTokens,
     discovery: DiscoveryCache,
     identity: RwLock<Arc<Identity>>,
+    /// Whether the key-encryption key lies in the directory.
+    pub(crate) kek_in_file: bool,
+    /// Held by who changes keys or certificates of the operator.
+    pub(crate) rolling: tokio::sync::Mutex<()>,
 }
 
 impl Inner {
     /// The operator's keys and certificates as they are now.
     pub(crate) fn identity(&self) -> Arc<Identity> {
         Arc::clone(&self.identity.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the operator's keys and certificates again, and renews those that it is time for. The discovery document
+    /// is signed anew when it is asked for next, and the revocation lists are looked at again. Requests that are worked
+    /// on go on with what they began with. Whoever calls holds `rolling`.
+    pub(crate) async fn reload_identity(&self, now: Timestamp) -> Result<Arc<Identity>, Error> {
+        let settings = Settings::of(&self.config, now);
+        let identity = Identity::load(&self.store, &self.vault.kek(), settings, &mut rng()).await?;
+        let identity = Arc::new(identity);
+        let mut held = self.identity.write().unwrap_or_else(PoisonError::into_inner);
+        let before = core::mem::replace(&mut *held, Arc::clone(&identity));
+        drop(held);
+        if before.revocations != identity.revocations {
+            // What they were signed with may be revoked.
+            self.answers.forget();
+        }
+        self.discovery.forget();
+        self.trust.forget();
+        Ok(identity)
     }
 }
 
@@ -98,10 +125,20 @@ impl Server {
         clock: Arc<dyn Clock>,
         (sources, rows_alone): (Vec<Box<dyn Source>>, bool),
     ) -> Result<Self, Error> {
-        let kek = kek.load(dir)?;
+        // What is wrong with its file is told before the database is touched.
+        if let KekSource::File = &kek {
+            kek::candidates(KekSource::File, dir)?;
+        }
         let store = Store::open(&operator::database_path(dir), &config.database).await?;
-        let identity = match Identity::load(&store, &kek, &config.name, clock.now(), &mut rng()).await {
-            Ok(identity) => identity,
+        let loaded = async {
+            let kek = kek::find(kek, dir, &store).await?;
+            store.begin_era(check_of(&store).await?);
+            let settings = Settings::of(&config, clock.now());
+            let identity = Identity::load(&store, &kek.key, settings, &mut rng()).await?;
+            Ok((kek, identity))
+        };
+        let (kek, identity) = match loaded.await {
+            Ok(loaded) => loaded,
             Err(error) => {
                 store.close().await;
                 return Err(error);
@@ -116,14 +153,16 @@ impl Server {
             known_administrators: KnownTokens::new(),
             config,
             store,
-            vault: Vault::new(kek),
+            vault: Vault::new(kek.key),
             clock,
             sources,
             rows_alone,
-            chains: ChainCache::new(),
+            trust: TrustCache::default(),
             answers: Answers::new(),
             discovery: DiscoveryCache::default(),
             identity: RwLock::new(Arc::new(identity)),
+            kek_in_file: kek.in_file,
+            rolling: tokio::sync::Mutex::default(),
         })))
     }
 
@@ -131,6 +170,12 @@ impl Server {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.0.config
+    }
+
+    /// Whether this is a test operator: one that issues to anybody, whose root certificate is marked.
+    #[must_use]
+    pub fn is_test(&self) -> bool {
+        self.0.identity().anchor.is_test()
     }
 
     /// SHA-256 of the operator's root certificate: names the operator.
@@ -144,15 +189,24 @@ impl Server {
     /// # Errors
     /// A problem of `spec/errors.md`; its cause stands in the log.
     pub async fn issue(&self, request: &[u8]) -> Result<Vec<u8>, Problem> {
-        let Issued { answer, told } = self.issued(request).await?;
+        self.issue_as_asked(request, None).await
+    }
+
+    /// [`Server::issue`] of a test operator: the `query` of the license server URL says what is to be issued
+    /// ([`test_mode`](crate::test_mode)). Other operators do not look at it.
+    ///
+    /// # Errors
+    /// Those of [`Server::issue`], and the one that the query asks for.
+    pub async fn issue_as_asked(&self, request: &[u8], query: Option<&str>) -> Result<Vec<u8>, Problem> {
+        let Issued { answer, told } = self.issued(request, query).await?;
         tracing::info!(device = %told.device, results = told.results, "license request answered");
         Ok(answer)
     }
 
-    /// As [`Server::issue`], for a caller that says in the log what was answered.
-    pub(crate) async fn issued(&self, request: &[u8]) -> Result<Issued, Problem> {
+    /// As [`Server::issue_as_asked`], for a caller that says in the log what was answered.
+    pub(crate) async fn issued(&self, request: &[u8], query: Option<&str>) -> Result<Issued, Problem> {
         let started = tokio::time::Instant::now();
-        let answer = issue::issue(&self.0, request).await;
+        let answer = issue::issue(&self.0, request, query).await;
         self.0.metrics.issue_took(started.elapsed());
         answer.map_err(Refusal::into_problem)
     }
@@ -173,6 +227,16 @@ impl Server {
     /// A problem of `spec/errors.md`; its cause stands in the log.
     pub async fn package(&self, request: &[u8]) -> Result<Vec<u8>, Problem> {
         packaging::package(&self.0, request)
+            .await
+            .map_err(Refusal::into_problem)
+    }
+
+    /// Answers a sealed acknowledgement, as `POST /acknowledgement` does.
+    ///
+    /// # Errors
+    /// A problem of `spec/errors.md`; its cause stands in the log.
+    pub async fn acknowledge(&self, request: &[u8]) -> Result<Vec<u8>, Problem> {
+        acknowledge::acknowledge(&self.0, request)
             .await
             .map_err(Refusal::into_problem)
     }
@@ -206,7 +270,7 @@ impl Server {
     /// work the configured time to finish, writes what is queued, and closes the database.
     ///
     /// # Errors
-    /// [`Error::AlreadyServed`], [`Error::Serving`]; [`Error::Config`] if new tracks are to derive from a seed that
+    /// [`Error::AlreadyServed`], [`Error::Serving`]; [`Error::Ended`] if an authority has; [`Error::Config`] if new tracks are to derive from a seed that
     /// is not there.
     pub async fn serve(
         self,
@@ -214,13 +278,44 @@ impl Server {
         admin: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), Error> {
+        self.serve_with(public, admin, shutdown, None).await
+    }
+
+    /// [`Server::serve`] of a test operator, with every exchange of the public listener in a transcript.
+    ///
+    /// # Errors
+    /// Those of [`Server::serve`].
+    pub async fn serve_recorded(
+        self,
+        public: TcpListener,
+        admin: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+        recorder: Recorder,
+    ) -> Result<(), Error> {
+        self.serve_with(public, admin, shutdown, Some(Arc::new(recorder)))
+            .await
+    }
+
+    async fn serve_with(
+        self,
+        public: TcpListener,
+        admin: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+        recorder: Option<Arc<Recorder>>,
+    ) -> Result<(), Error> {
         let served = async {
-            let serving = Serving::begin(&self.0.dir)?;
+            let serving = self.right_to_serve().await?;
+            self.0.identity().check_serves()?;
             self.check_seed().await?;
-            http::serve(&self, public, admin, shutdown).await?;
+            if self.is_test() {
+                tracing::warn!("this is a test operator: it issues to anybody what a request asks for");
+            }
+            http::serve(&self, public, admin, shutdown, recorder).await?;
             Ok(serving)
         }
         .await;
+        // A roll goes on without who asked for it.
+        let _rolling = self.0.rolling.lock().await;
         self.close().await;
         // Nobody else serves until everything is written.
         served.map(drop)
@@ -264,21 +359,68 @@ impl Server {
     /// if it is time, so that a server that runs for years does not outlive them.
     async fn renew_discovery(&self) -> Result<Vec<u8>, Error> {
         let inner = &self.0;
+        let _rolling = inner.rolling.lock().await;
         let now = inner.clock.now();
-        let identity = Identity::load(
-            &inner.store,
-            inner.vault.kek(),
-            &inner.config.name,
-            now,
-            &mut rng(),
-        )
-        .await?;
-        let identity = Arc::new(identity);
-        *inner.identity.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&identity);
+        // Nobody works any more with what was read before a roll of the key-encryption key.
+        inner.vault.adopt(inner.vault.kek().alone());
+        self.use_newest(now).await
+    }
+
+    /// Takes keys and certificates as they stand in the database, renews those that are due, and signs a new discovery
+    /// document. Requests that are worked on go on with what they began with. Whoever calls holds `rolling`.
+    pub(crate) async fn use_newest(&self, now: Timestamp) -> Result<Vec<u8>, Error> {
+        let inner = &self.0;
+        let identity = inner.reload_identity(now).await?;
         inner
             .discovery
             .sign(&identity, inner.config.lifetimes.discovery, now)
     }
+
+    /// What whoever has got the right to serve does first: what was rolled since the operator was opened is taken, and
+    /// what a roll left that came to no end is put away.
+    pub(crate) async fn take_over(&self) -> Result<(), Error> {
+        let inner = &self.0;
+        let _rolling = inner.rolling.lock().await;
+        let used = self.used_kek().await?;
+        let secrets = inner.store.secrets().await?;
+        kek::settle(&inner.dir, &self.operator(), &used, &secrets)?;
+        self.use_kek(&used).await
+    }
+
+    /// The key-encryption key that everything is sealed under now: the one that is held, or the one that a roll put in
+    /// its place without telling.
+    ///
+    /// # Errors
+    /// [`Error::WrongKek`] if it is neither.
+    pub(crate) async fn used_kek(&self) -> Result<Found, Error> {
+        let inner = &self.0;
+        let held = inner.vault.kek().alone();
+        if kek::opens(&held, &inner.store.secrets().await?) {
+            Ok(Found {
+                key: held,
+                in_file: inner.kek_in_file,
+            })
+        } else if inner.kek_in_file {
+            kek::find(KekSource::File, &inner.dir, &inner.store).await
+        } else {
+            Err(Error::WrongKek)
+        }
+    }
+
+    /// Works with this key-encryption key from now on. Whoever calls holds `rolling`.
+    pub(crate) async fn use_kek(&self, used: &Found) -> Result<(), Error> {
+        let inner = &self.0;
+        inner.vault.adopt(used.key.alone());
+        inner.store.begin_era(check_of(&inner.store).await?);
+        inner.reload_identity(inner.clock.now()).await.map(drop)
+    }
+}
+
+/// The sealed check, which tells the era of the key-encryption key.
+async fn check_of(store: &Store) -> Result<Option<Vec<u8>>, Error> {
+    let secrets = store.secrets().await?.into_iter();
+    let mut checks = secrets.filter(|(name, _)| name == CHECK);
+    Ok(checks.next().map(|(_, sealed)| sealed))
 }
 
 impl core::fmt::Debug for Server {

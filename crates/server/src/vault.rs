@@ -12,6 +12,7 @@ use std::{
 use keyward_crypto::{ContentKey, RootKey, Secret, SecretBytes, kdf::hmac_sha256, seed::LicenseKeySeed};
 use keyward_license::{ids::Kid, license::KeyType, time::Timestamp};
 use rand_core::CryptoRng;
+use tokio::sync::{RwLockReadGuard, RwLockWriteGuard};
 
 use crate::{
     Error,
@@ -82,7 +83,9 @@ pub(crate) struct FreshKey {
 
 /// Derives and unseals content keys.
 pub(crate) struct Vault {
-    kek: KeyEncryptionKey,
+    kek: RwLock<Arc<KeyEncryptionKey>>,
+    /// Read by who seals, until what was sealed is stored; written by who puts another key in its place.
+    sealing: tokio::sync::RwLock<()>,
     /// Seeds that were unsealed, by number; wiped with the vault.
     seeds: RwLock<HashMap<u64, Arc<LicenseKeySeed>>>,
 }
@@ -90,13 +93,30 @@ pub(crate) struct Vault {
 impl Vault {
     pub(crate) fn new(kek: KeyEncryptionKey) -> Self {
         Self {
-            kek,
+            kek: RwLock::new(Arc::new(kek)),
+            sealing: tokio::sync::RwLock::default(),
             seeds: RwLock::default(),
         }
     }
 
-    pub(crate) const fn kek(&self) -> &KeyEncryptionKey {
-        &self.kek
+    /// The key-encryption key as it is now. Whoever seals with it holds [`Vault::sealing`] until that is stored.
+    pub(crate) fn kek(&self) -> Arc<KeyEncryptionKey> {
+        Arc::clone(&self.kek.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The right to seal: while it is held, the key-encryption key stays.
+    pub(crate) async fn sealing(&self) -> RwLockReadGuard<'_, ()> {
+        self.sealing.read().await
+    }
+
+    /// Waits until nobody seals, and keeps everybody from it.
+    pub(crate) async fn nobody_seals(&self) -> RwLockWriteGuard<'_, ()> {
+        self.sealing.write().await
+    }
+
+    /// Uses another key-encryption key from now on.
+    pub(crate) fn adopt(&self, kek: KeyEncryptionKey) {
+        *self.kek.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(kek);
     }
 
     /// The content key of a registered key id.
@@ -105,7 +125,7 @@ impl Vault {
         match &key.source {
             KeySource::Seed(number) => Ok(self.seed(store, *number).await?.derive(key.kid.as_bytes())),
             KeySource::Sealed(sealed) => {
-                let opened = self.kek.open(key_cell(&key.kid), sealed);
+                let opened = self.kek().open(key_cell(&key.kid), sealed);
                 let opened = opened.map_err(|_| Error::Damaged("a content key does not open"))?;
                 Ok(Secret::from_slice(opened.expose())?)
             }
@@ -120,7 +140,7 @@ impl Vault {
         match (&root.source, root.key_type) {
             (KeySource::Sealed(sealed), KeyType::Root) => {
                 let opened = self
-                    .kek
+                    .kek()
                     .open(root_cell(&root.kid), sealed)
                     .map_err(|_| damaged())?;
                 RootKey::from_slice(opened.expose()).map_err(|_| damaged())
@@ -131,7 +151,7 @@ impl Vault {
 
     /// The key of a new root, sealed for its place.
     pub(crate) fn seal_root(&self, kid: &Kid, key: &RootKey) -> Result<Vec<u8>, Error> {
-        Ok(self.kek.seal(root_cell(kid), key.expose(), &mut rng())?)
+        Ok(self.kek().seal(root_cell(kid), key.expose(), &mut rng())?)
     }
 
     /// A fresh key id with its key, not registered yet.
@@ -146,9 +166,10 @@ impl Vault {
         let kid = Kid::random(&mut rng());
         let source = match source {
             NewKeys::Seed(number) => KeySource::Seed(number),
+            NewKeys::NewestSeed => KeySource::Seed(store.newest_seed().await?),
             NewKeys::Vault => {
                 let key = ContentKey::random(&mut rng());
-                KeySource::Sealed(self.kek.seal(key_cell(&kid), key.expose(), &mut rng())?)
+                KeySource::Sealed(self.kek().seal(key_cell(&kid), key.expose(), &mut rng())?)
             }
         };
         let row = KeyRow {
@@ -191,18 +212,24 @@ impl Vault {
         now: Timestamp,
     ) -> Result<(), Error> {
         check_key_type(asked.key_type)?;
-        let sealed = self.kek.seal(key_cell(&asked.kid), key.expose(), &mut rng())?;
+        let _sealing = self.sealing().await;
+        let sealed = self.seal_content_key(&asked.kid, key)?;
         let row = asked.with(KeySource::Sealed(sealed));
         store
             .register_key(row, fingerprint(fingerprints, key.expose())?, now)
             .await
     }
 
+    /// A content key, sealed for its place.
+    pub(crate) fn seal_content_key(&self, kid: &Kid, key: &ContentKey) -> Result<Vec<u8>, Error> {
+        Ok(self.kek().seal(key_cell(kid), key.expose(), &mut rng())?)
+    }
+
     /// The bytes of a seed, for [`danger::export_seed`](crate::danger::export_seed).
     pub(crate) async fn open_seed(&self, store: &Store, number: u64) -> Result<SecretBytes, Error> {
         let sealed = store.seed(number).await?.ok_or(Error::SeedUnknown(number))?;
         let row = number.to_be_bytes();
-        self.kek
+        self.kek()
             .open(seed_cell(&row), &sealed)
             .map_err(|_| Error::Damaged("a license key seed does not open"))
     }
@@ -286,7 +313,7 @@ pub(crate) fn root_opens(kek: &KeyEncryptionKey, kid: &Kid, sealed: &[u8]) -> bo
         .is_ok_and(|key| RootKey::from_slice(key.expose()).is_ok())
 }
 
-fn root_cell(kid: &Kid) -> Cell<'_> {
+pub(crate) fn root_cell(kid: &Kid) -> Cell<'_> {
     Cell {
         table: "roots",
         row: kid.as_bytes(),
@@ -294,7 +321,7 @@ fn root_cell(kid: &Kid) -> Cell<'_> {
     }
 }
 
-fn key_cell(kid: &Kid) -> Cell<'_> {
+pub(crate) fn key_cell(kid: &Kid) -> Cell<'_> {
     Cell {
         table: "keys",
         row: kid.as_bytes(),
@@ -302,7 +329,7 @@ fn key_cell(kid: &Kid) -> Cell<'_> {
     }
 }
 
-fn seed_cell(number: &[u8; 8]) -> Cell<'_> {
+pub(crate) fn seed_cell(number: &[u8; 8]) -> Cell<'_> {
     Cell {
         table: "seeds",
         row: number,

@@ -11,6 +11,7 @@
 
 use core::time::Duration;
 use std::{
+    borrow::Cow,
     fs,
     path::Path,
     sync::{Mutex, PoisonError},
@@ -32,7 +33,7 @@ use hyper_util::{
 };
 use keyward_crypto::{SecretBytes, kdf::hmac_sha256};
 use keyward_license::{error_code::ErrorCode, ids::Kid, license::KeyType};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
@@ -326,14 +327,32 @@ struct Refused {
     url: Option<String>,
 }
 
-#[derive(Deserialize, Clone, Copy)]
-#[serde(rename_all = "kebab-case")]
-enum Reason {
-    NotEntitled,
-    SecurityLevelTooLow,
-    ClientLacksCapability,
-    AuthorizationRefused,
+/// Reasons that somebody else may have, by their names in `spec/errors.md`.
+#[derive(Clone, Copy)]
+struct Reason(ErrorCode);
+
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = Cow::<'_, str>::deserialize(deserializer)?;
+        let known = REASONS.into_iter().find(|code| code.name() == name);
+        known
+            .map(Self)
+            .ok_or_else(|| serde::de::Error::custom("a reason that nobody may deny for"))
+    }
 }
+
+const REASONS: [ErrorCode; 10] = [
+    ErrorCode::NotEntitled,
+    ErrorCode::SecurityLevelTooLow,
+    ErrorCode::ClientLacksCapability,
+    ErrorCode::AuthorizationRefused,
+    ErrorCode::ServiceSpecific,
+    ErrorCode::DomainRequired,
+    ErrorCode::DomainRenewalRequired,
+    ErrorCode::DeviceLimitReached,
+    ErrorCode::NotAMember,
+    ErrorCode::AccountUnknown,
+];
 
 impl Answer {
     fn into_decision(self, asked: &Asked) -> Result<Decision, &'static str> {
@@ -359,7 +378,7 @@ impl Answer {
                         url,
                     }),
                 ) => {
-                    decision.deny(kid, reason.code(), &sentence, url.as_deref());
+                    decision.deny(kid, reason.0, &sentence, url.as_deref());
                 }
                 _ => return Err("neither grants nor denies, or does both"),
             }
@@ -388,17 +407,6 @@ impl Granted {
             narrowing: self.limits,
             ..permission
         })
-    }
-}
-
-impl Reason {
-    const fn code(self) -> ErrorCode {
-        match self {
-            Self::NotEntitled => ErrorCode::NotEntitled,
-            Self::SecurityLevelTooLow => ErrorCode::SecurityLevelTooLow,
-            Self::ClientLacksCapability => ErrorCode::ClientLacksCapability,
-            Self::AuthorizationRefused => ErrorCode::AuthorizationRefused,
-        }
     }
 }
 

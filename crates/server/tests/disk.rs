@@ -282,7 +282,7 @@ async fn certificates_in_force_serve_on_while_the_database_takes_no_writes() {
     let world = impatient().await;
     let certificates = "SELECT count(*) FROM certificates";
     let before = world.count(certificates).await;
-    // Two are due now, and their announcement cannot be written.
+    // Four are due now, and their announcement cannot be written.
     world.clock.advance(245 * 86_400);
     let mut locked = world.locked().await;
     world.server.discovery().await.unwrap();
@@ -292,7 +292,7 @@ async fn certificates_in_force_serve_on_while_the_database_takes_no_writes() {
     world.server.discovery().await.unwrap();
     assert_eq!(
         world.count(certificates).await,
-        before + 2,
+        before + 4,
         "at the next occasion"
     );
 

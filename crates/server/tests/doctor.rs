@@ -16,6 +16,7 @@ use keyward_license::time::Timestamp;
 use keyward_server::{
     doctor::{Finding, Standing, examine},
     operator,
+    rolls::Purpose,
     sealing::{KekSource, KeyEncryptionKey},
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
@@ -258,12 +259,12 @@ async fn schemas_of_other_versions() {
 }
 
 #[tokio::test]
-async fn ends_are_told_a_month_ahead() {
+async fn ends_are_told_ahead() {
     let mut world = well().await;
     world.server.close().await;
     let dir = world.dir();
     let found = async |days: u64| examine(&dir, KekSource::File, NOW.plus(days * DAY)).await;
-    assert_eq!(bad(&found(300).await), []);
+    assert_eq!(bad(&found(255).await), []);
     let soon = found(350).await;
     let ends: Vec<_> = bad(&soon)
         .iter()
@@ -272,14 +273,37 @@ async fn ends_are_told_a_month_ahead() {
     assert_eq!(
         ends,
         [
-            (Standing::Warning, "license-server ends in 15 days".to_owned()),
-            (Standing::Warning, "request-encryption ends in 15 days".to_owned()),
+            (
+                Standing::Warning,
+                "license-server ends in 15 days, and should have been renewed".to_owned()
+            ),
+            (
+                Standing::Warning,
+                "request-encryption ends in 15 days, and should have been renewed".to_owned()
+            ),
+            (
+                Standing::Warning,
+                "receipt ends in 15 days, and should have been renewed".to_owned()
+            ),
+            (
+                Standing::Warning,
+                "revocation-list ends in 15 days, and should have been renewed".to_owned()
+            ),
         ]
     );
     // A server that runs renews them.
     world.clock.set(NOW.plus(350 * DAY));
     world.reopen().await;
     assert_eq!(bad(&found(350).await), []);
+    // Authorities are to be rolled in their last third.
+    let authorities = |found: &[Finding]| {
+        let told = bad(found)
+            .into_iter()
+            .filter(|found| found.2.contains("-authority ends in "));
+        told.count()
+    };
+    assert_eq!(authorities(&found(3 * 365).await), 0);
+    assert_eq!(authorities(&found(4 * 365).await), 3);
     let late = found(5 * 365).await;
     assert!(
         bad(&late)
@@ -302,6 +326,44 @@ async fn ends_are_told_a_month_ahead() {
             .any(|found| found.what.starts_with("root is not valid before")),
         "{early:?}"
     );
+}
+
+#[tokio::test]
+async fn rolls_are_told_and_those_that_came_to_no_end() {
+    let world = well().await;
+    world.server.roll_key(Purpose::RequestEncryption).await.unwrap();
+    let told = |found: &[Finding]| {
+        let mut found = found.iter().map(|finding| (finding.standing, &finding.what[..]));
+        let overlap = found.find(|found| found.1.contains("key that was rolled are accepted for"));
+        overlap.map(|(standing, what)| (standing, what.to_owned()))
+    };
+    let found = examined(&world, NOW.plus(DAY)).await;
+    assert_eq!(bad(&found), []);
+    let (standing, what) = told(&found).unwrap();
+    assert!(
+        standing == Standing::Good && what.ends_with("for 29 days more"),
+        "{what}"
+    );
+    assert_eq!(told(&examined(&world, NOW.plus(31 * DAY)).await), None);
+
+    // Files of a roll of the key-encryption key lie there: the key that is in use is found, and somebody is told.
+    let (dir, old) = (world.dir(), fs::read(world.dir().join("kek")).unwrap());
+    fs::write(dir.join("kek.next"), "7".repeat(64)).unwrap();
+    fs::set_permissions(dir.join("kek.next"), fs::Permissions::from_mode(0o600)).unwrap();
+    let found = examined(&world, NOW).await;
+    only(
+        &found,
+        Standing::Warning,
+        "files",
+        "a roll of the key-encryption key is under way",
+    );
+    fs::remove_file(dir.join("kek.next")).unwrap();
+    world.server.roll_kek(None).await.unwrap();
+    fs::rename(dir.join("kek"), dir.join("kek.next")).unwrap();
+    fs::write(dir.join("kek"), old).unwrap();
+    fs::set_permissions(dir.join("kek"), fs::Permissions::from_mode(0o600)).unwrap();
+    let found = examined(&world, NOW).await;
+    only(&found, Standing::Warning, "files", "came to no end");
 }
 
 #[tokio::test]
@@ -361,7 +423,7 @@ async fn the_profile_follows_the_configuration() {
 async fn what_the_configuration_asks_of_the_database() {
     let world = well().await;
     set(&world, "# required = false", "required = true");
-    set(&world, "# seed = 1", "seed = 7");
+    set(&world, "# seed = \"newest\"", "seed = 7");
     let findings = examined(&world, NOW).await;
     let found: Vec<_> = bad(&findings).iter().map(|found| (found.0, found.1)).collect();
     assert_eq!(found, [(Standing::Error, "seeds"), (Standing::Error, "services")]);

@@ -13,6 +13,8 @@
 //! assert_eq!(server.now, NOW);
 //! ```
 
+mod trust;
+
 use std::collections::BTreeMap;
 
 use keyward_content::header::{Algorithm, ContentHeader, KeyReference};
@@ -25,6 +27,7 @@ use keyward_crypto::{
     x509::Role,
 };
 use keyward_license::{
+    acknowledgement::{AcknowledgeRequest, Receipt},
     certificate::{Claims, SECURITY_LEVEL_SOFTWARE, device_id},
     codec::{Bytes, Wire, grease},
     discovery::{Discovery, WELL_KNOWN_PATH},
@@ -38,11 +41,12 @@ use keyward_license::{
     packaging::{PackagedTrack, PackagingKeys, PackagingRequest, PackagingResponse, PreparedPackaging},
     request::LicenseRequest,
     response::{Denial, KeyResult, LicenseResponse},
+    revocation::RevocationList,
     signed::{PROTOCOL_VERSION, SignedBody, Unverified, sign},
     time::Timestamp,
 };
 
-use crate::pki::{DAY, Identity, Leaf, NOW, Operator, Recipient, claims};
+use crate::pki::{DAY, Identity, Leaf, NOW, Operator, Recipient, YEAR, claims};
 
 /// Scheme and authority of the server, with the port written out.
 pub const ORIGIN: &str = "https://license.example:443";
@@ -50,6 +54,9 @@ pub const ORIGIN: &str = "https://license.example:443";
 pub const LICENSE_PATH: &str = "/license";
 /// Path of enrolment in an honest discovery document.
 pub const ENROLMENT_PATH: &str = "/enrol";
+
+/// Path of acknowledgement in the discovery document of a server that wants to know.
+pub const ACKNOWLEDGEMENT_PATH: &str = "/acknowledge";
 
 /// Path of packaging data in an honest discovery document.
 pub const PACKAGING_PATH: &str = "/packaging";
@@ -111,6 +118,10 @@ pub struct Bent {
     pub packaging_suite: Option<Suite>,
     /// Signs packaging responses in the server's place.
     pub packaging_signer: Option<Identity>,
+    /// Changes a receipt before it is signed.
+    pub receipt: Edit<Receipt>,
+    /// Signs receipts in the server's place.
+    pub receipt_signer: Option<Identity>,
     /// Changes a device's chain before it is sealed to the device.
     pub device_chain: Edit<Vec<Vec<u8>>>,
     /// Answers requests for these paths with something else altogether.
@@ -190,6 +201,14 @@ pub struct FakeServer {
     pub bent: Bent,
     /// The license requests that it has opened, newest last.
     pub requests: Vec<LicenseRequest>,
+    /// Most key ids that it answers about at a time.
+    pub most_kids: usize,
+    /// The revocation lists that go along with every answer.
+    pub lists: Vec<RevocationList>,
+    /// Whether it wants to know what became of the licenses that it issues.
+    pub wants_acknowledgements: bool,
+    /// What it was told of that, newest last.
+    pub acknowledged: Vec<AcknowledgeRequest>,
     signer: Identity,
     recipient: Recipient,
     suites: Vec<Suite>,
@@ -222,6 +241,10 @@ impl FakeServer {
             security_level: SECURITY_LEVEL_SOFTWARE,
             bent: Bent::default(),
             requests: Vec::new(),
+            most_kids: usize::MAX,
+            lists: Vec::new(),
+            wants_acknowledgements: false,
+            acknowledged: Vec::new(),
             signer,
             recipient,
             suites: suites.to_vec(),
@@ -251,6 +274,7 @@ impl FakeServer {
             ENROLMENT_PATH => self.enrol(body),
             PACKAGING_PATH => self.package(body),
             LICENSE_PATH => self.license(body),
+            ACKNOWLEDGEMENT_PATH => self.acknowledge(body),
             _ => Err(ErrorCode::NotFound),
         };
         match answered {
@@ -271,6 +295,7 @@ impl FakeServer {
             issued: self.now,
             expires: self.now.plus(7 * DAY),
             packaging_path: Some(PACKAGING_PATH.into()),
+            acknowledgement_path: self.wants_acknowledgements.then(|| ACKNOWLEDGEMENT_PATH.into()),
         };
         edit(&self.bent.discovery, &mut document);
         let signer = self.bent.discovery_signer.as_ref().unwrap_or(&self.signer);
@@ -398,6 +423,9 @@ impl FakeServer {
         request.check_bounds().map_err(|_| ErrorCode::Malformed)?;
         // Decide and issue.
         let mut asked = kids(&request)?;
+        if asked.len() > self.most_kids {
+            return Err(ErrorCode::TooLarge);
+        }
         if !asked.is_empty() && request.capabilities.more_licenses.is_some() {
             asked.extend(
                 self.along
@@ -412,7 +440,7 @@ impl FakeServer {
             .map(|kid| self.result(kid, &device, &device_claims, &request))
             .collect();
         // Answer.
-        let mut response = LicenseResponse {
+        let response = LicenseResponse {
             version: PROTOCOL_VERSION,
             request: digest,
             nonce: request.nonce,
@@ -423,6 +451,7 @@ impl FakeServer {
             custom_data: request.custom_data.clone(),
             renew_at: self.renew_at,
         };
+        let mut response = self.with_trust(response, &request);
         edit(&self.bent.response, &mut response);
         let signer = self.bent.response_signer.as_ref().unwrap_or(&self.signer);
         let encoded = grease(&response.encode(), self.operator.rng()).unwrap();
@@ -466,11 +495,14 @@ impl FakeServer {
     fn enrol(&mut self, body: &[u8]) -> Result<Vec<u8>, ErrorCode> {
         // Open and verify.
         let opened = self.open(EnrolmentRequest::CONTEXT, body)?;
+        let (anchor, now) = (self.operator.anchor(), self.now);
         let verified = Unverified::<EnrolmentRequest>::parse(opened.expose())
-            .and_then(|request| {
-                request.verify_with_own_key(|body| PublicKey::from_spki_der(&body.public_key.0))
+            .and_then(|request| match request.renewal()? {
+                Some(role) => request.verify(&anchor, role.role(), |_| vec![now]),
+                None => request.verify_with_own_key(|body| PublicKey::from_spki_der(&body.public_key.0)),
             })
             .map_err(|_| ErrorCode::BadSignature)?;
+        let begins = if verified.signer().is_some() { now } else { NOW };
         let (digest, request) = (verified.digest(), verified.into_body());
         // Certify.
         let keys = request
@@ -486,6 +518,8 @@ impl FakeServer {
                 sealing_keys: Some(request.sealing_keys.clone()),
                 ..claims(level, &[])
             }),
+            not_before: begins.minus(30 * DAY),
+            not_after: begins.plus(YEAR),
             ..Leaf::new(subject, &roles)
         };
         let key = PublicKey::from_spki_der(&request.public_key.0).map_err(|_| ErrorCode::KeyRefused)?;

@@ -306,6 +306,12 @@ impl Operator {
         revocation_list(list, &authority.certificate, &authority.key).unwrap()
     }
 
+    /// The certificate (DER) of the authority that issues for this role.
+    #[must_use]
+    pub fn authority_certificate(&self, role: Role) -> &[u8] {
+        self.authority(Some(role)).certificate.der()
+    }
+
     /// The key of the authority that issues for this role.
     #[must_use]
     pub fn authority_key(&self, role: Role) -> &TestKey {

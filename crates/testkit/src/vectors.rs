@@ -12,12 +12,15 @@
 //!   ├── responses   license responses, sealed to a request
 //!   ├── enrolments  both directions
 //!   ├── packaging   both directions
+//!   ├── acknowledgements  both directions
+//!   ├── revocation  lists, alone and in a file
 //!   ├── embedded    license stores of content headers
 //!   ├── results     of exchange keys
 //!   ├── documents   discovery, operator profile, problem
 //!   └── annotate    commented hex for `spec/`
 //! ```
 
+mod acknowledgements;
 mod annotate;
 mod build;
 mod documents;
@@ -28,6 +31,7 @@ mod packaging;
 mod requests;
 mod responses;
 mod results;
+mod revocation;
 
 use std::collections::BTreeMap;
 
@@ -98,6 +102,14 @@ pub enum MessageType {
     ExchangeResult,
     /// The license store of a content header.
     EmbeddedStore,
+    /// What became of the licenses of a response, sealed to a server.
+    AcknowledgeRequest,
+    /// A receipt for that, sealed to a request.
+    Receipt,
+    /// A revocation list, as it travels.
+    RevocationList,
+    /// A file of revocation lists.
+    RevocationLists,
 }
 
 /// Whether a receiver accepts a message.
@@ -130,6 +142,8 @@ pub fn all() -> Vec<Vector> {
     documents::add(&mut world, &mut all);
     packaging::add(&world, &mut all);
     embedded::add(&world, &mut all);
+    acknowledgements::add(&world, &mut all);
+    revocation::add(&world, &mut all);
     all.extend(exchange_results());
     all
 }

@@ -20,6 +20,9 @@ pub(crate) struct EnrolArgs {
     /// [default: the first]
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
+    /// Enrol with the operator although it is one for tests, which issues licenses to anybody
+    #[arg(long)]
+    pub(crate) accept_test_operator: bool,
     /// Without a network: write the enrolment request to this file, for the operator's `keyward answer`; `-` is
     /// standard output. `keyward install` takes the response
     #[arg(long, value_name = "FILE", requires = "discovery")]
@@ -54,7 +57,7 @@ pub(crate) struct RequestArgs {
 pub(crate) struct AnswerArgs {
     #[command(flatten)]
     pub(crate) operator: OperatorDir,
-    /// The license request or enrolment request; `-` is standard input
+    /// The license request, enrolment request or acknowledgement; `-` is standard input
     pub(crate) request: PathBuf,
     /// Where the response goes; `-` is standard output
     #[arg(long, short, value_name = "FILE")]
@@ -68,8 +71,22 @@ pub(crate) struct AnswerArgs {
 pub(crate) struct InstallArgs {
     #[command(flatten)]
     pub(crate) client: ClientDir,
-    /// A license response, an enrolment response or a discovery document; `-` is standard input
+    /// A license response, an enrolment response, a receipt, a discovery document or revocation lists; `-` is standard
+    /// input
     pub(crate) file: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct AcknowledgeArgs {
+    #[command(flatten)]
+    pub(crate) client: ClientDir,
+    /// Without a network: write the acknowledgement that has waited for longest to this file, for the operator's
+    /// `keyward answer`, and at the next call another one; `-` is standard output. `keyward install` takes the receipt
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Replace the output if it exists
+    #[arg(long, requires = "output")]
+    pub(crate) force: bool,
 }
 
 #[derive(Args)]

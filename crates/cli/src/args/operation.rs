@@ -68,6 +68,8 @@ pub(crate) enum LicensesCommand {
     Delete(LicenseArgs),
     /// Write the licenses of content that are to be embedded in it into the room that it has for them
     Embed(EmbedArgs),
+    /// Show the revocation lists that are held, and whether this device is revoked as far as is known
+    Lists(ClientDir),
     /// Delete the licenses whose removal date has come by this device's clock. Each acquisition does so by the license
     /// server's clock
     Clean(ClientDir),

@@ -5,6 +5,8 @@ mod channels;
 mod grants;
 mod key_exchange;
 mod policy;
+mod revocation;
+mod roll;
 mod roots;
 
 use std::io::Write;
@@ -39,12 +41,15 @@ pub(crate) fn run(command: AdminCommand, report: Report) -> Result<(), Failure> 
         AdminCommand::KeyExchange(command) => key_exchange::run(command, report),
         AdminCommand::Devices(args) => devices(&args, report),
         AdminCommand::RevokeDevice(args) => revoke_device(&args, report),
+        AdminCommand::Revocation(command) => revocation::run(command, report),
+        AdminCommand::RevokeAuthority(args) => revocation::revoke_authority(&args, report),
         AdminCommand::AdminToken(command) => admin_token(&command, report),
         AdminCommand::ServiceToken(command) => services::run(&command, report),
         AdminCommand::Profile(operator) => profile(&operator, report),
         AdminCommand::Discovery(args) => carry::discovery(&args, report),
         AdminCommand::Backup(args) => backup::back_up(&args, report),
         AdminCommand::Restore(args) => backup::restore(&args, report),
+        AdminCommand::Roll(args) => roll::run(&args, report),
         AdminCommand::ExportSeed(args) => export_seed(&args, report),
     }
 }
@@ -66,16 +71,16 @@ fn enrolment_token(args: &TokenArgs, report: Report) -> Result<(), Failure> {
 
 fn register_key(args: &RegisterKeyArgs, report: Report) -> Result<(), Failure> {
     let (key_type, level) = (args.scheme.key_type(), args.minimum_security_level);
-    Operator::open(&args.operator)?.register_key(args.kid, key_type, level)?;
+    let seed = Operator::open(&args.operator)?.register_key(args.kid, key_type, level, args.seed)?;
     let devices = level.map_or_else(String::new, |level| {
         format!("; it is for devices of security level {level} and above")
     });
     report.result(
         &format!(
-            "key {} is registered; its key derives from license key seed 1{devices}",
+            "key {} is registered; its key derives from license key seed {seed}{devices}",
             args.kid
         ),
-        &json!({ "kid": args.kid.to_string(), "minimum_security_level": level }),
+        &json!({ "kid": args.kid.to_string(), "minimum_security_level": level, "seed": seed }),
     )
 }
 
@@ -211,7 +216,7 @@ fn list_admin_tokens(operator: &OperatorDir, report: Report) -> Result<(), Failu
 }
 
 fn export_seed(args: &ExportSeedArgs, report: Report) -> Result<(), Failure> {
-    let seed = Operator::open(&args.operator)?.export_seed()?;
+    let (number, seed) = Operator::open(&args.operator)?.export_seed(args.seed)?;
     let mut sink = FileSink::create_private(&args.output, args.force)?;
     sink.write_all(hex::encode(seed.expose()).as_bytes())
         .and_then(|()| sink.commit().map(drop))
@@ -219,9 +224,9 @@ fn export_seed(args: &ExportSeedArgs, report: Report) -> Result<(), Failure> {
     report.result_beside(
         &args.output,
         &format!(
-            "license key seed 1 is in {}: whoever has it has every key derived from it",
+            "license key seed {number} is in {}: whoever has it has every key derived from it",
             args.output.display()
         ),
-        &json!({ "seed": 1, "output": args.output.display().to_string() }),
+        &json!({ "seed": number, "output": args.output.display().to_string() }),
     )
 }

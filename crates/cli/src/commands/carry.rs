@@ -8,14 +8,14 @@ use std::{
 
 use keyward_client::ClientError;
 use keyward_client_native::{NativeClient, NativeError};
-use keyward_license::discovery;
+use keyward_license::{discovery, revocation::RevocationListsFile};
 use keyward_packager::OutputSink;
 use serde_json::json;
 
 use crate::{
     args::{AnswerArgs, DiscoveryArgs, InstallArgs, RequestArgs},
     client,
-    commands::enrol,
+    commands::{enrol, trust},
     failure::{Failure, file_error},
     input,
     operator::{Answered, Operator},
@@ -36,8 +36,8 @@ pub(crate) fn request(args: RequestArgs, report: Report) -> Result<(), Failure> 
     output.write(("request", "request"), &request, report)
 }
 
-/// On the operator's side: answers a license request or an enrolment request. The same request again gets
-/// the same licenses, or the same certificate.
+/// On the operator's side: answers a license request, an enrolment request or an acknowledgement. The same request again
+/// gets the same licenses, the same certificate, or another receipt.
 pub(crate) fn answer(args: &AnswerArgs, report: Report) -> Result<(), Failure> {
     let request = input::read(&args.request)?;
     let output = Carried::create(&args.output, args.force)?;
@@ -45,6 +45,7 @@ pub(crate) fn answer(args: &AnswerArgs, report: Report) -> Result<(), Failure> {
     let what = match answered {
         Answered::LicenseRequest => "response",
         Answered::EnrolmentRequest => "enrolment response",
+        Answered::Acknowledgement => "receipt",
     };
     output.write(("response", what), &response, report)
 }
@@ -61,9 +62,36 @@ pub(crate) fn install(args: InstallArgs, report: Report) -> Result<(), Failure> 
             &json!({ "operator": operator.to_string() }),
         );
     }
+    if RevocationListsFile::parse(&bytes).is_ok() {
+        let (operator, lists) = client.install_lists(bytes)?;
+        return trust::installed(&mut client, (operator, &lists), report);
+    }
     match client.install(bytes.clone()) {
-        Err(NativeError::Client(ClientError::NoPendingRequest)) => install_enrolment(client, bytes, report),
-        other => client::report(report, &other?, &[]),
+        Err(NativeError::Client(ClientError::NoPendingRequest)) => install_other(client, bytes, report),
+        other => {
+            let acquired = other?;
+            client::report(report, &acquired, &[])?;
+            if acquired.transaction.is_some() {
+                report.note("the license server wants to know what became of it: `keyward acknowledge`");
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A response that is not one with licenses. What it is shows by what it opens as.
+fn install_other(mut client: NativeClient, bytes: Vec<u8>, report: Report) -> Result<(), Failure> {
+    match client.install_receipt(bytes.clone()) {
+        Err(NativeError::Client(ClientError::NoWaitingAcknowledgement)) => {
+            install_enrolment(client, bytes, report)
+        }
+        other => {
+            let transaction = other?.to_string();
+            report.result(
+                &format!("transaction {transaction} is acknowledged"),
+                &json!({ "transaction": transaction }),
+            )
+        }
     }
 }
 
@@ -115,7 +143,7 @@ impl Carried {
 }
 
 /// A device that makes a request without a network does not fetch what it lacks.
-fn offline(error: NativeError) -> Failure {
+pub(super) fn offline(error: NativeError) -> Failure {
     let stale = matches!(&error, NativeError::Client(ClientError::DiscoveryRefused(_)));
     let mut failure = Failure::from(error);
     if stale {

@@ -21,11 +21,13 @@ pub(crate) fn run(args: EnrolArgs, report: Report) -> Result<(), Failure> {
             let discovery = input::read(discovery)?;
             let request = Carried::create(request, args.force)?;
             let mut client = client::open(args.client)?;
+            client.host_mut().accept_test_operators = args.accept_test_operator;
             let bytes = client.request_enrolment(profile, args.token, discovery)?;
             request.write(("request", "enrolment request"), &bytes, report)
         }
         _ => {
             let mut client = client::open(args.client)?;
+            client.host_mut().accept_test_operators = args.accept_test_operator;
             let device = client.device_id()?;
             let enrolled = client.enrol(profile, args.token)?;
             tell(device, &enrolled, report)

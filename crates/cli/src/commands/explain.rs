@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::{
     args::ExplainArgs,
     client,
-    commands::{check::riding, inspect},
+    commands::{check::riding, inspect, trust},
     exchange::Described,
     failure::{Failure, file_error},
     protected::{self, Protected},
@@ -40,7 +40,9 @@ pub(crate) fn run(args: ExplainArgs, report: Report) -> Result<(), Failure> {
     for (kid, explained) in asked(&mut client, &args.target, &circumstances)? {
         let (text, fields) = of_key(kid, &explained);
         lines.push(text);
-        keys.push(fields);
+        let (none_any_more, distrusted) = trust::distrusted(&mut client, Some(kid))?;
+        lines.extend(none_any_more.iter().map(|line| format!("  {line}")));
+        keys.push(report::with(fields, [("distrusted", distrusted.into())]));
     }
     report.result(&lines.join("\n"), &json!({ "keys": keys }))
 }
@@ -164,6 +166,9 @@ fn words(explained: &Explained) -> String {
         Err(stop) => format!("refused by {}: {stop}", stop.rule()),
     }];
     lines.extend(chain(explained));
+    if ends_with_revocation(explained) {
+        lines.push("ends when this device is revoked (R-015)".to_owned());
+    }
     let keys = Described::all(&explained.body, &explained.uses);
     lines.extend(keys.iter().map(|key| format!("key {}: {}", key.kid, key.words())));
     lines.push(match explained.now {
@@ -189,6 +194,11 @@ fn words(explained: &Explained) -> String {
         lines.push(outputs::words(output, decision));
     }
     format!("  license {}: {}", explained.body.id, lines.join("\n    "))
+}
+
+fn ends_with_revocation(explained: &Explained) -> bool {
+    let mut chain = explained.root.iter().chain([&explained.body]);
+    chain.any(|license| license.ends_with_revocation.is_some())
 }
 
 /// Where a license stands in a chain.
@@ -276,5 +286,6 @@ fn fields(explained: &Explained) -> Value {
         "in_grace": allowed.is_some_and(|allowed| allowed.in_grace),
         "outputs": outputs,
         "exchange_keys": exchange_keys,
+        "ends_with_revocation": ends_with_revocation(explained),
     })
 }

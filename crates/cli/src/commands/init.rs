@@ -18,13 +18,19 @@ pub(crate) fn run(args: InitArgs, report: Report) -> Result<(), Failure> {
         admin_listen: args.admin_listen,
         kek: operator::kek(None)?,
     };
-    let made = Operator::init(&args.dir, options)?;
+    let made = match args.test {
+        true => Operator::init_test(&args.dir, options)?,
+        false => Operator::init(&args.dir, options)?,
+    };
     let dir = args.dir.display();
     report.note(&format!(
         "Keep safe, apart from one another: {dir}/kek (seals every secret of the operator) and\n\
          {dir}/root-key.sealed (needed only to make new authorities; move it to another place).\n\
          Give {dir}/operator-profile to the devices. Start with: keyward serve --operator {dir}"
     ));
+    if args.test {
+        report.note(TEST_OPERATOR);
+    }
     report.result_shown_once(
         &format!(
             "operator {} in {dir}\nadmin token (shown once): {}",
@@ -38,3 +44,8 @@ pub(crate) fn run(args: InitArgs, report: Report) -> Result<(), Failure> {
         }),
     )
 }
+
+/// What whoever makes or serves a test operator is told.
+pub(crate) const TEST_OPERATOR: &str = "This is a test operator: it issues licenses to anybody, under whatever terms a request asks for, and its\n\
+license key seed is published. Protect nothing with it. Devices enrol with the token `test` and\n\
+`--accept-test-operator`; docs/guides/test-server.md says what requests can ask for.";

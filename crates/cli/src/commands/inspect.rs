@@ -16,6 +16,7 @@ mod explanation;
 mod file;
 mod input;
 mod license;
+mod lists;
 mod media;
 mod message;
 mod operator;

@@ -1,6 +1,6 @@
 //! `keyward licenses …`: what is in the license store.
 
-use keyward_client::{enforce::Stop, error::one_line, held::HeldLicense, install::ToEmbed};
+use keyward_client::{enforce::Stop, held::HeldLicense, install::ToEmbed};
 use keyward_client_native::NativeClient;
 use keyward_license::{
     ids::{Kid, LicenseId},
@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::{
     args::{ClientDir, EmbedArgs, LicenseArgs, LicensesCommand},
     client,
-    commands::inspect,
+    commands::{inspect, trust},
     embedding,
     exchange::Described,
     failure::{Exit, Failure},
@@ -27,6 +27,7 @@ pub(crate) fn run(command: LicensesCommand, report: Report) -> Result<(), Failur
         LicensesCommand::Show(args) => show(args, report),
         LicensesCommand::Delete(args) => delete(args, report),
         LicensesCommand::Embed(args) => embed(args, report),
+        LicensesCommand::Lists(dir) => trust::lists(dir, report),
         LicensesCommand::Clean(dir) => clean(dir, report),
         LicensesCommand::RenewKey(dir) => renew_key(dir, report),
     }
@@ -39,7 +40,11 @@ fn list(dir: ClientDir, report: Report) -> Result<(), Failure> {
     for (kid, license) in each_key(&held) {
         let body = &license.body;
         let mut says = vec![
-            format!("license {} of {}", body.id, operator_name(&client, license)),
+            format!(
+                "license {} of {}",
+                body.id,
+                client::operator_name(&client, license.operator)
+            ),
             format!(
                 "{}{}",
                 report::until(ends(license)),
@@ -70,12 +75,17 @@ fn list(dir: ClientDir, report: Report) -> Result<(), Failure> {
         lines.push(format!("key {kid}: {}", says.join(", ")));
     }
     let listed: Vec<_> = each_key(&held)
-        .map(|(kid, license)| listed(kid, license, &operator_name(&client, license)))
+        .map(|(kid, license)| listed(kid, license, &client::operator_name(&client, license.operator)))
         .collect();
+    let (none_any_more, distrusted) = trust::distrusted(&mut client, None)?;
+    lines.extend(none_any_more);
     if lines.is_empty() {
         lines.push("there is no license in the store".to_owned());
     }
-    report.result(&lines.join("\n"), &json!({ "licenses": listed }))
+    report.result(
+        &lines.join("\n"),
+        &json!({ "licenses": listed, "distrusted": distrusted }),
+    )
 }
 
 fn listed(kid: Kid, license: &HeldLicense, operator_name: &str) -> serde_json::Value {
@@ -255,16 +265,6 @@ fn is_named(license: &HeldLicense, id: Kid) -> bool {
 /// Key ids and license ids have the same form, and are told apart by what is there.
 const fn as_license(id: Kid) -> LicenseId {
     LicenseId::new(*id.as_bytes())
-}
-
-fn operator_name(client: &NativeClient, license: &HeldLicense) -> String {
-    client
-        .operators()
-        .find(|profile| profile.operator() == license.operator)
-        .map_or_else(
-            || license.operator.to_string(),
-            |profile| one_line(&profile.name).to_string(),
-        )
 }
 
 fn none(id: Kid) -> Failure {

@@ -2,11 +2,16 @@
 
 use tracing_subscriber::EnvFilter;
 
+use super::init::TEST_OPERATOR;
 use crate::{args::ServeArgs, failure::Failure, operator::Operator, report::Report};
 
 pub(crate) fn run(args: &ServeArgs, report: Report) -> Result<(), Failure> {
     structured_logs();
-    Operator::open(&args.operator)?.serve(|public, admin| {
+    let operator = Operator::open(&args.operator)?;
+    if operator.is_test() {
+        report.note(TEST_OPERATOR);
+    }
+    operator.serve(args.record.as_deref(), |public, admin| {
         report.note(&format!(
             "license server on {public}, administration on {admin}; stop with Ctrl-C"
         ));

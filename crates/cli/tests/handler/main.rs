@@ -56,6 +56,8 @@ impl Transport for InProcess {
             Err(problem) => refused(&problem),
         })
     }
+
+    fn wait(&mut self, _: std::time::Duration) {}
 }
 
 fn refused(problem: &Problem) -> Answer {

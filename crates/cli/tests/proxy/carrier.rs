@@ -207,6 +207,8 @@ impl Transport for Carrier {
             None => Ok(deliver(outgoing)),
         }
     }
+
+    fn wait(&mut self, _: std::time::Duration) {}
 }
 
 /// What the license server answers.

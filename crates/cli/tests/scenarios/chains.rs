@@ -267,6 +267,8 @@ impl Transport for Crooked {
             body: reply.body,
         })
     }
+
+    fn wait(&mut self, _: std::time::Duration) {}
 }
 
 /// Stands still at the time of that server.

@@ -8,16 +8,24 @@
     reason = "a test fails by panic"
 )]
 
+mod acknowledgement;
 mod broadcast;
 mod bundles;
 mod chains;
 mod embedded;
+mod faults;
 mod film;
+mod fleet;
+mod fleet_device;
+mod fleet_model;
 mod in_memory;
 mod live;
 mod purchase;
 mod real_time;
 mod rental;
+mod revocation;
+mod revocation_lists;
+mod revocation_servers;
 mod rotation;
 mod season;
 mod secure_clock;

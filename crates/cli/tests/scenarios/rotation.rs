@@ -65,6 +65,10 @@ fn run<T>(
                 *asked += 1;
                 Reply::Answer(world.network.carry(&outgoing))
             }
+            Progress::Step(Step::Wait(milliseconds)) => {
+                world.clock.advance(milliseconds.div_ceil(1000));
+                Reply::Waited
+            }
         };
     }
 }

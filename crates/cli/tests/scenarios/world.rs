@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use getrandom::SysRng;
@@ -101,6 +102,8 @@ impl World {
             origin,
             other: RefCell::new(None),
             instead: RefCell::new(None),
+            between: RefCell::new(None),
+            waited: RefCell::new(Vec::new()),
             carried: RefCell::new(Vec::new()),
         };
         Self {
@@ -131,6 +134,34 @@ impl World {
             open_server(&dir, &self.clock).await
         });
         *self.network.server.borrow_mut() = server;
+    }
+
+    /// Sets a value of a section of the configuration, and starts the server again.
+    pub(crate) fn configure(&self, section: &str, line: &str) {
+        let path = self.home.path().join("operator/operator.toml");
+        let toml = fs::read_to_string(&path).unwrap();
+        let header = format!("[{section}]\n");
+        assert!(toml.contains(&header), "there is no {header}");
+        fs::write(&path, toml.replace(&header, &format!("{header}{line}\n"))).unwrap();
+        self.restart_server();
+    }
+
+    /// What a thief has who copied the operator's directory, keys and all: a server of its own, with its own clock.
+    pub(crate) fn stolen(&self) -> (Server, Arc<SettableClock>) {
+        let copy = self.home.path().join("stolen");
+        let old = self.network.server();
+        self.network.runtime.block_on(old.close());
+        fs::create_dir(&copy).unwrap();
+        copy_files(&self.home.path().join("operator"), &copy, |_| true);
+        self.restart_server();
+        let clock = Arc::new(SettableClock::new(self.clock.now()));
+        let server = self.network.runtime.block_on(open_server(&copy, &clock));
+        (server, clock)
+    }
+
+    /// Puts another server in the place of the one that devices reach. Returns that.
+    pub(crate) fn put_in_place(&self, server: Server) -> Server {
+        self.network.server.replace(server)
     }
 
     /// Ends what alice is entitled to.
@@ -189,6 +220,7 @@ impl World {
             client: None,
             exchange_algorithms: Algorithm::ALL.to_vec(),
             exchange_multiple: true,
+            demands_lists: false,
             wanted: Wanted {
                 kids: vec![FILM],
                 ..Wanted::default()
@@ -222,6 +254,10 @@ async fn open_server(dir: &Path, clock: &Arc<SettableClock>) -> Server {
     Server::open(dir, KekSource::File, clock).await.unwrap()
 }
 
+/// Stands between devices and server: answers in the place of the server, with what is said about coming again, or lets
+/// the message pass.
+pub(crate) type Between = Box<dyn FnMut(&Outgoing) -> Option<(Answer, Option<u64>)>>;
+
 /// What lies between devices and server.
 pub(crate) struct Network {
     runtime: Runtime,
@@ -238,6 +274,10 @@ pub(crate) struct Network {
     pub(crate) other: RefCell<Option<Rc<Self>>>,
     /// What a device gets in the place of the next answer of the license server.
     pub(crate) instead: RefCell<Option<Vec<u8>>>,
+    /// Who sees every message first.
+    pub(crate) between: RefCell<Option<Between>>,
+    /// Milliseconds that devices have waited before they asked again, each time.
+    pub(crate) waited: RefCell<Vec<u64>>,
     /// Every answer of the license server.
     pub(crate) carried: RefCell<Vec<Vec<u8>>>,
 }
@@ -265,6 +305,7 @@ impl Network {
                 url if url.ends_with(WELL_KNOWN_PATH) => server.discovery().await,
                 url if url.ends_with("/enrolment") => server.enrol(body).await,
                 url if url.ends_with("/packaging") => server.package(body).await,
+                url if url.ends_with("/acknowledgement") => server.acknowledge(body).await,
                 _ if is_license => server.issue(body).await,
                 url => panic!("the client called {url}"),
             }
@@ -287,6 +328,7 @@ impl Network {
 struct Cable {
     network: Rc<Network>,
     clock: Rc<DeviceClock>,
+    retry_after: Option<u64>,
 }
 
 impl Transport for Cable {
@@ -295,10 +337,29 @@ impl Transport for Cable {
         if !self.network.online.get() {
             return Err("no network".into());
         }
-        let answer = self.network.carry(outgoing);
+        let between = self
+            .network
+            .between
+            .borrow_mut()
+            .as_mut()
+            .and_then(|between| between(outgoing));
+        let (answer, retry_after) = between.unwrap_or_else(|| (self.network.carry(outgoing), None));
+        self.retry_after = retry_after;
         let monotonic = &self.clock.monotonic;
         monotonic.set(monotonic.get() + self.network.slow.get());
         Ok(answer)
+    }
+
+    fn retry_after(&self) -> Option<u64> {
+        self.retry_after
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.network
+            .waited
+            .borrow_mut()
+            .push(time.as_millis().try_into().unwrap());
+        self.clock.pass(time.as_secs());
     }
 }
 
@@ -343,6 +404,8 @@ pub(crate) struct Device {
     /// The algorithms of key exchange that it has when it is started, and whether it can use several keys.
     pub(crate) exchange_algorithms: Vec<Algorithm>,
     pub(crate) exchange_multiple: bool,
+    /// Whether it takes licenses only from who is known not to be revoked, from its next start on.
+    pub(crate) demands_lists: bool,
     /// What it asks for.
     pub(crate) wanted: Wanted,
 }
@@ -363,6 +426,7 @@ impl Device {
         let cable = Cable {
             network: Rc::clone(&self.network),
             clock: Rc::clone(&self.clock),
+            retry_after: None,
         };
         let options = Options {
             clock: Box::new(Rc::clone(&self.clock)),
@@ -370,6 +434,7 @@ impl Device {
                 asks_while_playing: true,
                 exchange_algorithms: self.exchange_algorithms.clone(),
                 exchange_multiple: self.exchange_multiple,
+                demands_lists: self.demands_lists,
                 ..HostProfile::default()
             },
             ..Options::default()

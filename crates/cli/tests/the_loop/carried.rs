@@ -156,6 +156,68 @@ fn a_denial_and_refusals_travel_as_files() {
     assert!(again.contains("answers no pending request"), "{again}");
 }
 
+/// V-063 to V-065, without a network.
+#[test]
+fn acknowledgements_and_revocation_lists_travel_as_files() {
+    let world = World::new();
+    let config = text(&world.read("operator/operator.toml"));
+    assert!(config.contains("[acknowledgement]"));
+    let config = config.replace("# wanted = false", "wanted = true");
+    world.write("operator/operator.toml", config.as_bytes());
+    world.write("film", b"film");
+    world.ok(&["package", "film", "-o", "film.kw"]);
+    world.ok(&["admin", "grant", "--account", "alice", "--all"]);
+    enrol(&world, "phone", "alice");
+    world.device_ok("phone", &["request", "film.kw", "-o", "request"]);
+    world.ok(&["answer", "request", "-o", "response"]);
+    let installed = world.as_device("phone", &["install", "response"]);
+    assert!(installed.status.success());
+    let told = text(&installed.stderr);
+    assert!(told.contains("wants to know what became of it"), "{told}");
+
+    world.device_ok("phone", &["acknowledge", "-o", "acknowledgement"]);
+    let said = world.ok(&["answer", "acknowledgement", "-o", "receipt"]);
+    assert!(said.starts_with("receipt of "), "{said}");
+    let said = world.device_ok("phone", &["install", "receipt"]);
+    assert!(said.contains("is acknowledged"), "{said}");
+    assert!(
+        world
+            .device_ok("phone", &["acknowledge"])
+            .contains("nothing waits to be acknowledged")
+    );
+    let none = world.fails("phone", 1, &["acknowledge", "-o", "another"]);
+    assert!(none.contains("nothing waits to be acknowledged"), "{none}");
+
+    // What the operator no longer trusts, before and after this device is among it.
+    world.ok(&["admin", "revocation", "export", "lists"]);
+    let said = world.device_ok("phone", &["install", "lists"]);
+    assert!(said.contains("the revocation lists are in use"), "{said}");
+    let held = world.device_ok("phone", &["licenses", "lists"]);
+    assert!(
+        held.contains("list of authority") && held.contains("is not revoked"),
+        "{held}"
+    );
+    let inspected = world.ok(&["--json", "inspect", "lists", "--profile", PROFILE]);
+    let inspected: serde_json::Value = serde_json::from_str(&inspected).unwrap();
+    assert_eq!(inspected["kind"], "revocation_lists");
+    assert_eq!(inspected["standing"], "verified", "{inspected}");
+    let again = world.device_ok("phone", &["install", "lists"]);
+    assert!(again.contains("no revocation list is newer"), "{again}");
+    let devices = world.ok(&["--json", "admin", "devices"]);
+    let devices: serde_json::Value = serde_json::from_str(&devices).unwrap();
+    let device = devices["devices"][0]["device"].as_str().unwrap().to_owned();
+    world.ok(&["admin", "revocation", "device", &device]);
+    world.ok(&["admin", "revocation", "export", "lists-2"]);
+    world.device_ok("phone", &["install", "lists-2"]);
+    let held = world.device_ok("phone", &["licenses", "lists"]);
+    assert!(held.contains("this device is revoked"), "{held}");
+    assert_eq!(
+        world.device_ok("phone", &["play", "film.kw", "--offline"]),
+        "film",
+        "its license does not end with that"
+    );
+}
+
 #[test]
 fn documents_and_requests_of_another_operator_are_refused_with_a_hint() {
     let (world, other) = (World::new(), World::new());

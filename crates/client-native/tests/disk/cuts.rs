@@ -63,6 +63,7 @@ fn cut_everywhere(cut: Cut) {
             .open(&disk)
             .unwrap_or_else(|error| panic!("{cut:?} at change {changes}: {error}"));
         known.check(next, &mut client);
+        Known::check_told(next, &mut client);
         known.finish(next, &mut client, &life.party);
         drop(client);
         drop(life.party.open(&disk).unwrap());

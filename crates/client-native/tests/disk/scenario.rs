@@ -49,6 +49,7 @@ impl Party {
             .keys
             .extend((1..=3).map(|number| (kid(number), CONTENT_KEY)));
         server.terms.end = Some(NOW.plus(DAY));
+        server.wants_acknowledgements = true;
         Self(Rc::new(Inner {
             server: RefCell::new(server),
             answers: RefCell::default(),
@@ -100,6 +101,8 @@ impl Transport for Party {
     fn send(&mut self, outgoing: &Outgoing) -> Result<Answer, String> {
         Ok(self.answer(&outgoing.url, &outgoing.body))
     }
+
+    fn wait(&mut self, _: std::time::Duration) {}
 }
 
 impl Clock for Party {
@@ -116,6 +119,7 @@ impl Clock for Party {
 pub(crate) enum Step {
     Open,
     Enrol,
+    Lists,
     Acquire,
     AcquireInMemory,
     Request,
@@ -126,9 +130,10 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Open,
         Self::Enrol,
+        Self::Lists,
         Self::Acquire,
         Self::AcquireInMemory,
         Self::Request,
@@ -144,6 +149,8 @@ impl Step {
 pub(crate) struct Known {
     device: Option<DeviceId>,
     enrolled: bool,
+    /// Revocation lists that were taken in.
+    lists: usize,
     /// Licenses in the store, by the number of their key id.
     licenses: BTreeMap<u8, LicenseId>,
     floor: Timestamp,
@@ -165,6 +172,13 @@ impl Known {
                 let profile = party.0.server.borrow().operator.profile();
                 client.enrol(profile, TOKEN.into())?;
                 self.enrolled = true;
+            }
+            Step::Lists => {
+                let server = party.0.server.borrow();
+                let file = server.lists_file(vec![server.list(None, 1, &[])]);
+                drop(server);
+                assert!(client.install_lists(file)?.1.newer);
+                self.lists = 1;
             }
             Step::Acquire => {
                 let acquired = client.acquire(wanted(1))?;
@@ -222,6 +236,8 @@ impl Known {
         );
         assert!(enrolled >= self.enrolled && enrolled <= next.enrolled);
         assert!(ids == self.ids() || ids == next.ids(), "{ids:?}");
+        let lists = lists(client);
+        assert!(lists == self.lists || lists == next.lists, "{lists}");
         assert!(floor >= self.floor, "the floor fell to {floor:?}");
     }
 
@@ -233,6 +249,7 @@ impl Known {
                 .is_none_or(|known| known == client.device_id().unwrap())
         );
         assert!(enrolled == self.enrolled || step == Step::Enrol);
+        assert!(lists(client) == self.lists || step == Step::Lists);
         assert!(floor >= self.floor, "the floor fell to {floor:?}");
         let (gone, new): (Vec<_>, Vec<_>) =
             (self.ids().symmetric_difference(&ids).copied()).partition(|id| self.ids().contains(id));
@@ -242,6 +259,13 @@ impl Known {
             _ => (0, 0),
         };
         assert!(gone.len() <= most.0 && new.len() <= most.1, "{gone:?} {new:?}");
+    }
+
+    /// V-065: what was installed by hand waits to be acknowledged, from the same commit on.
+    pub(crate) fn check_told(next: &Self, client: &mut NativeClient) {
+        let (_, ids, _) = Self::seen(client);
+        let is_there = next.licenses.get(&2).is_some_and(|id| ids.contains(id));
+        assert!(!is_there || client.waiting_acknowledgements() > 0);
     }
 
     /// Takes the flow up where it was cut, and brings it to its end, the same as if nothing had happened.
@@ -274,6 +298,12 @@ impl Known {
         assert_eq!(left.len(), 1);
         assert_eq!(left[0].keys[0].kid, kid(2));
     }
+}
+
+/// How many revocation lists are held.
+fn lists(client: &mut NativeClient) -> usize {
+    let trust = client.trust().unwrap();
+    trust.first().map_or(0, |known| known.lists.len())
 }
 
 fn stored(acquired: &Acquired) -> LicenseId {

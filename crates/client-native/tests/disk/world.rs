@@ -55,6 +55,8 @@ impl Transport for ToServer {
             body: reply.body,
         })
     }
+
+    fn wait(&mut self, _: std::time::Duration) {}
 }
 
 /// A client directory whose device is enrolled and has a license for key 1.

@@ -26,10 +26,11 @@ use crate::{
     choose::{Chosen, Place, Stop},
     clock,
     device::{KeyStore, STACK},
-    enforce::Question,
+    enforce::{Question, has_come},
     flow::Io,
     install::AcquiredKey,
     locked::Locked,
+    patience::Occasion,
     session::Acquisition,
     store::{KeyUses, LicenseRecord, MessageCount, RecordKey, Write},
 };
@@ -89,11 +90,11 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let mut missing = self.lacking(io, &asked, reactive).await?;
         // A license that only lacks a clock needs the time, and no other license.
         if reactive && missing == Missing::Time {
-            self.run_ask_time(io, &wanted).await?;
+            self.run_ask_time(io, &wanted, Occasion::Needed).await?;
             missing = self.lacking(io, &asked, reactive).await?;
         }
         if reactive && missing != Missing::Nothing {
-            let acquired = self.run_acquire(io, &wanted).await?;
+            let acquired = self.run_acquire(io, &wanted, Occasion::Needed).await?;
             let denial = acquired.outcomes.iter().find_map(|(kid, outcome)| match outcome {
                 AcquiredKey::Denied(denial) if *kid == asked.kid => Some(denial.clone()),
                 _ => None,
@@ -196,7 +197,13 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
 
     fn inform(&self, io: &Io, permit: &mut Permit) {
         let level = self.level(&permit.operator);
-        permit.keep_up(level, &self.host.extended, self.clocked(io), io.moment());
+        let revoked = self.revoked_from(&permit.operator, &[&permit.license]);
+        permit.keep_up(
+            (level, revoked),
+            &self.host.extended,
+            self.clocked(io),
+            io.moment(),
+        );
     }
 
     /// judges with what the client knows, stores the clock's floor, and records more uses.
@@ -398,6 +405,17 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let gone = handles.filter(|handle| is_gone(&**handle));
         let gone: Vec<LicenseId> = gone.map(|handle| handle.license()).collect();
         self.end_handles(|license| gone.contains(&license));
+    }
+
+    /// wipes the keys of every handle whose license ends with the revocation that has become known.
+    pub(crate) fn end_revoked(&self, io: &Io) {
+        let now = self.now(io);
+        for handle in self.prepared.iter().filter_map(Weak::upgrade) {
+            let (license, operator) = handle.terms();
+            if has_come(self.revoked_from(&operator, &[license]), now) {
+                handle.end(Ended::Refused(Refusal::DeviceRevoked.into()));
+            }
+        }
     }
 
     /// Wipes the keys of every handle that was prepared under one of these licenses.

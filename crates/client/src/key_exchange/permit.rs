@@ -10,6 +10,7 @@ use keyward_license::{
 use crate::{
     choose::{self, Stop},
     clock::{Clocked, Pace},
+    enforce::has_come,
     flow::Moment,
 };
 
@@ -22,6 +23,8 @@ pub(super) struct Permit {
     /// Whose license server signed it.
     pub(super) operator: Digest,
     level: u64,
+    /// from when on the device is revoked, as far as is known.
+    revoked_from: Option<Timestamp>,
     extended: Vec<Understood>,
     pace: Pace,
     /// The latest time that a call was judged at.
@@ -37,6 +40,7 @@ impl Permit {
             license,
             operator,
             level: 0,
+            revoked_from: None,
             extended: Vec::new(),
             pace: Pace::default(),
             seen: None,
@@ -46,8 +50,14 @@ impl Permit {
     }
 
     /// Takes in what the client knows now.
-    pub(super) fn keep_up(&mut self, level: u64, extended: &[Understood], clocked: Clocked, moment: Moment) {
-        self.level = level;
+    pub(super) fn keep_up(
+        &mut self,
+        (level, revoked_from): (u64, Option<Timestamp>),
+        extended: &[Understood],
+        clocked: Clocked,
+        moment: Moment,
+    ) {
+        (self.level, self.revoked_from) = (level, revoked_from);
         self.extended = extended.to_vec();
         self.pace.see(clocked, moment);
         self.kept_up = self.pace.now(moment);
@@ -59,6 +69,7 @@ impl Permit {
         self.seen = self.seen.max(now);
         let host = Host {
             extended: &self.extended,
+            revoked: has_come(self.revoked_from, now),
             ..Host::of_level(self.level)
         };
         let decision = evaluate(&[&self.license], &Usage::default(), &host, Action::Perform, now);

@@ -5,6 +5,7 @@ use keyward_license::{
     cbor_map,
     codec::{Bytes, Reader, Wire, Writer},
     ids::{Digest, Kid, LicenseId, Nonce},
+    license::Flag,
     time::Timestamp,
 };
 
@@ -26,6 +27,8 @@ cbor_map! {
         [5] totals: Totals,
         /// Earliest time at which a record may go; absent while none may.
         [6?] due: Timestamp,
+        /// Acknowledgements that wait for their receipts; absent for none.
+        [7?] acknowledgements: u64,
     }
 }
 
@@ -175,5 +178,9 @@ cbor_map! {
         [3] discovery: Bytes,
         /// Best suite number that the operator was seen to have in common with this device.
         [4] best_suite: u64,
+        /// the time of the answer that said that this device is revoked, until one brings a license.
+        [5?] revoked: Timestamp,
+        /// There are revocation lists of the operator, in a record of their own.
+        [6?] has_lists: Flag,
     }
 }

@@ -26,7 +26,7 @@ fn run<T>(store: &mut MemoryStore, mut flow: Flow<'_, T>) -> (Result<T, ClientEr
                 store.commit(batch);
                 Reply::Committed
             }
-            Progress::Step(Step::Send(_)) => panic!("a store sends nothing"),
+            Progress::Step(Step::Send(_) | Step::Wait(_)) => panic!("a store sends nothing"),
         };
     }
 }

@@ -1,19 +1,27 @@
 //! Kill points: whatever step a process dies at, the next one finds a whole store and gets to the end.
 
-use keyward_client::{ClientError, session::Acquisition};
+use keyward_client::{ClientError, host::HostProfile, session::Acquisition};
+use keyward_crypto::{hpke::Suite, x509::Role};
+use keyward_license::license::LicenseBody;
 use keyward_testkit::pki::{DAY, NOW};
 
 use crate::world::{KIND_LICENSE, Stop, TestClient, Trace, World, kid, opens, wanted};
 
-/// Opens, enrols, acquires, opens content; `None` if it was stopped on the way.
+/// Opens, enrols, takes lists in, acquires and acknowledges, opens content; `None` if it was stopped on the way.
 fn whole_run(world: &mut World) -> Option<()> {
     let epoch = world.device.store.epoch().map(<[u8]>::to_vec);
-    let mut client = world.drive_open(epoch)?.expect("the store opens");
+    let client = world.drive_open(epoch)?.expect("the store opens");
+    let mut client = client.on_host(telling());
     let profile = world.profile();
     world
         .drive(client.enrol(profile, "token".into()))?
         .expect("it enrols");
+    let lists = world.server.lists_file(vec![world.server.list(None, 1, &[])]);
+    world
+        .drive(client.install_lists(lists))?
+        .expect("it takes lists in");
     world.drive(client.acquire(wanted(&[1])))?.expect("it acquires");
+    world.drive(client.acknowledge())?.expect("it acknowledges");
     // Time has gone on, so that the floor is due.
     world.clock(3_600);
     let opened = world.drive(client.open_content(vec![kid(1)], wanted(&[1]), Acquisition::Reactive))?;
@@ -22,15 +30,26 @@ fn whole_run(world: &mut World) -> Option<()> {
     assert!(removed.expect("it removes") >= 1);
     let opened = world.drive(client.open_content(vec![kid(1)], wanted(&[1]), Acquisition::Reactive))?;
     assert!(opens(&opened.expect("it opens again").bound[0], 1));
+    let told = world.drive(client.acknowledge())?.expect("it acknowledges");
+    assert_eq!(told.waiting, 0, "{:?}", told.failed);
     world.drive(client.renew_store_key())?.expect("it renews");
     let opened = world.drive(client.open_content(vec![kid(1)], wanted(&[1]), Acquisition::Never))?;
     assert!(opens(&opened.expect("it opens under the new key").bound[0], 1));
     Some(())
 }
 
+fn telling() -> HostProfile {
+    HostProfile {
+        acknowledges: true,
+        ..HostProfile::default()
+    }
+}
+
 fn world() -> World {
-    let mut world = World::new();
+    let mut world = World::with_suites(&[Suite::P256]);
     world.server.terms.end = Some(NOW.plus(DAY));
+    world.server.wants_acknowledgements = true;
+    world.server.lists = vec![world.server.list(Some(Role::LicenseServer), 1, &[])];
     world
 }
 
@@ -43,7 +62,24 @@ fn check(world: &mut World, client: &TestClient) {
         "every record is reachable"
     );
     assert!(listed.len() <= 2);
+    if world.server.wants_acknowledgements {
+        check_trust(world, client, &listed);
+    }
     world.run(client.find(kid(1))).expect("it can be searched");
+}
+
+fn check_trust(world: &mut World, client: &TestClient, listed: &[LicenseBody]) {
+    // V-065: what was installed was acknowledged, or waits to be.
+    let told = |license| {
+        let mut told = world.server.acknowledged.iter().flat_map(|told| &told.licenses);
+        told.any(|told| told.license == Some(license))
+    };
+    let untold = listed.iter().filter(|license| !told(license.id)).count();
+    assert!(u64::try_from(untold).unwrap() <= client.waiting_acknowledgements());
+    // V-064: a response's lists are there with its licenses, or not at all.
+    let trust = world.run(client.trust()).unwrap();
+    let lists = trust.first().map_or(0, |known| known.lists.len());
+    assert!(listed.is_empty() || lists == 2, "{lists}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Enrolment.
 
-use keyward_client::ClientError;
+use keyward_client::{ClientError, host::HostProfile};
 use keyward_crypto::{hpke::Suite, x509::Role};
 use keyward_license::{
     certificate::SealingKey,
@@ -12,6 +12,7 @@ use keyward_license::{
     ids::{Digest, Nonce},
     operator_profile::OperatorProfile,
     party::PartyKeys,
+    request::ClockKind,
     signed::MessageError,
 };
 use keyward_testkit::{
@@ -19,7 +20,7 @@ use keyward_testkit::{
     pki::{DAY, Leaf, NOW, Operator, YEAR, claims},
 };
 
-use crate::world::{World, kid, wanted};
+use crate::world::{TestClient, World, kid, wanted};
 
 /// Enrols in a world that a test has changed; nothing must have been stored if that fails.
 fn enrol(change: impl FnOnce(&mut World)) -> Result<(), ClientError> {
@@ -64,6 +65,69 @@ fn a_device_enrols_and_stays_enrolled() {
     drop(client);
     let client = world.open().unwrap();
     assert_eq!(client.operators().collect::<Vec<_>>(), [&profile]);
+}
+
+#[test]
+fn v_055_a_certificate_in_its_last_third_is_renewed_after_licenses_were_asked_for() {
+    let (mut world, mut client) = World::enrolled();
+    assert_eq!(enrolments_by(&mut world, &mut client, 233), 1, "the first alone");
+    // What keeps it from being renewed keeps nobody from a license.
+    let refused = problem(ErrorCode::TokenRefused);
+    world.server.bent.instead.insert(ENROLMENT_PATH, refused);
+    assert_eq!(enrolments_by(&mut world, &mut client, 234), 2);
+    world.server.bent.instead.clear();
+    assert_eq!(enrolments_by(&mut world, &mut client, 235), 3);
+    assert_eq!(enrolments_by(&mut world, &mut client, 236), 3, "once");
+    // In another process as well.
+    drop(client);
+    let mut client = world.open().unwrap();
+    assert_eq!(enrolments_by(&mut world, &mut client, 364), 3);
+}
+
+#[test]
+fn v_055_a_device_without_a_clock_renews_by_the_time_that_the_server_tells() {
+    let (mut world, client) = World::enrolled();
+    let mut client = client.on_host(HostProfile {
+        clock: ClockKind::None,
+        ..HostProfile::default()
+    });
+    world.moment.utc = None;
+    world.server.now = NOW.plus(250 * DAY);
+    world.run(client.acquire(wanted(&[1]))).unwrap();
+    assert!(client.owes_renewal());
+    let renewed = world.run(client.renew_certificates()).unwrap();
+    assert_eq!(renewed.operators, [world.server.operator.id()]);
+    assert!(renewed.failed.is_none() && !client.owes_renewal());
+    let certificate = client.enrolments().next().unwrap().certificate().unwrap();
+    assert!(certificate.not_after() > NOW.plus(366 * DAY).0);
+}
+
+#[test]
+fn v_055_a_renewal_that_cannot_be_sent_takes_no_license_away() {
+    let (mut world, mut client) = World::enrolled();
+    let now = NOW.plus(250 * DAY);
+    (world.moment.utc, world.server.now) = (Some(now), now);
+    world.run(client.acquire(wanted(&[1]))).unwrap();
+    world.online = false;
+    assert!(client.owes_renewal());
+    assert!(world.drive(client.renew_certificates()).is_none());
+    assert!(!client.owes_renewal(), "not before there is contact again");
+    assert_eq!(world.run(client.licenses()).unwrap().len(), 1);
+    world.online = true;
+    world.run(client.acquire(wanted(&[1]))).unwrap();
+    assert!(client.owes_renewal());
+}
+
+/// Acquires a license so many days from the beginning, and does what is due then; how many enrolment requests there were by then.
+fn enrolments_by(world: &mut World, client: &mut TestClient, day: u64) -> usize {
+    let now = NOW.plus(day * DAY);
+    (world.moment.utc, world.server.now) = (Some(now), now);
+    world.run(client.acquire(wanted(&[1]))).unwrap();
+    if client.owes_renewal() {
+        world.run(client.renew_certificates()).unwrap();
+    }
+    let sent = world.sent.iter().map(|(outgoing, _)| &outgoing.url);
+    sent.filter(|url| url.ends_with(ENROLMENT_PATH)).count()
 }
 
 #[test]

@@ -12,7 +12,9 @@
     reason = "a test fails by panic"
 )]
 
+mod acknowledge;
 mod acquire;
+mod again;
 mod carried;
 mod chained;
 mod chains;
@@ -39,5 +41,6 @@ mod reach;
 mod response;
 mod riding;
 mod store;
+mod trust;
 mod uses;
 mod world;

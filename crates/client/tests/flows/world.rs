@@ -36,6 +36,7 @@ pub(crate) enum Trace {
     Get(usize),
     Commit,
     Send(String),
+    Wait(u64),
 }
 
 /// Where a crash falls: before a step, between the two writes of a commit, or after a step.
@@ -90,6 +91,8 @@ pub(crate) struct World {
     pub(crate) round_trip: u64,
     /// What somebody on the way does to answers.
     pub(crate) on_the_way: Option<Meddler>,
+    /// After how many seconds the server says to come again, with every answer.
+    pub(crate) retry_after: Option<u64>,
     /// Everything sent, and everything answered to it.
     pub(crate) sent: Vec<(Outgoing, Answer)>,
     /// Every step carried out.
@@ -122,6 +125,7 @@ impl World {
             online: true,
             round_trip: ROUND_TRIP,
             on_the_way: None,
+            retry_after: None,
             sent: Vec::new(),
             trace: Vec::new(),
             stop: None,
@@ -198,6 +202,7 @@ impl World {
             Step::Get(keys) => Trace::Get(keys.len()),
             Step::Commit(_) => Trace::Commit,
             Step::Send(outgoing) => Trace::Send(outgoing.url.clone()),
+            Step::Wait(milliseconds) => Trace::Wait(*milliseconds),
         });
         if here == Some(Stop::Before) {
             return None;
@@ -205,9 +210,19 @@ impl World {
         let reply = match step {
             Step::Get(keys) => Reply::Records(self.device.store.get(&keys)),
             Step::Commit(batch) => self.commit(batch, here)?,
-            Step::Send(outgoing) => Reply::Answer(self.send(outgoing)?),
+            Step::Send(outgoing) => Reply::answered(self.send(outgoing)?, self.retry_after),
+            Step::Wait(milliseconds) => {
+                self.wait(milliseconds);
+                Reply::Waited
+            }
         };
         if here.is_some() { None } else { Some(reply) }
+    }
+
+    /// Lets time pass, on both clocks.
+    fn wait(&mut self, milliseconds: u64) {
+        self.moment.monotonic += milliseconds;
+        self.moment.utc = self.moment.utc.map(|utc| utc.plus(milliseconds / 1000));
     }
 
     fn commit(&mut self, batch: Batch, stop: Option<Stop>) -> Option<Reply> {

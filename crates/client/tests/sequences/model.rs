@@ -79,6 +79,8 @@ pub(crate) struct Model {
 pub(crate) struct Scene<'s> {
     pub(crate) moment: Moment,
     pub(crate) outputs: &'s [Output],
+    /// a list that the client has taken in names its device.
+    pub(crate) revoked: bool,
     /// Nobody has tricked the clock or the store: what is permitted has to work.
     pub(crate) plain: bool,
 }
@@ -629,6 +631,7 @@ pub(crate) fn permits(
         chain,
         usage: Usage { first_play, playing },
         security_level: keyward_license::certificate::SECURITY_LEVEL_SOFTWARE,
+        revoked: scene.revoked,
         outputs: scene.outputs.to_vec(),
         frame: None,
         extended: Vec::new(),

@@ -54,6 +54,8 @@ pub(crate) enum Operation {
     Restart,
     /// The process ends at a step of an operation.
     Crash(Box<Self>, usize, Stop),
+    /// Takes in a list of the device authority, which names this device or does not.
+    List(bool),
     Delete(u8),
     /// Removes one of the licenses that were ever issued.
     DeleteOne(Index),
@@ -85,6 +87,7 @@ pub(crate) struct Terms {
     level: Option<u64>,
     internal_only: bool,
     minimum: Option<u64>,
+    ends_with_revocation: bool,
 }
 
 impl Terms {
@@ -108,6 +111,7 @@ impl Terms {
         let internal = ExplicitRestriction::InternalScreenOnly;
         body.explicit_restrictions = self.internal_only.then(|| vec![internal]);
         body.minimum_security_level = self.minimum;
+        body.ends_with_revocation = self.ends_with_revocation.then_some(Flag);
     }
 
     /// What no leaf holds.
@@ -172,6 +176,7 @@ fn watching(meanwhile: impl Strategy<Value = Operation>) -> impl Strategy<Value 
         2 => passes(),
         1 => any::<Index>().prop_map(Operation::Acquire),
         1 => shown().prop_map(Operation::Show),
+        1 => prop::bool::weighted(0.8).prop_map(Operation::List),
         1 => reaching(),
         1 => meanwhile,
     ];
@@ -228,6 +233,7 @@ fn terms(number: u8) -> impl Strategy<Value = Terms> {
         weighted(0.25, select(&[100, 250, 270, 300][..])),
         prop::bool::weighted(0.1),
         weighted(0.2, select(&[150, 2000, 2000, 3000][..])),
+        prop::bool::weighted(0.3),
     );
     let key = prop_oneof![
         3 => numbers().prop_map(|number| (number, false)),
@@ -249,6 +255,7 @@ fn terms(number: u8) -> impl Strategy<Value = Terms> {
         level: outputs.0,
         internal_only: outputs.1,
         minimum: outputs.2,
+        ends_with_revocation: outputs.3,
     })
 }
 
@@ -283,6 +290,7 @@ fn plain() -> impl Strategy<Value = Operation> {
         several().prop_map(Operation::PlayCarried),
         removed().prop_map(Operation::Delete),
         any::<Index>().prop_map(Operation::DeleteOne),
+        any::<bool>().prop_map(Operation::List),
     ];
     let stops = select(&[Stop::Before, Stop::Between, Stop::After][..]);
     prop_oneof![
@@ -303,6 +311,7 @@ fn plain() -> impl Strategy<Value = Operation> {
         1 => removed().prop_map(Operation::Delete),
         1 => any::<Index>().prop_map(Operation::DeleteOne),
         1 => Just(Operation::Clean),
+        2 => any::<bool>().prop_map(Operation::List),
         2 => shown().prop_map(Operation::Show),
         1 => Just(Operation::Copy),
     ]

@@ -47,6 +47,8 @@ impl Part {
         let ends = |body: &LicenseBody| body.end.is_some() || body.expiration_after_first_play.is_some();
         let bare = Scene {
             outputs: &[],
+            // What is there is not asked about it before it is judged again.
+            revoked: false,
             ..*scene
         };
         !chain.iter().any(ends) || now.is_some() && permits(chain, self.first_play, false, now, &bare).is_ok()

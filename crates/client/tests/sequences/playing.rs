@@ -12,7 +12,7 @@ use keyward_content::{
     media::KeyRing,
 };
 use keyward_crypto::ContentKey;
-use keyward_license::license::LicenseBody;
+use keyward_license::{license::LicenseBody, usage_rules::Rule};
 use proptest::sample::Index;
 
 use crate::{
@@ -49,6 +49,11 @@ impl Playing {
         bound
             .map(|bound| bound.stopped().is_none().then(|| under(bound)))
             .collect()
+    }
+
+    fn is_stopped_by_revocation(&self) -> bool {
+        let mut stops = self.opened.bound.iter().filter_map(Bound::stopped);
+        stops.any(|stop| stop.rule() == Rule::Revocation)
     }
 
     fn under_key(&self, number: u8) -> Option<Under> {
@@ -316,6 +321,9 @@ impl Run<'_> {
         playing.check()?;
         let under = playing.under();
         self.note_how_it_went(&earlier, &under);
+        if playing.is_stopped_by_revocation() {
+            self.note("stopped by a revocation");
+        }
         if exchanges.iter().any(|exchange| !exchange.brought.is_empty()) {
             self.note("acquired to go on");
         }

@@ -6,7 +6,7 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use keyward_client::{ClientError, acquire::Wanted, flow::Flow, store::memory::MemoryStore};
-use keyward_crypto::RootKey;
+use keyward_crypto::{RootKey, x509::Role};
 use keyward_license::{
     license::{KeyType, LicenseBody},
     time::Timestamp,
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// What has to come up in some sequence.
-pub(crate) const TO_BE_SEEN: [&str; 29] = [
+pub(crate) const TO_BE_SEEN: [&str; 32] = [
     "acquired",
     "acquired on the way",
     "acquired to go on",
@@ -36,6 +36,8 @@ pub(crate) const TO_BE_SEEN: [&str; 29] = [
     "not played",
     "not streamed",
     "nothing to play",
+    "list taken in",
+    "list that was half taken in",
     "one deleted",
     "one of several stopped",
     "piece",
@@ -50,6 +52,7 @@ pub(crate) const TO_BE_SEEN: [&str; 29] = [
     "replay refused",
     SET_BACK,
     "stopped",
+    "stopped by a revocation",
     "stopped with its root",
     "streamed",
     "went on",
@@ -83,7 +86,15 @@ pub(crate) struct Run<'s> {
     pub(crate) content: Vec<(LicenseBody, Vec<u8>)>,
     /// By the number of the request.
     pub(crate) answers: Vec<Option<Answered>>,
-    copies: Vec<(MemoryStore, Vec<Model>)>,
+    copies: Vec<(MemoryStore, Vec<Model>, bool)>,
+    /// the list that the client has taken in last names its device.
+    pub(crate) revoked: bool,
+    /// A list that was being taken in when the process ended, and whether it names the device.
+    unsettled: Option<(u64, bool)>,
+    /// Lists that were made.
+    lists: u64,
+    /// The device's certificate.
+    certificate: Vec<u8>,
     pub(crate) plain: bool,
     /// The whole store was put back: records of what came afterwards may be a commit ahead, as after a crash.
     was_put_back: bool,
@@ -93,6 +104,8 @@ pub(crate) struct Run<'s> {
 /// Carries out a sequence; an error says which rule was broken.
 pub(crate) fn run(sequence: &Sequence, seen: &mut Seen) -> Judged {
     let (mut world, client) = World::enrolled();
+    let certificate = { client.enrolments().next() }.unwrap().certificate().unwrap();
+    let certificate = certificate.der().to_vec();
     drop(client);
     let root = RootKey::from_slice(&[9; 32]).unwrap();
     world.server.roots.insert(kid(ROOT), root);
@@ -112,6 +125,10 @@ pub(crate) fn run(sequence: &Sequence, seen: &mut Seen) -> Judged {
         content: Vec::new(),
         answers: Vec::new(),
         copies: Vec::new(),
+        revoked: false,
+        unsettled: None,
+        lists: 0,
+        certificate,
         plain: true,
         was_put_back: false,
         seen,
@@ -158,6 +175,7 @@ impl Run<'_> {
             }
             Operation::Restart => self.restart(),
             Operation::Crash(operation, at, stop) => self.crash(operation, *at, *stop),
+            Operation::List(names_device) => self.list(*names_device),
             Operation::Delete(number) => self.delete(*number),
             Operation::DeleteOne(license) => self.delete_one(*license),
             Operation::Clean => {
@@ -169,8 +187,8 @@ impl Run<'_> {
                 })
             }
             Operation::Copy => {
-                self.copies
-                    .push((self.world.device.store.clone(), self.models.clone()));
+                let (store, models) = (self.world.device.store.clone(), self.models.clone());
+                self.copies.push((store, models, self.revoked));
                 Ok(())
             }
             Operation::PutBack(copy) => self.put_back(*copy),
@@ -239,6 +257,7 @@ impl Run<'_> {
         Scene {
             moment: self.world.moment,
             outputs,
+            revoked: self.revoked,
             plain: self.plain,
         }
     }
@@ -445,6 +464,42 @@ impl Run<'_> {
         })
     }
 
+    /// V-064, R-015: what a list says of the device counts from its commit on.
+    fn list(&mut self, names_device: bool) -> Judged {
+        self.lists += 1;
+        let named = [(&self.certificate[..], NOW)];
+        let named = if names_device { &named[..] } else { &[] };
+        let list = self.world.server.list(Some(Role::Device), self.lists, named);
+        let file = self.world.server.lists_file(vec![list]);
+        match self.drive(|client| client.install_lists(file)) {
+            Some(Ok((_, taken))) if taken.newer => {
+                self.note("list taken in");
+                self.revoked = names_device;
+            }
+            // The clock is so far behind that the list comes from the future.
+            Some(Ok((_, taken))) if !self.plain && !taken.refused.is_empty() => {}
+            Some(other) => return Err(format!("a newer list was not taken in: {other:?}")),
+            None => {
+                self.note("list that was half taken in");
+                self.unsettled = Some((self.lists, names_device));
+            }
+        }
+        Ok(())
+    }
+
+    /// A process ended while a list was taken in: all of it is there, or nothing.
+    fn settle_list(&mut self) {
+        let Some((number, names_device)) = self.unsettled.take() else {
+            return;
+        };
+        let client = self.client.as_ref().unwrap();
+        let trust = self.world.run(client.trust()).unwrap();
+        let held = trust[0].lists.first().map(|list| list.number.to_string());
+        if held == Some(number.to_string()) {
+            self.revoked = names_device;
+        }
+    }
+
     fn delete(&mut self, number: u8) -> Judged {
         let commits = self.commits();
         let removed = self.drive(|client| client.remove_licenses(kid(number)));
@@ -479,6 +534,7 @@ impl Run<'_> {
     fn restart(&mut self) -> Judged {
         (self.playing, self.client) = (None, None);
         self.client = Some(on(&mut self.world, &self.screens));
+        self.settle_list();
         self.each(|model| {
             model.restart();
             Ok(())
@@ -513,7 +569,7 @@ impl Run<'_> {
             return Ok(());
         }
         (self.plain, self.was_put_back) = (false, true);
-        (self.world.device.store, self.models) = copy.get(&self.copies).clone();
+        (self.world.device.store, self.models, self.revoked) = copy.get(&self.copies).clone();
         self.restart()
     }
 

@@ -8,7 +8,7 @@ use rcgen::{
 };
 use time::OffsetDateTime;
 
-use super::{ARC, Certificate, Role, revocation::RevocationList, rules::check_serial};
+use super::{ARC, Certificate, Role, TEST_MARK, revocation::RevocationList, rules::check_serial};
 use crate::{
     CryptoError,
     ecdsa::{PublicKey, Signer},
@@ -40,6 +40,18 @@ pub struct Profile<'a> {
 /// [`CryptoError::MalformedCertificate`] if a date is out of range; what the signer reports.
 pub fn self_signed(profile: &Profile<'_>, key: &dyn Signer) -> Result<Vec<u8>, CryptoError> {
     let params = params(profile, key.public_key())?;
+    let certificate = params.self_signed(&SignerAdapter(key)).map_err(issuing)?;
+    Ok(certificate.der().to_vec())
+}
+
+/// As [`self_signed`], with the mark of a test operator ([`super::Anchor::is_test`]).
+///
+/// # Errors
+/// As [`self_signed`].
+pub fn self_signed_test(profile: &Profile<'_>, key: &dyn Signer) -> Result<Vec<u8>, CryptoError> {
+    let mut params = params(profile, key.public_key())?;
+    let mark = CustomExtension::from_oid_content(&[2, 25, ARC.into(), 4], TEST_MARK.to_vec());
+    params.custom_extensions.push(mark);
     let certificate = params.self_signed(&SignerAdapter(key)).map_err(issuing)?;
     Ok(certificate.der().to_vec())
 }
@@ -315,6 +327,27 @@ mod tests {
         Pki {
             anchor: Anchor::from_der(&root).unwrap(),
             chain: vec![leaf, ca],
+        }
+    }
+
+    #[test]
+    fn a_test_operator_is_marked_in_its_root() {
+        let key = Key::generate(&mut ChaCha20Rng::from_seed([9; 32]));
+        let root = profile("root", &[], Some(1));
+        let plain = self_signed(&root, &key).unwrap();
+        let marked = self_signed_test(&root, &key).unwrap();
+        assert!(!Anchor::from_der(&plain).unwrap().is_test());
+        assert!(Anchor::from_der(&marked).unwrap().is_test());
+        for other in [&[0x04, 0x01, 0xf4][..], &[0x05, 0x00], &[]] {
+            let mut params = params(&root, key.public_key()).unwrap();
+            let mark = CustomExtension::from_oid_content(&[2, 25, ARC.into(), 4], other.to_vec());
+            params.custom_extensions.push(mark);
+            let odd = params.self_signed(&SignerAdapter(&key)).unwrap();
+            assert_eq!(
+                Anchor::from_der(odd.der()).unwrap_err(),
+                CryptoError::MalformedCertificate("test mark"),
+                "{other:?}"
+            );
         }
     }
 

@@ -114,7 +114,7 @@ impl SignatureVerificationAlgorithm for Es256 {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
-fn refused(error: webpki::Error) -> CryptoError {
+pub(super) fn refused(error: webpki::Error) -> CryptoError {
     use webpki::Error as E;
     CryptoError::ChainRefused(match error {
         E::UnknownIssuer => ChainFault::UnknownIssuer,

@@ -21,14 +21,14 @@ use const_oid::{
         rfc5912::ECDSA_WITH_SHA_256,
     },
 };
-use der::{Decode, Reader, SliceReader};
+use der::Decode;
 use webpki::{BorrowedCertRevocationList, CertRevocationList};
 use x509_cert::{
     crl::{CertificateList, TbsCertList},
     ext::pkix::{AuthorityKeyIdentifier, CrlNumber},
 };
 
-use super::{Certificate, rules::Issuer};
+use super::{Certificate, authority::signed_part, rules::Issuer};
 use crate::{ChainFault, CryptoError, ecdsa::PublicKey};
 
 /// What to do with a certificate when no list tells whether it is revoked: there is none of its issuer, or
@@ -88,7 +88,7 @@ impl RevocationList {
         }
         Ok(Self {
             der: der.to_vec(),
-            signed: signed_part(der)?,
+            signed: signed_part(der).ok_or(malformed("not DER"))?,
             signature: signature(&list)?,
             issuer,
             authority_key: extensions.authority_key,
@@ -152,14 +152,23 @@ impl RevocationList {
         self.revoked.get(serial).copied()
     }
 
+    /// Whether both claim to be of the same authority and key.
+    #[must_use]
+    pub fn shares_authority_with(&self, other: &Self) -> bool {
+        self.issuer == other.issuer && self.authority_key == other.authority_key
+    }
+
+    /// Every certificate that it names, by serial number (see [`Certificate::serial`]), with what
+    /// [`Self::revoked_since`] says of it.
+    pub fn revoked(&self) -> impl Iterator<Item = (&[u8], u64)> {
+        self.revoked.iter().map(|(serial, since)| (&serial[..], *since))
+    }
+
     /// Whether `self` takes the place of `held`: of the same authority and key, with a higher number, and not
     /// issued earlier. Ask this of verified lists only.
     #[must_use]
     pub fn supersedes(&self, held: &Self) -> bool {
-        self.issuer == held.issuer
-            && self.authority_key == held.authority_key
-            && self.number > held.number
-            && self.this_update >= held.this_update
+        self.shares_authority_with(held) && self.number > held.number && self.this_update >= held.this_update
     }
 
     /// Checks that `issuer` signed this list and may sign lists. Whether `issuer` is an authority of the
@@ -245,6 +254,12 @@ impl Revocation {
         Ok(())
     }
 
+    /// From which second on the certificate of `issuer` with this serial number is refused, if a list names it.
+    pub(super) fn revoked_since(&self, serial: &[u8], issuer: &Issuer) -> Result<Option<u64>, CryptoError> {
+        let newest = self.newest(issuer).map_err(super::path::refused)?;
+        Ok(newest.and_then(|list| list.revoked_since(serial)))
+    }
+
     /// The authority's list with the highest number. One that claims to be the authority's and is not is no
     /// reason to look at the others: somebody tampers with the lists.
     fn newest(&self, issuer: &Issuer) -> Result<Option<&RevocationList>, webpki::Error> {
@@ -328,16 +343,6 @@ fn revoked(list: &BorrowedCertRevocationList<'_>) -> Result<BTreeMap<Vec<u8>, u6
         }
     }
     Ok(revoked)
-}
-
-/// Where the signed part stands: as it was received, since a signature is over those bytes.
-fn signed_part(der: &[u8]) -> Result<core::ops::Range<usize>, CryptoError> {
-    let end = |reader: &SliceReader<'_>| usize::try_from(reader.position()).map_err(|_| malformed("not DER"));
-    let mut reader = SliceReader::new(der).map_err(|_| malformed("not DER"))?;
-    der::Header::decode(&mut reader).map_err(|_| malformed("not DER"))?;
-    let start = end(&reader)?;
-    reader.tlv_bytes().map_err(|_| malformed("not DER"))?;
-    Ok(start..end(&reader)?)
 }
 
 fn signature(list: &CertificateList) -> Result<[u8; 64], CryptoError> {

@@ -58,6 +58,31 @@ impl PendingEnrolment {
         keys: &dyn PartyKeys,
         rng: &mut impl CryptoRng,
     ) -> Result<(Self, Vec<u8>), MessageError> {
+        Self::make(server, role, (token, &[], client), keys, rng)
+    }
+
+    /// Makes a request for a certificate that follows the one at the head of `chain`, which the party has for the same
+    /// keys: sealed bytes, and what to remember of them.
+    ///
+    /// # Errors
+    /// Those of [`PendingEnrolment::request`].
+    pub fn renewal(
+        server: &LicenseServer,
+        role: EnrolmentRole,
+        (chain, client): (&[Vec<u8>], ClientInfo),
+        keys: &dyn PartyKeys,
+        rng: &mut impl CryptoRng,
+    ) -> Result<(Self, Vec<u8>), MessageError> {
+        Self::make(server, role, (String::new(), chain, client), keys, rng)
+    }
+
+    fn make(
+        server: &LicenseServer,
+        role: EnrolmentRole,
+        (token, chain, client): (String, &[Vec<u8>], ClientInfo),
+        keys: &dyn PartyKeys,
+        rng: &mut impl CryptoRng,
+    ) -> Result<(Self, Vec<u8>), MessageError> {
         let (nonce, response_key) = (Nonce::random(rng), Secret::random(rng));
         let body = EnrolmentRequest {
             version: PROTOCOL_VERSION,
@@ -71,7 +96,7 @@ impl PendingEnrolment {
             role,
         };
         let body = grease(&body.encode(), rng)?;
-        let sealed = seal_request::<EnrolmentRequest>(&body, (&[], keys.signer()), server, rng)?;
+        let sealed = seal_request::<EnrolmentRequest>(&body, (chain, keys.signer()), server, rng)?;
         let pending = PendingRequest::of(&body, nonce, response_key);
         Ok((Self { pending, role }, sealed))
     }

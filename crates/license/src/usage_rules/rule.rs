@@ -59,6 +59,8 @@ rules! {
     Grace = "R-013", "within the grace period the license may be used, and a new one is to be asked for";
     /// R-014: expiration stops a playback.
     RealTime = "R-014", "a real-time expiration stops a playback too";
+    /// R-015: the license ends with a revocation of the device.
+    Revocation = "R-015", "a license that ends with revocation is not used by a revoked device";
     /// R-020: built-in screens and speakers pass.
     BuiltIn = "R-020", "a built-in screen or speaker is no way out";
     /// R-021: the picture stays on the built-in screen.
@@ -131,6 +133,9 @@ pub enum Refusal {
         /// When it did, grace period included.
         end: Timestamp,
     },
+    /// R-015: the device was revoked.
+    #[error("this device was revoked, and the license ends with that")]
+    DeviceRevoked,
     /// R-006: the content comes from a source whose rules the host does not follow.
     #[error("the content comes from source {id}, whose rules this player does not follow")]
     SourceNotFollowed {
@@ -184,6 +189,7 @@ impl Refusal {
             Self::NoUsableClock => Rule::Clock,
             Self::NotYetValid { .. } => Rule::Begin,
             Self::Ended { .. } => Rule::End,
+            Self::DeviceRevoked => Rule::Revocation,
             Self::SourceNotFollowed { .. } => Rule::Source,
             Self::RestrictionNotUnderstood { .. } => Rule::MustUnderstand,
             Self::RestrictionNotEngaged { .. } => Rule::Engage,
@@ -236,6 +242,7 @@ mod tests {
                 largest: size(1920, 1080),
             },
             Refusal::FirstPlayExpired { at: Timestamp(1) },
+            Refusal::DeviceRevoked,
         ];
         let lines: Vec<_> = refusals
             .iter()
@@ -253,7 +260,8 @@ mod tests {
             R-008 the license holds restriction 401, which this player cannot carry out now\n\
             R-009 the license demands a watermark of 01010101-0101-0101-0101-010101010101, which this player does not embed\n\
             R-011 the picture has 3840x2160 pixels, the license permits 1920x1080\n\
-            R-012 the license's time after first play is over"
+            R-012 the license's time after first play is over\n\
+            R-015 this device was revoked, and the license ends with that"
         );
     }
 }

@@ -119,6 +119,34 @@ fn r_002_the_highest_minimum_of_the_chain_must_be_reached() {
 }
 
 #[test]
+fn r_015_a_revoked_device_does_not_use_what_ends_with_that() {
+    let ending = LicenseBody {
+        ends_with_revocation: Some(Flag),
+        ..license()
+    };
+    let revoked = Host {
+        revoked: true,
+        ..HOST
+    };
+    for (chain, host, verdict) in [
+        (&[&license()][..], &revoked, None),
+        (&[&ending], &HOST, None),
+        (&[&ending], &revoked, Some(Refusal::DeviceRevoked)),
+        (&[&ending, &license()], &revoked, Some(Refusal::DeviceRevoked)),
+        (&[&license(), &ending], &revoked, Some(Refusal::DeviceRevoked)),
+    ] {
+        assert_eq!(refusal(on(chain, host)), verdict);
+        // A playback that is going on stops too.
+        let playing = Usage {
+            playing: true,
+            ..UNUSED
+        };
+        let going_on = evaluate(chain, &playing, host, Action::Play, None);
+        assert_eq!(refusal(going_on), verdict);
+    }
+}
+
+#[test]
 fn r_003_a_time_limit_needs_a_clock() {
     let first_play = LicenseBody {
         expiration_after_first_play: Some(1),

@@ -17,6 +17,7 @@ use keyward_crypto::{
     hpke::Suite,
 };
 use keyward_license::{
+    acknowledgement::{AcknowledgedLicense, LicenseOutcome},
     codec::{Bytes, DecodeError, Wire},
     enrolment::EnrolmentRole,
     envelope::binding,
@@ -29,13 +30,15 @@ use keyward_license::{
     packaging::WantedTrack,
     request::{ClientInfo, ClockKind, ClockState, LicenseRequest},
     response::{Denial, KeyResult},
+    revocation::{DeviceRevocationList, ListId, ListNumber, RevocationList, RevokedDevices},
     time::Timestamp,
 };
 use keyward_testkit::vectors::{MessageType, Verdict, all, examples};
 use minicbor::{Decoder, Encoder};
 
 use samples::{
-    client_info, exchange_license, full_license, full_request, maps, packaging_request, read, read_license,
+    acknowledge_request, client_info, device_revocation_list, exchange_license, full_license, full_request,
+    maps, packaging_request, read, read_acknowledge_request, read_device_revocation_list, read_license,
     read_packaging_request, read_request, read_result, signed_license,
 };
 
@@ -264,6 +267,7 @@ fn lengths_and_ranges_get_one_verdict() {
         ("clock-state", 3, read::<ClockState>),
         ("clock-kind", 2, read::<ClockKind>),
         ("enrolment-role", 11, read::<EnrolmentRole>),
+        ("license-outcome", 2, read::<LicenseOutcome>),
     ] {
         let map = Map {
             rule,
@@ -274,7 +278,8 @@ fn lengths_and_ranges_get_one_verdict() {
             agree(&map, &uint(last)) && !agree(&map, &uint(last + 1)),
             "{rule}"
         );
-        assert_eq!(agree(&map, &uint(0)), rule == "clock-kind", "{rule}");
+        let from_zero = matches!(rule, "clock-kind" | "license-outcome");
+        assert_eq!(agree(&map, &uint(0)), from_zero, "{rule}");
     }
     for (rule, length, read) in [
         ("kid", 16, read::<Kid> as Read),
@@ -296,6 +301,102 @@ fn lengths_and_ranges_get_one_verdict() {
                 &Bytes(vec![1; length]).encode(),
             );
         }
+    }
+}
+
+#[test]
+fn revocation_lists_get_one_verdict() {
+    type Edit = fn(&mut DeviceRevocationList, &mut RevokedDevices);
+    let edits: [(Edit, bool); 13] = [
+        (|_, _| (), true),
+        (|list, _| list.number = 0, false),
+        (|list, _| list.revoked = Some(vec![]), false),
+        (|list, _| list.allowed = Some(vec![]), false),
+        (
+            |list, _| list.allowed = Some(vec![Digest::new([1; 32]); 4096]),
+            true,
+        ),
+        (
+            |list, _| list.allowed = Some(vec![Digest::new([1; 32]); 4097]),
+            false,
+        ),
+        (|list, entry| list.revoked = Some(vec![entry.clone(); 1024]), true),
+        (
+            |list, entry| list.revoked = Some(vec![entry.clone(); 1025]),
+            false,
+        ),
+        (|_, entry| entry.maker.clear(), false),
+        (|_, entry| entry.model = Some("m".repeat(255)), true),
+        (|_, entry| entry.model = Some("m".repeat(256)), false),
+        (|_, entry| entry.robustness_below = Some(0), false),
+        (|_, entry| entry.reason = Some("r".repeat(256)), false),
+    ];
+    let map = |rule, read| Map {
+        rule,
+        full: Vec::new(),
+        read,
+    };
+    for (at, (edit, accepted)) in edits.into_iter().enumerate() {
+        let mut list = device_revocation_list();
+        let mut entry = list.revoked.take().unwrap().remove(0);
+        edit(&mut list, &mut entry);
+        list.revoked.get_or_insert_with(|| vec![entry]);
+        let map = map("device-revocation-list", read_device_revocation_list);
+        assert_eq!(agree(&map, &list.encode()), accepted, "case {at}");
+    }
+    for (length, accepted) in [(0, false), (1, true), (20, true), (21, false)] {
+        let map = map("list-number", read::<ListNumber>);
+        assert_eq!(
+            agree(&map, &Bytes(vec![1; length]).encode()),
+            accepted,
+            "{length}"
+        );
+    }
+    for (length, accepted) in [(0, true), (64, true), (65, false)] {
+        let map = map("list-id", read::<ListId>);
+        assert_eq!(
+            agree(&map, &Bytes(vec![1; length]).encode()),
+            accepted,
+            "{length}"
+        );
+    }
+    for (path, accepted) in [(0, true), (4, true), (5, false)] {
+        let map = map("revocation-list", read::<RevocationList>);
+        let list = RevocationList::Certificates {
+            list: Bytes(vec![1]),
+            path: vec![Bytes(vec![2]); path],
+        };
+        assert_eq!(agree(&map, &list.encode()), accepted, "{path}");
+    }
+}
+
+#[test]
+fn acknowledgements_get_one_verdict() {
+    type Edit = fn(&mut AcknowledgedLicense);
+    let edits: [(Edit, bool); 6] = [
+        (|_| (), true),
+        (|one| one.license = None, true),
+        (|one| one.reason = None, true),
+        (|one| one.reason = Some("w".repeat(256)), false),
+        (|one| one.outcome = LicenseOutcome::Stored, false),
+        (
+            |one| {
+                one.outcome = LicenseOutcome::InMemory;
+                one.reason = None;
+                one.license = None;
+            },
+            false,
+        ),
+    ];
+    for (at, (edit, accepted)) in edits.into_iter().enumerate() {
+        let mut request = acknowledge_request();
+        edit(&mut request.licenses[1]);
+        let map = Map {
+            rule: "acknowledge-request",
+            full: Vec::new(),
+            read: read_acknowledge_request,
+        };
+        assert_eq!(agree(&map, &request.encode()), accepted, "case {at}");
     }
 }
 
@@ -557,6 +658,10 @@ fn vector_messages_fit() {
             MessageType::EnrolmentResponse => "http-enrolment-response",
             MessageType::PackagingRequest => "http-packaging-request",
             MessageType::PackagingResponse => "http-packaging-response",
+            MessageType::AcknowledgeRequest => "http-acknowledge-request",
+            MessageType::Receipt => "http-receipt",
+            MessageType::RevocationList => "revocation-list",
+            MessageType::RevocationLists => "revocation-lists",
             MessageType::OperatorProfile => "operator-profile",
             MessageType::Problem => "http-problem",
             // No CBOR, or not of this file of rules.
@@ -586,6 +691,7 @@ fn fits(rule: &str, bytes: &[u8]) -> Result<(), String> {
     for (tagged, plain) in [
         ("signed-message = #6.18(cose-sign1)", "signed-message = any"),
         ("bstr .cbor signed-license", "bstr"),
+        ("bstr .cbor signed-revocation-list", "bstr"),
     ] {
         assert!(text.contains(tagged));
         text = text.replace(tagged, plain);

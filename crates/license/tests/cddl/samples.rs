@@ -2,6 +2,7 @@
 
 use keyward_crypto::{ContentKey, Secret};
 use keyward_license::{
+    acknowledgement::{AcknowledgeRequest, AcknowledgedLicense, LicenseOutcome, Receipt},
     certificate::{Claims, SealingKey},
     codec::{Bytes, DecodeError, Wire},
     discovery::Discovery,
@@ -16,10 +17,12 @@ use keyward_license::{
     operator_profile::OperatorProfile,
     packaging::{PackagedTrack, PackagingKeys, PackagingRequest, PackagingResponse, WantedTrack},
     request::{
-        Capabilities, ClientClock, ClientInfo, ClockKind, ClockState, LicenseRequest, ListHeld, Membership,
-        StoreState,
+        Capabilities, ClientClock, ClientInfo, ClockKind, ClockState, LicenseRequest, Membership, StoreState,
     },
     response::{Denial, KeyResult, LicenseResponse},
+    revocation::{
+        DeviceRevocationList, ListHeld, ListId, RevocationList, RevocationListsFile, RevokedDevices,
+    },
     time::Timestamp,
 };
 use keyward_testkit::vectors::examples;
@@ -170,6 +173,7 @@ pub(super) fn full_license() -> LicenseBody {
         extended_restrictions: Some(vec![extended_restriction()]),
         name: Some("name".into()),
         extended_rights: Some(vec![extended_right()]),
+        ends_with_revocation: Some(Flag),
     }
 }
 
@@ -273,7 +277,7 @@ pub(super) fn full_request() -> LicenseRequest {
         client: client_info(),
         capabilities: full_capabilities(),
         persistent: true,
-        revocation_lists: Some(vec![ListHeld { list: 1, number: 2 }]),
+        revocation_lists: Some(vec![list_held()]),
         memberships: Some(vec![Membership {
             domain: DomainId::new([5; 16]),
             revision: 1,
@@ -302,6 +306,7 @@ fn full_capabilities() -> Capabilities {
         watermarks: Some(vec![Guid::new([7; 16])]),
         exchange_multiple: Some(Flag),
         more_licenses: Some(Flag),
+        acknowledges: Some(Flag),
     }
 }
 
@@ -323,7 +328,7 @@ fn full_response() -> LicenseResponse {
             license: Some(Bytes(signed_license())),
             denial: None,
         }],
-        revocation_lists: Some(vec![Bytes(vec![1])]),
+        revocation_lists: Some(vec![certificate_list(), device_list()]),
         server_time: Timestamp(1),
         transaction: Some(TransactionId::new([3; 16])),
         custom_data: Some(Bytes(vec![1])),
@@ -381,6 +386,112 @@ fn discovery() -> Discovery {
         issued: Timestamp(1),
         expires: Timestamp(2),
         packaging_path: Some("/c".into()),
+        acknowledgement_path: Some("/d".into()),
+    }
+}
+
+fn list_held() -> ListHeld {
+    ListHeld {
+        list: ListId::DEVICES,
+        number: 2.into(),
+    }
+}
+
+fn certificate_list() -> RevocationList {
+    RevocationList::Certificates {
+        list: Bytes(vec![1]),
+        path: vec![Bytes(vec![2])],
+    }
+}
+
+fn device_list() -> RevocationList {
+    RevocationList::Devices(Bytes(vec![1]))
+}
+
+fn revoked_devices() -> RevokedDevices {
+    RevokedDevices {
+        maker: "maker".into(),
+        model: Some("model".into()),
+        robustness_below: Some(3),
+        since: Timestamp(1),
+        reason: Some("keys in the open".into()),
+    }
+}
+
+pub(super) fn device_revocation_list() -> DeviceRevocationList {
+    DeviceRevocationList {
+        version: 1,
+        operator: Digest::new([1; 32]),
+        number: 1,
+        issued: Timestamp(1),
+        next_update: Timestamp(2),
+        revoked: Some(vec![revoked_devices()]),
+        allowed: Some(vec![Digest::new([2; 32])]),
+    }
+}
+
+pub(super) fn read_device_revocation_list(bytes: &[u8]) -> Result<(), DecodeError> {
+    let list = DeviceRevocationList::decode(bytes)?;
+    if list.version != 1 {
+        return Err(DecodeError::Invalid("version"));
+    }
+    list.check_bounds()
+}
+
+/// An entry is judged as a part of its list.
+fn read_revoked_devices(bytes: &[u8]) -> Result<(), DecodeError> {
+    let revoked = RevokedDevices::decode(bytes)?;
+    DeviceRevocationList {
+        revoked: Some(vec![revoked]),
+        ..device_revocation_list()
+    }
+    .check_bounds()
+}
+
+fn held_license() -> AcknowledgedLicense {
+    AcknowledgedLicense {
+        kid: Kid::new([1; 16]),
+        license: Some(LicenseId::new([2; 16])),
+        outcome: LicenseOutcome::Stored,
+        reason: None,
+    }
+}
+
+fn refused_license() -> AcknowledgedLicense {
+    AcknowledgedLicense {
+        kid: Kid::new([3; 16]),
+        outcome: LicenseOutcome::Refused,
+        reason: Some("V-023: the key does not open".into()),
+        ..held_license()
+    }
+}
+
+pub(super) fn acknowledge_request() -> AcknowledgeRequest {
+    AcknowledgeRequest {
+        version: 1,
+        recipient: Digest::new([1; 32]),
+        nonce: Nonce::new([2; 16]),
+        response_key: Secret::new([3; 32]),
+        transaction: TransactionId::new([4; 16]),
+        licenses: vec![held_license(), refused_license()],
+    }
+}
+
+pub(super) fn read_acknowledge_request(bytes: &[u8]) -> Result<(), DecodeError> {
+    let request = AcknowledgeRequest::decode(bytes)?;
+    if request.version != 1 {
+        return Err(DecodeError::Invalid("version"));
+    }
+    request.check_bounds()
+}
+
+fn receipt() -> Receipt {
+    Receipt {
+        version: 1,
+        request: Digest::new([1; 32]),
+        nonce: Nonce::new([2; 16]),
+        transaction: TransactionId::new([4; 16]),
+        server_time: Timestamp(1),
     }
 }
 
@@ -526,11 +637,7 @@ pub(super) fn maps() -> Vec<Map> {
         map("capabilities", full_capabilities().encode(), read::<Capabilities>),
         map("client-clock", full_clock().encode(), read::<ClientClock>),
         map("store-state", full_request().store.encode(), read::<StoreState>),
-        map(
-            "revocation-list-held",
-            ListHeld { list: 1, number: 2 }.encode(),
-            read::<ListHeld>,
-        ),
+        map("revocation-list-held", list_held().encode(), read::<ListHeld>),
         map(
             "membership",
             Membership {
@@ -587,6 +694,44 @@ pub(super) fn maps() -> Vec<Map> {
             .encode(),
             read::<PackagingKeys>,
         ),
+        map(
+            "revocation-list",
+            certificate_list().encode(),
+            read::<RevocationList>,
+        ),
+        map("revocation-list", device_list().encode(), read::<RevocationList>),
+        map(
+            "device-revocation-list",
+            device_revocation_list().encode(),
+            read_device_revocation_list,
+        ),
+        map(
+            "revoked-devices",
+            revoked_devices().encode(),
+            read_revoked_devices,
+        ),
+        map(
+            "revocation-lists",
+            RevocationListsFile {
+                version: 1,
+                operator: Digest::new([1; 32]),
+                lists: vec![certificate_list(), device_list()],
+            }
+            .encode(),
+            |bytes| RevocationListsFile::parse(bytes).map(drop),
+        ),
+        map(
+            "acknowledge-request",
+            acknowledge_request().encode(),
+            read_acknowledge_request,
+        ),
+        map("acknowledged-license", held_license().encode(), |bytes| {
+            AcknowledgedLicense::decode(bytes)?.check()
+        }),
+        map("acknowledged-license", refused_license().encode(), |bytes| {
+            AcknowledgedLicense::decode(bytes)?.check()
+        }),
+        map("receipt", receipt().encode(), read_versioned!(Receipt)),
         map("certificate-claims", claims().encode(), read::<Claims>),
         map("sealing-key", sealing_key().encode(), read::<SealingKey>),
         map(

@@ -29,6 +29,7 @@ pub(crate) struct Case {
     pub(crate) chain: Vec<LicenseBody>,
     pub(crate) usage: Usage,
     pub(crate) security_level: u64,
+    pub(crate) revoked: bool,
     pub(crate) outputs: Vec<Output>,
     pub(crate) frame: Option<Resolution>,
     pub(crate) extended: Vec<Understood>,
@@ -44,6 +45,7 @@ impl Case {
         let chain: Vec<_> = self.chain.iter().collect();
         let host = Host {
             security_level: self.security_level,
+            revoked: self.revoked,
             outputs: &self.outputs,
             frame: self.frame,
             extended: &self.extended,
@@ -59,6 +61,7 @@ pub(crate) fn cases() -> impl Strategy<Value = Case> {
     let lengths = prop_oneof![1 => Just(0_usize), 24 => Just(1), 16 => Just(2), 8 => Just(3)];
     let chain = lengths.prop_flat_map(|length| vec(licenses(), length));
     let host = (
+        any::<bool>(),
         select(&[2000, 2999, 3000, 0, 149, 150, 1999, 2001, 3001, u64::MAX][..]),
         vec(outputs(), 0..5),
         weighted(0.6, frames()),
@@ -74,12 +77,13 @@ pub(crate) fn cases() -> impl Strategy<Value = Case> {
     ];
     (chain, usage, host, action, weighted(0.85, times(94..110))).prop_map(
         |(chain, (first_play, playing), host, action, now)| {
-            let (security_level, outputs, frame, extended, sources, watermarks) = host;
+            let (revoked, security_level, outputs, frame, extended, sources, watermarks) = host;
             let usage = Usage { first_play, playing };
             Case {
                 chain,
                 usage,
                 security_level,
+                revoked,
                 outputs,
                 frame,
                 extended,
@@ -99,6 +103,7 @@ pub(crate) fn licenses() -> impl Strategy<Value = LicenseBody> {
         (license.rights, license.extended_rights) = permissions.0;
         (license.minimum_security_level, license.source_id) = permissions.1;
         license.extended_restrictions = permissions.2;
+        license.ends_with_revocation = permissions.3.then_some(Flag);
         (license.begin, license.end, license.grace_period) = times.0;
         license.expiration_after_first_play = times.1;
         license.real_time_expiration = times.2.then_some(Flag);
@@ -121,9 +126,10 @@ type Permissions = (
     (Vec<Right>, Option<Vec<ExtendedRight>>),
     (Option<u64>, Option<u64>),
     Option<Vec<ExtendedRestriction>>,
+    bool,
 );
 
-/// most are there and fit, so that the later rules are reached.
+/// most are there and fit, so that the later rules are reached.
 fn permissions() -> impl Strategy<Value = Permissions> {
     let rights = prop_oneof![
         1 => Just(vec![]),
@@ -137,6 +143,7 @@ fn permissions() -> impl Strategy<Value = Permissions> {
         rights,
         (weighted(0.15, minimum), weighted(0.2, source)),
         weighted(0.2, extended_restrictions()),
+        prop::bool::weighted(0.2),
     )
 }
 

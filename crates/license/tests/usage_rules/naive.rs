@@ -111,6 +111,9 @@ pub(crate) fn particulars_fit(case: &Case, refusal: &Refusal) -> bool {
             let levels = case.chain.iter().filter_map(|one| one.minimum_security_level);
             levels.max() == Some(needed) && actual == case.security_level
         }
+        Refusal::DeviceRevoked => {
+            case.revoked && case.chain.iter().any(|one| one.ends_with_revocation.is_some())
+        }
         Refusal::SourceNotFollowed { id } => {
             case.chain.iter().any(|one| one.source_id == Some(id)) && !case.sources.contains(&id)
         }
@@ -136,9 +139,10 @@ pub(crate) fn particulars_fit(case: &Case, refusal: &Refusal) -> bool {
 }
 
 /// The rules of the first table that refuse, in its order: each says whether it refuses for one license.
-const WHETHER_IT_MAY_BE_USED: [(&str, Refuses); 11] = [
+const WHETHER_IT_MAY_BE_USED: [(&str, Refuses); 12] = [
     ("R-001", r_001),
     ("R-002", r_002),
+    ("R-015", r_015),
     ("R-006", r_006),
     ("R-007", r_007),
     ("R-008", r_008),
@@ -172,6 +176,11 @@ fn r_002(case: &Case, license: &LicenseBody) -> bool {
         Some(minimum) => case.security_level < minimum,
         None => false,
     }
+}
+
+/// a device that is revoked does not use a license that ends with that.
+fn r_015(case: &Case, license: &LicenseBody) -> bool {
+    case.revoked && license.ends_with_revocation.is_some()
 }
 
 /// the host follows the rules of the license's source.

@@ -11,7 +11,7 @@ pub(crate) fn stricter(term: usize, license: &LicenseBody, donor: LicenseBody) -
 
 /// Every way in which a license can become stricter. A grace period and play enablers permit, so that fewer of them
 /// are stricter.
-pub(crate) const TERMS: [fn(&mut LicenseBody, LicenseBody); 16] = [
+pub(crate) const TERMS: [fn(&mut LicenseBody, LicenseBody); 17] = [
     //
     |license, donor| license.rights.retain(|right| donor.rights.contains(right)),
     |license, donor| {
@@ -47,6 +47,10 @@ pub(crate) const TERMS: [fn(&mut LicenseBody, LicenseBody); 16] = [
     },
     // No usage rule looks at the removal date.
     |license, donor| license.removal_date = donor.removal_date,
+    //
+    |license, donor| {
+        license.ends_with_revocation = license.ends_with_revocation.or(donor.ends_with_revocation);
+    },
     //
     |license, donor| license.source_id = license.source_id.or(donor.source_id),
     //

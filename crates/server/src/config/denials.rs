@@ -41,7 +41,7 @@ impl Denials {
             let reason = REASONS.into_iter().find(|reason| reason.name() == name);
             let reason = reason.ok_or(refused(
                 "named `not-entitled`, `kid-unknown`, `security-level-too-low`, `client-lacks-capability`, \
-                 `no-license-requested` or `authorization-refused`",
+                 `no-license-requested`, `authorization-refused` or `device-revoked`",
             ))?;
             text.check()?;
             Ok((reason.number(), text))
@@ -93,13 +93,14 @@ const fn refused(expected: &'static str) -> ConfigError {
 }
 
 /// The reasons for which a key id is denied.
-const REASONS: [ErrorCode; 6] = [
+const REASONS: [ErrorCode; 7] = [
     ErrorCode::NotEntitled,
     ErrorCode::KidUnknown,
     ErrorCode::SecurityLevelTooLow,
     ErrorCode::ClientLacksCapability,
     ErrorCode::NoLicenseRequested,
     ErrorCode::AuthorizationRefused,
+    ErrorCode::DeviceRevoked,
 ];
 
 #[cfg(test)]

@@ -112,7 +112,11 @@ fn unknown_keys_and_wrong_values_are_refused_with_the_reason() {
         ),
         (
             "seed = 0",
-            "operator.toml: packaging.seed must be 1 to 4294967295",
+            "operator.toml: packaging.seed must be 1 to 4294967295, or \"newest\"",
+        ),
+        (
+            "overlap_days = 0",
+            "operator.toml: certificates.overlap_days must be at least lifetimes.discovery_hours, and at most 3650",
         ),
         (
             "busy_seconds = 0",

@@ -4,7 +4,10 @@ use std::{io, path::Path};
 
 use super::Finding;
 use crate::{
-    operator::{CONFIG_FILE, DATABASE_FILE, PROFILE_FILE, ROOT_KEY_FILE},
+    operator::{
+        CONFIG_FILE, DATABASE_FILE, PROFILE_FILE, ROOT_KEY_FILE,
+        kek::{KEK_NEXT, ROOT_KEY_NEXT},
+    },
     sealing::KEK_FILE,
 };
 
@@ -30,13 +33,25 @@ pub(super) fn judge(dir: &Path) -> Vec<Finding> {
             "move it to a place offline, apart from the key-encryption key",
         ));
     }
+    if [KEK_NEXT, ROOT_KEY_NEXT]
+        .iter()
+        .any(|name| dir.join(name).exists())
+    {
+        findings.push(Finding::warning(
+            "files",
+            "a roll of the key-encryption key is under way, or came to no end: its files lie beside those in use",
+            "if none is under way, start the server, which puts them away",
+        ));
+    }
     let exposed: Vec<_> = [
         "",
         CONFIG_FILE,
         PROFILE_FILE,
         DATABASE_FILE,
         KEK_FILE,
+        KEK_NEXT,
         ROOT_KEY_FILE,
+        ROOT_KEY_NEXT,
         WAL_FILE,
     ]
     .into_iter()

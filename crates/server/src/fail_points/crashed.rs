@@ -12,7 +12,7 @@ use crate::{
     admin::Scope,
     backup,
     clock::Clock,
-    common::{KID, World},
+    common::{KID, Recipient, World, denial, pending, read},
     danger,
     doctor::{Standing, examine},
     operator,
@@ -107,7 +107,7 @@ pub(super) async fn holds(step: Step, told: &Told, world: &World, run: &Run) {
             let found = server.store().enrolment_token(&token::hash(said())).await;
             assert!(found.unwrap().is_some());
         }
-        Step::EnrolDevice | Step::EnrolPackager | Step::License | Step::Package => {
+        Step::EnrolDevice | Step::EnrolPackager | Step::License | Step::Package | Step::Acknowledge => {
             assert_eq!(
                 act(step, world, cast).await.unwrap(),
                 *told,
@@ -120,12 +120,43 @@ pub(super) async fn holds(step: Step, told: &Told, world: &World, run: &Run) {
             let forgotten = "SELECT count(*) FROM store_epochs WHERE device = ";
             assert_eq!(count(world, forgotten, &blob(&id)).await, 0);
         }
+        Step::RevokeCertificate => {
+            let revoked = server.revoked_certificates().await.unwrap();
+            assert!(revoked.iter().any(|row| hex::encode(&row.serial) == *said()));
+        }
+        Step::RevokeModel => assert_eq!(server.revoked_models().await.unwrap()[0].maker, "Acme"),
+        Step::ImportList => {
+            let list = server.imported_revocation_list().await.unwrap().unwrap();
+            assert_eq!(hex::encode(list), *said());
+        }
         Step::RevokeDevice => {
-            let refused = server.issue(&cast.licenses[2].2).await.unwrap_err();
-            assert_eq!(refused.code, 204);
+            let (_, body, sealed) = &cast.licenses[2];
+            let answer = server.issue(sealed).await.unwrap();
+            assert_eq!(denial(&read(world, &answer, &pending(body)).results[0]), 204);
         }
         Step::LosePlace => assert!(server.entitlements("dave").await.unwrap().is_empty()),
-        Step::Renew => assert_eq!(world.recipient().await.digest.to_string(), *said()),
+        Step::Renew => {
+            let renewed = "SELECT count(*) FROM certificates WHERE purpose = ";
+            assert!(count(world, renewed, "'request-encryption'").await >= 2);
+        }
+        Step::RollServer => {
+            for (purpose, number) in ["license-server", "request-encryption"].into_iter().zip(told) {
+                assert!(newest_key(world, purpose).await >= number.parse().unwrap());
+            }
+            let document = server.discovery().await.unwrap();
+            Recipient::read(&document, &world.anchor(), server.operator(), world.clock.now());
+        }
+        Step::RollAuthority => {
+            assert!(newest_key(world, "device-authority").await >= said().parse().unwrap())
+        }
+        Step::RollSeed => {
+            let newest = server.seed_of_new_keys().await.unwrap().unwrap();
+            assert!(newest >= said().parse().unwrap());
+        }
+        Step::RollKek => {
+            let kek = KekSource::File.load(&world.dir()).unwrap();
+            assert!(operator::read_root_key(&world.dir(), &server.operator(), &kek).is_ok());
+        }
         Step::Profile => assert_eq!(world.profile(), run.world.profile()),
         Step::Backup => {
             let (from, to) = (place(world, "backup"), place(world, "from-backup"));
@@ -164,7 +195,7 @@ pub(super) async fn again(step: Step, point: Point, world: &World, run: &Run) {
                 "and again the same"
             );
         }
-        (Step::Together, Ok(now)) => {
+        (Step::Together | Step::Acknowledge, Ok(now)) => {
             assert_eq!(
                 act(step, world, &run.cast).await.unwrap(),
                 now,
@@ -182,6 +213,8 @@ pub(super) async fn again(step: Step, point: Point, world: &World, run: &Run) {
             Err(Error::OutOfRange { .. }),
         )
         | (Step::ExchangeKey, Err(Error::ExchangeKeyExists(_)))
+        // Its device was about to enrol.
+        | (Step::RevokeCertificate, Err(Error::CertificateUnknown(_)))
         | (Step::Root, Err(Error::KidOfRoot(_))) => {}
         (Step::Backup, Err(Error::BackupExists(_))) | (Step::Restore, Err(Error::OperatorExists(_))) => {
             holds(step, told, world, run).await;
@@ -237,6 +270,11 @@ async fn count(world: &World, statement: &str, value: &str) -> i64 {
     found
 }
 
+async fn newest_key(world: &World, purpose: &str) -> i64 {
+    let newest = "SELECT max(key) FROM certificates WHERE purpose = ";
+    count(world, newest, &format!("'{purpose}'")).await
+}
+
 fn blob(id: &DeviceId) -> String {
     format!("x'{}'", hex::encode(id.as_bytes()))
 }
@@ -253,7 +291,7 @@ const HALVES: &[&str] = &[
     "SELECT count(*) FROM device_certificates c JOIN enrolment_tokens t ON t.hash = c.token
      WHERE t.used_by IS NOT c.device",
     "SELECT count(*) FROM enrolment_tokens
-     WHERE used_by IS NOT NULL AND hash NOT IN (SELECT token FROM device_certificates)",
+     WHERE used_by IS NOT NULL AND hash NOT IN (SELECT token FROM device_certificates WHERE token IS NOT NULL)",
     "SELECT (SELECT count(*) FROM devices) > (SELECT count(*) FROM events WHERE kind = 'device-enrolled')",
     "SELECT (SELECT count(*) FROM keys) <> (SELECT count(*) FROM events WHERE kind = 'key-registered')",
     "SELECT count(*) FROM tracks WHERE kid NOT IN (SELECT kid FROM keys)",
@@ -270,6 +308,11 @@ const HALVES: &[&str] = &[
     "SELECT (SELECT count(*) FROM entitlements) <> (SELECT count(*) FROM events WHERE kind = 'entitlement-granted')",
     "SELECT (SELECT count(*) FROM certificates) - 5
          > (SELECT count(*) FROM events WHERE kind = 'certificate-announced')",
+    "SELECT count(*) FROM certificates c WHERE NOT EXISTS
+         (SELECT 1 FROM secrets WHERE name GLOB c.purpose || iif(c.key = 0, '*', '*/' || c.key))",
+    "SELECT count(*) FROM authority_requests r WHERE NOT EXISTS
+         (SELECT 1 FROM secrets WHERE name GLOB r.purpose || iif(r.key = 0, '*', '*/' || r.key))",
+    "SELECT count(*) FROM resealing",
     "SELECT (SELECT count(*) FROM admin_tokens) <> 1 + (SELECT count(*) FROM events WHERE kind = 'admin-token-added')",
     "SELECT (SELECT count(*) FROM service_tokens) <> (SELECT count(*) FROM events WHERE kind = 'service-token-added')",
     "SELECT count(*) FROM exchange_keys k WHERE NOT EXISTS (SELECT 1 FROM exchange_key_versions WHERE kid = k.kid)",
@@ -284,4 +327,16 @@ const HALVES: &[&str] = &[
     "SELECT count(*) FROM exchange_tokens t WHERE t.every_key = 0
          AND NOT EXISTS (SELECT 1 FROM exchange_token_keys WHERE token = t.hash)",
     "SELECT count(*) FROM events WHERE kind = 'probe'",
+    "SELECT (SELECT count(*) FROM secrets WHERE name NOT LIKE '%/%')
+         <> 9 + (SELECT count(*) FROM events WHERE kind = 'secret-made')",
+    // A device that is revoked and whose certificates no list names.
+    "SELECT count(*) FROM devices d JOIN device_certificates c ON c.device = d.id
+     WHERE d.revoked_at IS NOT NULL AND NOT EXISTS
+         (SELECT 1 FROM revoked_certificates r WHERE substr(r.serial, 2) = substr(c.serial, 2))",
+    "SELECT (SELECT count(*) FROM revoked_models) > (SELECT count(*) FROM events WHERE kind = 'model-revoked')",
+    "SELECT (SELECT count(*) FROM imported_lists)
+         > (SELECT count(*) FROM events WHERE kind = 'revocation-list-imported')",
+    "SELECT (SELECT count(*) FROM revocation_lists)
+         > (SELECT count(*) FROM events WHERE kind = 'revocation-list-announced')",
+    "SELECT count(*) FROM transactions t WHERE NOT EXISTS (SELECT 1 FROM issued WHERE answer = t.answer)",
 ];

@@ -21,6 +21,7 @@ use crate::{
     Error,
     clock::Clock,
     common::{Device, KID, World},
+    operator::kek::{KEK_NEXT, ROOT_KEY_NEXT},
 };
 
 #[tokio::test]
@@ -73,6 +74,7 @@ fn cuts(copy: &Copy) -> Vec<Cut> {
     let name = match copy.point {
         Point::File(_, name, Extent::Written) => name,
         Point::Profile(Extent::Written) => BESIDE_PROFILE,
+        Point::Rolled(name, Extent::Written) => name,
         _ => return Vec::new(),
     };
     let file = find(copy.home.path(), name).unwrap();
@@ -97,7 +99,7 @@ fn find(home: &Path, name: &str) -> Option<PathBuf> {
         };
         let found = if own.starts_with(".keyward-") {
             inside().find(|inner| inner == name)
-        } else if own == "operator" && name == BESIDE_PROFILE {
+        } else if own == "operator" && [BESIDE_PROFILE, KEK_NEXT, ROOT_KEY_NEXT].contains(&name) {
             inside().find(|inner| inner.to_string_lossy().starts_with(name))
         } else {
             None

@@ -3,17 +3,25 @@
 use std::sync::Arc;
 
 use keyward_crypto::{
-    ContentKey, SecretBytes,
+    ContentKey, Secret, SecretBytes,
     exchange::{Algorithm, Operation},
     hpke::Suite,
     kdf::sha256,
+    x509::{
+        Certificate,
+        issue::{ListProfile, Reason, revocation_list},
+    },
 };
 use keyward_license::{
+    acknowledgement::{AcknowledgeRequest, AcknowledgedLicense, LicenseOutcome},
+    codec::Wire,
     enrolment::{EnrolmentRequest, EnrolmentRole},
-    ids::Kid,
+    ids::{Kid, Nonce},
     license::{Flag, KeyType},
     packaging::PackagingRequest,
     request::LicenseRequest,
+    response::LicenseResponse,
+    signed::sign,
     time::Timestamp,
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
@@ -24,11 +32,13 @@ use crate::{
     admin::{Scope, TokenRequest},
     backup,
     clock::{Clock, SettableClock},
-    common::{Device, KID, NOW, World, ids, options, pending, read},
+    common::{Device, KID, NOW, World, ids, options, pending, read, seal},
     danger,
     key_exchange::{Caller, Destroy, Item, NewKey, Output},
     operator,
     policy::PolicyTerms,
+    revocation::NewModel,
+    rolls::{self, Purpose},
     roots::{Channel, NewRoot, Periods},
     sealing::KekSource,
 };
@@ -64,13 +74,21 @@ pub(super) enum Step {
     License,
     EnrolOthers,
     Together,
+    Acknowledge,
     PackagerToken,
     EnrolPackager,
     Package,
     AcceptStore,
+    RevokeCertificate,
+    RevokeModel,
+    ImportList,
     RevokeDevice,
     LosePlace,
     Renew,
+    RollServer,
+    RollAuthority,
+    RollSeed,
+    RollKek,
     Profile,
     Backup,
     Restore,
@@ -78,7 +96,7 @@ pub(super) enum Step {
 }
 
 impl Step {
-    pub(super) const ALL: [Self; 39] = [
+    pub(super) const ALL: [Self; 47] = [
         Self::Init,
         Self::Open,
         Self::Policy,
@@ -107,13 +125,21 @@ impl Step {
         Self::License,
         Self::EnrolOthers,
         Self::Together,
+        Self::Acknowledge,
         Self::PackagerToken,
         Self::EnrolPackager,
         Self::Package,
         Self::AcceptStore,
+        Self::RevokeCertificate,
+        Self::RevokeModel,
+        Self::ImportList,
         Self::RevokeDevice,
         Self::LosePlace,
         Self::Renew,
+        Self::RollServer,
+        Self::RollAuthority,
+        Self::RollSeed,
+        Self::RollKek,
         Self::Profile,
         Self::Backup,
         Self::Restore,
@@ -130,6 +156,11 @@ pub(super) struct Cast {
     pub(super) enrolments: Vec<(Device, EnrolmentRequest, Vec<u8>)>,
     pub(super) packaging: Option<(Device, PackagingRequest, Vec<u8>)>,
     pub(super) token: String,
+    pub(super) acknowledgement: Vec<u8>,
+    /// Serial number of a certificate that is revoked.
+    pub(super) revoked: Vec<u8>,
+    /// A list that the root signs.
+    pub(super) root_list: Vec<u8>,
 }
 
 /// A run of every step, with what each was told and the copies that were taken on the way.
@@ -160,6 +191,9 @@ pub(super) async fn live() -> Run {
         enrolments: Vec::new(),
         packaging: None,
         token: String::new(),
+        acknowledgement: Vec::new(),
+        revoked: Vec::new(),
+        root_list: Vec::new(),
     };
     for (number, step) in Step::ALL.into_iter().enumerate().skip(2) {
         recorder::begin_step(number);
@@ -190,6 +224,9 @@ pub(super) async fn init(home: &std::path::Path) -> Result<String, Error> {
 pub(super) async fn open(home: tempfile::TempDir, admin_token: String) -> World {
     let clock = Arc::new(SettableClock::new(NOW));
     let dir = home.path().join("operator");
+    let path = dir.join("operator.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, config.replace("# wanted = false", "wanted = true")).unwrap();
     let server = Server::open(&dir, KekSource::File, clock.clone()).await.unwrap();
     World {
         home,
@@ -237,6 +274,14 @@ async fn prepare(step: Step, world: &World, cast: &mut Cast) {
             let sealed = asking::sealed(&mut packager, &recipient, &body);
             cast.packaging = Some((packager, body, sealed));
         }
+        Step::Acknowledge => {
+            let (device, request, sealed) = &mut cast.licenses[0];
+            let answer = world.server.issue(sealed).await.unwrap();
+            let response = read(world, &answer, &pending(request));
+            cast.acknowledgement = acknowledgement(world, &recipient, device, &response);
+        }
+        Step::RevokeCertificate => cast.revoked = world.device(13).await.certificate().serial().to_vec(),
+        Step::ImportList => cast.root_list = root_list(world),
         Step::Renew => world.clock.advance(300 * 86_400),
         _ => {}
     }
@@ -347,6 +392,31 @@ pub(super) async fn act(step: Step, world: &World, cast: &Cast) -> Result<Told, 
         Step::License => license(world, &cast.licenses[0]).await,
         Step::Together => together(world, cast).await?,
         Step::Package => package(world, cast.packaging.as_ref().unwrap()).await,
+        Step::Acknowledge => {
+            server.acknowledge(&cast.acknowledgement).await.unwrap();
+            let told = server.transactions(Some(true)).await?.into_iter();
+            told.map(|transaction| format!("{transaction:?}")).collect()
+        }
+        Step::RevokeCertificate => {
+            let reason = Some(Reason::KeyCompromise);
+            server.revoke_certificate(&cast.revoked, None, reason).await?;
+            vec![hex::encode(&cast.revoked)]
+        }
+        Step::RevokeModel => {
+            let model = NewModel {
+                maker: "Acme".to_owned(),
+                model: None,
+                robustness_below: None,
+                since: None,
+                reason: None,
+            };
+            server.revoke_model(model).await?;
+            vec![]
+        }
+        Step::ImportList => {
+            server.import_revocation_list(&cast.root_list).await?;
+            vec![hex::encode(&cast.root_list)]
+        }
         Step::AcceptStore => server
             .accept_restored_store(cast.licenses[1].0.id())
             .await
@@ -354,6 +424,18 @@ pub(super) async fn act(step: Step, world: &World, cast: &Cast) -> Result<Told, 
         Step::RevokeDevice => server.revoke_device(cast.licenses[2].0.id()).await.map(done)?,
         Step::LosePlace => lose_place(world).await,
         Step::Renew => vec![world.recipient().await.digest.to_string()],
+        Step::RollServer => {
+            let signing = server.roll_key(Purpose::LicenseServer).await?;
+            let sealing = server.roll_key(Purpose::RequestEncryption).await?;
+            vec![signing.number.to_string(), sealing.number.to_string()]
+        }
+        Step::RollAuthority => vec![roll_authority(world).await?.to_string()],
+        Step::RollSeed => vec![server.roll_seed().await?.number.to_string()],
+        Step::RollKek => {
+            let rolled = server.roll_kek(None).await?;
+            assert!(rolled.in_file && rolled.root_key_resealed);
+            vec![]
+        }
         Step::Profile => operator::renew_profile(&world.dir(), server).map(|_| vec![])?,
         Step::Backup => {
             let made =
@@ -370,6 +452,56 @@ pub(super) async fn act(step: Step, world: &World, cast: &Cast) -> Result<Told, 
             vec![]
         }
     })
+}
+
+/// An acknowledgement of the one license of a response, sealed.
+fn acknowledgement(
+    world: &World,
+    recipient: &crate::common::Recipient,
+    device: &mut Device,
+    response: &LicenseResponse,
+) -> Vec<u8> {
+    let body = AcknowledgeRequest {
+        version: 1,
+        recipient: recipient.digest,
+        nonce: Nonce::random(&mut device.rng),
+        response_key: Secret::random(&mut device.rng),
+        transaction: response.transaction.unwrap(),
+        licenses: vec![AcknowledgedLicense {
+            kid: KID,
+            license: ids(world, response).pop(),
+            outcome: LicenseOutcome::Stored,
+            reason: None,
+        }],
+    };
+    let message = sign::<AcknowledgeRequest>(&body.encode(), &[], &device.chain, &device.signing).unwrap();
+    seal::<AcknowledgeRequest>(recipient, Suite::P256, &message, &mut device.rng)
+}
+
+fn root_list(world: &World) -> Vec<u8> {
+    let kek = KekSource::File.load(&world.dir()).unwrap();
+    let key = operator::read_root_key(&world.dir(), &world.server.operator(), &kek).unwrap();
+    let now = world.clock.now().0;
+    let profile = ListProfile {
+        number: 1,
+        this_update: now,
+        next_update: now + 86_400,
+        revoked: &[],
+    };
+    revocation_list(&profile, &Certificate::parse(world.anchor().der()).unwrap(), &key).unwrap()
+}
+
+/// The device authority, with the root's key from where it lies. Returns the number of the new key.
+async fn roll_authority(world: &World) -> Result<u64, Error> {
+    let (server, purpose) = (&world.server, Purpose::DeviceAuthority);
+    let request = server.request_authority(purpose).await?;
+    let kek = server.vault().kek();
+    let root_key = operator::read_root_key(&world.dir(), &server.operator(), &kek)?;
+    let root = world.profile().root.0;
+    let certificate = rolls::sign_authority(&request, &root, &root_key, world.clock.now())?;
+    let rolled = server.install_authority(purpose, &certificate).await?;
+    assert_eq!(server.install_authority(purpose, &certificate).await?, rolled);
+    Ok(rolled.number)
 }
 
 /// What the server signs with the newest version, as the operator.
@@ -485,7 +617,8 @@ impl Cast {
     }
 
     fn ask_license(&mut self, mut device: Device, recipient: &crate::common::Recipient) {
-        let body = device.request(recipient, &[KID]);
+        let mut body = device.request(recipient, &[KID]);
+        body.capabilities.acknowledges = Some(Flag);
         let sealed = device.seal(recipient, Suite::P256, &body);
         self.licenses.push((device, body, sealed));
     }

@@ -10,7 +10,7 @@ use keyward_license::discovery::WELL_KNOWN_PATH;
 use super::{LIVE_PATH, READY_PATH};
 use crate::{
     Server,
-    discovery::{ENROLMENT_PATH, LICENSE_PATH, PACKAGING_PATH},
+    discovery::{ACKNOWLEDGEMENT_PATH, ENROLMENT_PATH, LICENSE_PATH, PACKAGING_PATH},
     metrics::Outcome,
 };
 
@@ -20,6 +20,7 @@ pub(super) fn endpoint(request: &Request) -> &'static str {
         LICENSE_PATH => "license",
         ENROLMENT_PATH => "enrolment",
         PACKAGING_PATH => "packaging",
+        ACKNOWLEDGEMENT_PATH => "acknowledgement",
         WELL_KNOWN_PATH => "discovery",
         LIVE_PATH | READY_PATH => "health",
         // Strangers choose paths; they do not choose labels.

@@ -1,4 +1,4 @@
-//! `POST /license`: a sealed license request gets a sealed license response.
+//! `POST /license`: a sealed license request gets a sealed license response. Of a test operator, the query says which.
 
 use axum::{
     Extension,
@@ -16,6 +16,7 @@ pub(super) async fn acquire(
     State(places): State<Places>,
     request: Request,
 ) -> Result<impl IntoResponse, ProblemResponse> {
+    let query = request.uri().query().map(str::to_owned);
     let body = body::read(
         request,
         media_type::LICENSE_REQUEST,
@@ -23,7 +24,7 @@ pub(super) async fn acquire(
     )
     .await?;
     let _place = places.take()?;
-    let Issued { answer, told } = server.issued(&body).await?;
+    let Issued { answer, told } = server.issued(&body, query.as_deref()).await?;
     Ok((
         // The line of the log that every request has says it.
         Extension(told),

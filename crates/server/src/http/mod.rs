@@ -4,11 +4,13 @@
 //!  POST /license               sealed license request   -> sealed license response
 //!  POST /enrolment             sealed enrolment request -> sealed enrolment response
 //!  POST /packaging             sealed packaging request -> sealed packaging response
+//!  POST /acknowledgement       sealed acknowledge request -> sealed receipt
 //!  GET  /.well-known/keyward   -> signed discovery document
 //!  GET  /health/live, /health/ready
 //!  on a listener of its own: the administration interface, see `admin`
 //! ```
 
+mod acknowledgement;
 pub(crate) mod addresses;
 mod admin;
 pub(crate) mod body;
@@ -25,8 +27,9 @@ mod packaging;
 pub(crate) mod problem;
 mod prompt;
 mod service;
+pub(crate) mod transcript;
 
-use core::future::Future;
+use core::{future::Future, time::Duration};
 use std::sync::Arc;
 
 use axum::{
@@ -49,16 +52,18 @@ use tokio::{
 use crate::{
     Error, Server,
     config::Config,
-    discovery::{ENROLMENT_PATH, LICENSE_PATH, PACKAGING_PATH},
+    discovery::{ACKNOWLEDGEMENT_PATH, ENROLMENT_PATH, LICENSE_PATH, PACKAGING_PATH},
+    test_mode::transcript::Recorder,
 };
 use problem::ProblemResponse;
 
-/// Serves both listeners until `shutdown` is ready.
+/// Serves both listeners until `shutdown` is ready. A test operator may have its answers recorded.
 pub(crate) async fn serve(
     server: &Server,
     public: TcpListener,
     admin: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
+    recorder: Option<Arc<Recorder>>,
 ) -> Result<(), Error> {
     let mut limits = server.config().limits.clone();
     limits.connections = files::connections(limits.connections, 2, other_files(server.config()));
@@ -70,9 +75,10 @@ pub(crate) async fn serve(
     );
     let traffic = &server.inner().metrics.traffic;
     let (counts, admin_counts) = (traffic.connections("public"), traffic.connections("admin"));
+    let upkeep = keep_up(server, stopped.clone());
     let public = listen::listen(
         public,
-        public_router(server.clone()),
+        public_router(server.clone(), recorder),
         limits.clone(),
         counts,
         stopped.clone(),
@@ -84,20 +90,37 @@ pub(crate) async fn serve(
         tracing::info!("stopping");
         stop.send(true).ok();
     };
-    tokio::join!(public, admin, trigger);
+    tokio::join!(public, admin, trigger, upkeep);
     Ok(())
 }
 
-fn public_router(server: Server) -> Router {
+/// Signs what is due although nobody asks for it, and learns of what commands beside the server have revoked.
+async fn keep_up(server: &Server, mut stopped: watch::Receiver<bool>) {
+    while tokio::time::timeout(UPKEEP, stopped.changed()).await.is_err() {
+        if let Err(error) = server.revocation_lists().await {
+            tracing::warn!(%error, "revocation lists are not renewed yet");
+        }
+    }
+}
+
+/// How long lists that changed may go unsigned while nobody asks.
+const UPKEEP: Duration = Duration::from_secs(60);
+
+fn public_router(server: Server, recorder: Option<Arc<Recorder>>) -> Router {
     let limits = server.config().limits.clone();
+    let recording = recorder.map(|recorder| transcript::Recording {
+        server: server.clone(),
+        recorder,
+    });
     let public = Public {
         server,
         places: Places::new(limits.concurrent_requests),
     };
-    Router::new()
+    let router = Router::new()
         .route(LICENSE_PATH, post(license::acquire))
         .route(ENROLMENT_PATH, post(enrolment::enrol))
         .route(PACKAGING_PATH, post(packaging::package))
+        .route(ACKNOWLEDGEMENT_PATH, post(acknowledgement::acknowledge))
         .route(WELL_KNOWN_PATH, get(discovery::document))
         .route_layer(middleware::from_fn_with_state(public.clone(), service::named))
         .route(LIVE_PATH, get(health::live))
@@ -106,7 +129,11 @@ fn public_router(server: Server) -> Router {
         .method_not_allowed_fallback(not_found)
         .layer(DefaultBodyLimit::max(limits.body_bytes))
         .layer(middleware::from_fn_with_state(public.clone(), received))
-        .with_state(public)
+        .with_state(public);
+    match recording {
+        Some(recording) => router.layer(middleware::from_fn_with_state(recording, transcript::record)),
+        None => router,
+    }
 }
 
 /// Open files besides connections: two for each connection to the database, one for each to the webhook.

@@ -15,17 +15,20 @@ use tracing::Span;
 use super::{Places, Public, problem::ProblemResponse};
 use crate::{
     Refusal, Server,
-    discovery::{ENROLMENT_PATH, LICENSE_PATH, PACKAGING_PATH},
+    discovery::{ACKNOWLEDGEMENT_PATH, ENROLMENT_PATH, LICENSE_PATH, PACKAGING_PATH},
 };
 
 /// Lets a request pass that a known service carries, and one that nobody carries unless it is a sealed
 /// request and a service is required. A token that is presented is judged in any case, so that a service
-/// learns early that its token was revoked.
+/// learns early that its token was revoked. No endpoint has a query, but that of licenses of a test operator.
 pub(super) async fn named(
     State(Public { server, places }): State<Public>,
     request: Request,
     next: Next,
 ) -> Result<Response, ProblemResponse> {
+    if request.uri().query().is_some() && !(server.is_test() && request.uri().path() == LICENSE_PATH) {
+        return Err(super::not_found().await);
+    }
     match super::bearer(request.headers()) {
         Some(token) => {
             let name = known(&server, places, token).await?;
@@ -57,7 +60,8 @@ async fn known(server: &Server, places: Places, token: &str) -> Result<String, P
 /// Whether [`named`] judges the request: one that has no endpoint passes it by.
 pub(super) fn is_judged(request: &Request) -> bool {
     match *request.method() {
-        Method::POST => [LICENSE_PATH, ENROLMENT_PATH, PACKAGING_PATH].contains(&request.uri().path()),
+        Method::POST => [LICENSE_PATH, ENROLMENT_PATH, PACKAGING_PATH, ACKNOWLEDGEMENT_PATH]
+            .contains(&request.uri().path()),
         Method::GET | Method::HEAD => request.uri().path() == WELL_KNOWN_PATH,
         _ => false,
     }

@@ -111,6 +111,7 @@ impl Server {
         let inner = self.inner();
         let kid = new.kid.unwrap_or_else(|| Kid::random(&mut rng()));
         let secret = &inner.identity().fingerprint_secret;
+        let _sealing = inner.vault.sealing().await;
         let row = NewExchangeKey {
             kid,
             name: new.name,
@@ -121,7 +122,7 @@ impl Server {
             minimum_security_level: new.minimum_security_level,
             beside: new.beside,
             imported,
-            value: value::seal(inner.vault.kek(), secret, (&kid, 1), key)?,
+            value: value::seal(&inner.vault.kek(), secret, (&kid, 1), key)?,
         };
         inner.store.add_exchange_key(row, inner.clock.now()).await?;
         Ok(kid)
@@ -152,9 +153,10 @@ impl Server {
         let (server, identity) = (self.clone(), self.inner().identity());
         let seal = move |version| {
             let kek = server.vault().kek();
-            value::seal(kek, &identity.fingerprint_secret, (&kid, version), &key)
+            value::seal(&kek, &identity.fingerprint_secret, (&kid, version), &key)
         };
         let now = self.inner().clock.now();
+        let _sealing = self.vault().sealing().await;
         self.store().rotate_exchange_key(kid, seal, now).await
     }
 

@@ -6,7 +6,10 @@
 //!  keys beside it                         likewise, to such a client, if it has their algorithms and security levels
 //! ```
 
-use keyward_crypto::exchange::Algorithm;
+use keyward_crypto::{
+    Secret, SecretBytes,
+    exchange::{Algorithm, ExchangeKey, Operation},
+};
 use keyward_license::{
     codec::Bytes,
     error_code::ErrorCode,
@@ -14,6 +17,7 @@ use keyward_license::{
     license::{CoseAlgorithm, KeyDescription, KeyType, LicenseKeys, MAX_EXCHANGE_KEYS},
     request::Capabilities,
     response::Denial,
+    time::Timestamp,
 };
 
 use super::{KeyState, MAX_VERSIONS, value};
@@ -24,7 +28,7 @@ use crate::{
     policy::PolicyTerms,
     sealing::KeyEncryptionKey,
     server::Inner,
-    store::exchange::ExchangeKeyRow,
+    store::exchange::{ExchangeKeyRow, ExchangeVersionRow},
 };
 
 /// The exchange keys of one license, each with the versions that go into it, the newest first.
@@ -32,6 +36,39 @@ use crate::{
 pub(crate) struct Licensed(Vec<ExchangeKeyRow>);
 
 impl Licensed {
+    /// One key that is registered nowhere: what a test operator gives. `bytes` are its first and only version.
+    pub(crate) fn of_bytes(
+        kek: &KeyEncryptionKey,
+        fingerprints: &Secret<32>,
+        kid: Kid,
+        (algorithm, operation): (Algorithm, Operation),
+        bytes: &[u8],
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        let key = ExchangeKey::import(algorithm, &SecretBytes::new(bytes.to_vec()))?;
+        let version = ExchangeVersionRow {
+            version: 1,
+            sealed: Some(value::seal(kek, fingerprints, (&kid, 1), &key)?.sealed),
+            messages: 0,
+            created: now,
+        };
+        Ok(Self(vec![ExchangeKeyRow {
+            kid,
+            name: "test".to_owned(),
+            algorithm: algorithm.number(),
+            operation: operation.number().into(),
+            context: None,
+            uses: None,
+            minimum_version: 1,
+            minimum_security_level: None,
+            beside: None,
+            state: KeyState::Enabled,
+            revision: 1,
+            created: now,
+            versions: vec![version],
+        }]))
+    }
+
     /// What the license says of them.
     pub(crate) fn descriptions(&self) -> Result<Vec<KeyDescription>, Error> {
         let mut descriptions = Vec::new();
@@ -78,7 +115,7 @@ pub(crate) async fn find_keys(
     let mut found = Vec::with_capacity(rights.len());
     for (kid, right) in rights {
         let right = match right {
-            Ok(entitled) if entitled.key.key_type == KeyType::Exchange => {
+            Ok(entitled) if entitled.key.key_type == KeyType::Exchange && entitled.exchange.is_none() => {
                 let capabilities = &asked.request.body().capabilities;
                 let family = server.store.exchange_family(&kid).await?;
                 match choose(family, capabilities, asked.security_level)? {
@@ -261,7 +298,7 @@ mod tests {
             ]
         );
         let of_the_application = PolicyTerms {
-            end: Some(keyward_license::time::Timestamp(1)),
+            end: Some(Timestamp(1)),
             grace_period_seconds: Some(1),
             removal_after_end_seconds: Some(1),
             extended_restrictions: vec![ExtendedRestriction {

@@ -53,7 +53,7 @@ impl Server {
             // 4. Perform: beside the tasks that answer others.
             let server = self.clone();
             let performed = tokio::task::spawn_blocking(move || {
-                let engine = Engine::new(&key, server.vault().kek())?;
+                let engine = Engine::new(&key, &server.vault().kek())?;
                 let results: Vec<_> = items.iter().map(|item| engine.perform(item)).collect();
                 Ok::<_, Error>((key, items, results))
             });

@@ -148,7 +148,7 @@ impl Server {
                 mirror: mirror.name(),
             });
         }
-        let engine = Engine::new(key, self.vault().kek())?;
+        let engine = Engine::new(key, &self.vault().kek())?;
         let fault = |fault| Error::NotPerformed { kid: key.kid, fault };
         engine.stream(request).map_err(fault)
     }

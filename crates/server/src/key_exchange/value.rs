@@ -62,7 +62,7 @@ pub(super) fn operation(number: u64) -> Result<Operation, Error> {
 }
 
 /// Key id and version, big-endian: no two versions have the same bytes.
-fn row(kid: &Kid, version: u32) -> [u8; 20] {
+pub(crate) fn row(kid: &Kid, version: u32) -> [u8; 20] {
     let mut row = [0; 20];
     let (left, right) = row.split_at_mut(Kid::LEN);
     left.copy_from_slice(kid.as_bytes());
@@ -70,7 +70,7 @@ fn row(kid: &Kid, version: u32) -> [u8; 20] {
     row
 }
 
-fn cell(row: &[u8; 20]) -> Cell<'_> {
+pub(crate) fn cell(row: &[u8; 20]) -> Cell<'_> {
     Cell {
         table: "exchange_key_versions",
         row,

@@ -133,7 +133,7 @@ fn exists(act: Act, place: &Path) -> Error {
     }
 }
 
-fn create_private(path: &Path) -> Result<fs::File, Error> {
+pub(super) fn create_private(path: &Path) -> Result<fs::File, Error> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

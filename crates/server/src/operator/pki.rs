@@ -5,7 +5,9 @@
 //!  ├── device authority, 5 years ──── devices
 //!  ├── packager authority, 5 years ── packagers
 //!  └── server authority, 5 years ─┬── license server, 1 year
-//!                                 └── request encryption, 1 year
+//!                                 ├── request encryption, 1 year
+//!                                 ├── receipt, 1 year
+//!                                 └── revocation list, 1 year
 //! ```
 //! A device authority cannot make a license server or a packager, and the other way round: an authority
 //! carries the roles that it may issue for.
@@ -13,34 +15,26 @@
 use keyward_crypto::{
     Secret,
     ecdsa::{PublicKey, SigningKey},
-    hpke::{KeyPair, Suite},
     x509::{
-        Certificate, Role,
+        Anchor, Certificate, Role,
         issue::{self, Profile},
     },
 };
-use keyward_license::{
-    certificate::{Claims, SealingKey},
-    codec::{Bytes, Wire},
-    time::Timestamp,
-};
+use keyward_license::time::Timestamp;
 use rand_core::CryptoRng;
 
+use super::keys::{Certified, PurposeKey};
 use crate::{
     Error,
-    store::{OperatorCertificate, Purpose},
+    store::{AuthorityRequestRow, OperatorCertificate, Purpose},
 };
 
 /// A new operator's keys and certificates.
 pub(super) struct Authority {
     pub(super) root: Vec<u8>,
     pub(super) root_key: SigningKey,
-    pub(super) device_authority_key: SigningKey,
-    pub(super) packager_authority_key: SigningKey,
-    pub(super) server_authority_key: SigningKey,
-    pub(super) license_server_key: SigningKey,
-    /// One a suite, ascending.
-    pub(super) request_encryption_keys: Vec<KeyPair>,
+    /// The first key of each purpose.
+    pub(super) keys: Vec<(Purpose, PurposeKey)>,
     pub(super) proof_secret: Secret<32>,
     pub(super) fingerprint_secret: Secret<32>,
     pub(super) certificates: Vec<OperatorCertificate>,
@@ -53,125 +47,170 @@ pub(crate) struct Issuer {
     pub(crate) key: SigningKey,
 }
 
-/// Makes all keys and certificates of a new operator.
-pub(super) fn found(name: &str, now: Timestamp, rng: &mut impl CryptoRng) -> Result<Authority, Error> {
+/// Makes all keys and certificates of a new operator; its root is marked if it is one for tests.
+pub(super) fn found(
+    name: &str,
+    is_test: bool,
+    now: Timestamp,
+    rng: &mut impl CryptoRng,
+) -> Result<Authority, Error> {
     let root_key = SigningKey::generate(rng);
     let root_subject = format!("{name} root");
     let root_profile = authority_profile(&root_subject, &[], 1, now, ROOT_YEARS, rng);
-    let root = issue::self_signed(&root_profile, &root_key)?;
+    let root = match is_test {
+        true => issue::self_signed_test(&root_profile, &root_key)?,
+        false => issue::self_signed(&root_profile, &root_key)?,
+    };
     let root_certificate = Certificate::parse(&root)?;
 
-    let intermediate = |subject: &str, roles: &[Role], rng: &mut _| -> Result<Issuer, Error> {
+    let (mut keys, mut certificates) = (Vec::new(), Vec::new());
+    let mut server_authority = None;
+    for purpose in Purpose::of_authorities(true) {
         let key = SigningKey::generate(rng);
-        let subject = format!("{name} {subject}");
-        let profile = authority_profile(&subject, roles, 0, now, AUTHORITY_YEARS, rng);
-        let der = issue::issue(&profile, key.public_key(), &root_certificate, &root_key)?;
-        Ok(Issuer {
-            certificate: Certificate::parse(&der)?,
-            key,
-        })
-    };
-    let device_authority = intermediate("device authority", &[Role::Device], rng)?;
-    let packager_authority = intermediate("packager authority", &[Role::Packager], rng)?;
-    let server_authority = intermediate("server authority", &SERVER_ROLES, rng)?;
-
-    let license_server_key = SigningKey::generate(rng);
-    let request_encryption_keys: Vec<_> = Suite::ALL
-        .into_iter()
-        .map(|suite| KeyPair::generate(suite, rng))
-        .collect();
-    let license_server = license_server(
-        name,
-        &server_authority,
-        license_server_key.public_key(),
-        serial(rng),
-        now,
-    )?;
-    let request_encryption = request_encryption(
-        name,
-        &server_authority,
-        &request_encryption_keys,
-        serial(rng),
-        now,
-    )?;
-    let certificates = vec![
-        stored(Purpose::DeviceAuthority, device_authority.certificate.der())?,
-        stored(Purpose::PackagerAuthority, packager_authority.certificate.der())?,
-        stored(Purpose::ServerAuthority, server_authority.certificate.der())?,
-        license_server,
-        request_encryption,
-    ];
+        let request = AuthorityRequestRow {
+            purpose,
+            key: 0,
+            serial: serial(rng),
+            not_before: now.minus(CLOCK_TOLERANCE),
+            not_after: authority_end(now, &root_certificate),
+        };
+        let der = authority(name, &request, key.public_key(), &root_certificate, &root_key)?;
+        certificates.push(stored((purpose, 0), &der, now)?);
+        if purpose == Purpose::ServerAuthority {
+            server_authority = Some(Issuer {
+                certificate: Certificate::parse(&der)?,
+                key: SigningKey::from_scalar(key.scalar().duplicate())?,
+            });
+        }
+        keys.push((purpose, PurposeKey::Signing(key)));
+    }
+    let issuer = server_authority.ok_or(Error::Damaged("there is no server authority"))?;
+    for purpose in Purpose::of_authorities(false).filter(|purpose| !purpose.comes_later()) {
+        keys.push((purpose, PurposeKey::generate(purpose, rng)));
+    }
+    for (purpose, key) in keys.iter().filter(|(purpose, _)| !purpose.is_authority()) {
+        let certified = key.certified()?;
+        certificates.push(leaf(name, &issuer, (*purpose, 0), &certified, serial(rng), now)?);
+    }
     Ok(Authority {
         root,
         root_key,
-        device_authority_key: device_authority.key,
-        packager_authority_key: packager_authority.key,
-        server_authority_key: server_authority.key,
-        license_server_key,
-        request_encryption_keys,
+        keys,
         proof_secret: Secret::random(rng),
         fingerprint_secret: Secret::random(rng),
         certificates,
     })
 }
 
-/// The certificate that signs licenses, responses and the discovery document.
-pub(super) fn license_server(
-    name: &str,
-    issuer: &Issuer,
-    key: &PublicKey,
-    serial: [u8; 16],
-    now: Timestamp,
-) -> Result<OperatorCertificate, Error> {
-    let subject = format!("{name} license server");
-    let roles = [Role::LicenseServer, Role::Time];
-    let profile = leaf_profile(&subject, &roles, None, issuer, serial, now);
-    let der = issue::issue(&profile, key, &issuer.certificate, &issuer.key)?;
-    stored(Purpose::LicenseServer, &der)
+impl Issuer {
+    /// Whether it may certify keys of a purpose.
+    pub(super) fn certifies(&self, purpose: Purpose) -> bool {
+        let mut roles = purpose.roles().iter();
+        roles.all(|role| self.certificate.roles().contains(role))
+    }
 }
 
-/// The certificate that requests are sealed to: its subject key is the suite 1 key, its claims hold the
-/// keys of all suites.
-pub(super) fn request_encryption(
+/// A certificate of a key that the server authority certifies.
+pub(super) fn leaf(
     name: &str,
     issuer: &Issuer,
-    keys: &[KeyPair],
+    (purpose, number): (Purpose, u64),
+    certified: &Certified,
     serial: [u8; 16],
     now: Timestamp,
 ) -> Result<OperatorCertificate, Error> {
-    let sealing_keys = keys
-        .iter()
-        .map(|key| SealingKey {
-            suite: key.suite().number(),
-            public_key: Bytes(key.public_key().to_vec()),
-        })
-        .collect();
-    let claims = Claims {
-        sealing_keys: Some(sealing_keys),
-        ..Claims::default()
-    }
-    .encode();
-    let subject = format!("{name} request encryption");
-    let profile = leaf_profile(
-        &subject,
-        &[Role::RequestEncryption],
-        Some(&claims),
-        issuer,
+    let profile = Profile {
+        subject: &subject(name, purpose),
+        roles: purpose.roles(),
+        authority: None,
+        not_before: now.minus(CLOCK_TOLERANCE).0,
+        not_after: now
+            .plus(LEAF_YEARS.saturating_mul(YEAR))
+            .0
+            .min(issuer.certificate.not_after()),
+        claims: certified.claims.as_deref(),
         serial,
-        now,
-    );
-    let point = keys
-        .iter()
-        .find(|key| key.suite() == Suite::P256)
-        .ok_or(Error::Damaged("there is no suite 1 request-encryption key"))?
-        .public_key();
-    let der = issue::issue(
-        &profile,
-        &PublicKey::from_point(point)?,
-        &issuer.certificate,
-        &issuer.key,
-    )?;
-    stored(Purpose::RequestEncryption, &der)
+    };
+    let der = issue::issue(&profile, &certified.key, &issuer.certificate, &issuer.key)?;
+    stored((purpose, number), &der, now)
+}
+
+/// What the root signs for an authority: nothing of it is for the asker to say but the key, the serial number and the
+/// dates.
+pub(crate) fn authority(
+    name: &str,
+    request: &AuthorityRequestRow,
+    key: &PublicKey,
+    root: &Certificate,
+    root_key: &SigningKey,
+) -> Result<Vec<u8>, Error> {
+    let profile = Profile {
+        subject: &subject(name, request.purpose),
+        roles: request.purpose.roles(),
+        authority: Some(0),
+        not_before: request.not_before.0,
+        not_after: request.not_after.0,
+        claims: None,
+        serial: request.serial,
+    };
+    Ok(issue::issue(&profile, key, root, root_key)?)
+}
+
+/// When an authority ends that is made now: after five years, or with the root.
+pub(crate) fn authority_end(now: Timestamp, root: &Certificate) -> Timestamp {
+    let years = now.plus(AUTHORITY_YEARS.saturating_mul(YEAR));
+    Timestamp(years.0.min(root.not_after()))
+}
+
+/// Whether a certificate is the one that was asked for, and what this authority issues is trusted: for each of its
+/// roles one certificate is issued and verified.
+pub(crate) fn check_authority(
+    anchor: &Anchor,
+    request: &AuthorityRequestRow,
+    authority: &Issuer,
+    rng: &mut impl CryptoRng,
+) -> Result<(), Error> {
+    let found = &authority.certificate;
+    let mut named = request.serial;
+    named[0] = named[0] & 0x7f | 0x40;
+    let asked = found.public_key() == authority.key.public_key()
+        && found.serial() == named
+        && found.not_before() == request.not_before.0
+        && found.not_after() == request.not_after.0
+        && found.claims().is_none();
+    if !asked {
+        return Err(Error::NotTheAuthority("it is not what was asked for"));
+    }
+    let mut wanted = request.purpose.roles().to_vec();
+    wanted.sort_unstable();
+    let mut roles = found.roles().to_vec();
+    roles.sort_unstable();
+    if roles != wanted {
+        return Err(Error::NotTheAuthority("it is for other roles"));
+    }
+    let trial = SigningKey::generate(rng);
+    for role in wanted {
+        let profile = Profile {
+            subject: "trial",
+            roles: &[role],
+            authority: None,
+            not_before: found.not_before(),
+            not_after: found.not_after(),
+            claims: None,
+            serial: serial(rng),
+        };
+        let der = issue::issue(&profile, trial.public_key(), found, &authority.key)?;
+        let chain = [der, found.der().to_vec()];
+        anchor
+            .verify(&chain, role, found.not_before())
+            .map_err(|_| Error::NotTheAuthority("the root did not sign it"))?;
+    }
+    Ok(())
+}
+
+/// As people read it in certificates.
+fn subject(name: &str, purpose: Purpose) -> String {
+    format!("{name} {}", purpose.as_str().replace('-', " "))
 }
 
 /// A serial number for a certificate: 16 random bytes.
@@ -200,49 +239,21 @@ fn authority_profile<'a>(
     }
 }
 
-fn leaf_profile<'a>(
-    subject: &'a str,
-    roles: &'a [Role],
-    claims: Option<&'a [u8]>,
-    issuer: &Issuer,
-    serial: [u8; 16],
-    now: Timestamp,
-) -> Profile<'a> {
-    Profile {
-        subject,
-        roles,
-        authority: None,
-        not_before: now.minus(CLOCK_TOLERANCE).0,
-        not_after: now
-            .plus(LEAF_YEARS.saturating_mul(YEAR))
-            .0
-            .min(issuer.certificate.not_after()),
-        claims,
-        serial,
-    }
-}
-
-fn stored(purpose: Purpose, der: &[u8]) -> Result<OperatorCertificate, Error> {
-    let not_after = Timestamp(Certificate::parse(der)?.not_after());
+fn stored((purpose, key): (Purpose, u64), der: &[u8], now: Timestamp) -> Result<OperatorCertificate, Error> {
     Ok(OperatorCertificate {
         purpose,
+        key,
         der: der.to_vec(),
-        not_after,
+        not_after: Timestamp(Certificate::parse(der)?.not_after()),
+        created: now,
     })
 }
-
-/// What the server authority may issue for.
-const SERVER_ROLES: [Role; 4] = [
-    Role::LicenseServer,
-    Role::RequestEncryption,
-    Role::Time,
-    Role::Receipt,
-];
 
 /// A certificate begins this many seconds before it is made, for clocks that are behind.
 pub(crate) const CLOCK_TOLERANCE: u64 = 3600;
 
-const YEAR: u64 = 365 * 86_400;
+pub(super) const YEAR: u64 = 365 * 86_400;
 const ROOT_YEARS: u64 = 10;
-const AUTHORITY_YEARS: u64 = 5;
+/// How long an authority lasts.
+pub(super) const AUTHORITY_YEARS: u64 = 5;
 const LEAF_YEARS: u64 = 1;

@@ -13,7 +13,7 @@ use crate::Error;
 
 /// The right to serve an operator, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Serving {
+pub struct Serving {
     _lock: File,
 }
 
@@ -22,7 +22,7 @@ impl Serving {
     ///
     /// # Errors
     /// [`Error::AlreadyServed`]; [`Error::File`] if the lock's file cannot be made.
-    pub(crate) fn begin(dir: &Path) -> Result<Self, Error> {
+    pub fn begin(dir: &Path) -> Result<Self, Error> {
         let path = dir.join(LOCK_FILE);
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false);

@@ -11,7 +11,7 @@ use keyward_license::{
 use serde::{Deserialize, Serialize, de::Error as _};
 use serde_json::{Map, Value};
 
-use super::{PolicyFault, PolicyTerms};
+use super::{OnRevocation, PolicyFault, PolicyTerms};
 
 /// Terms that replace others, by their names in JSON.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -92,6 +92,10 @@ pub(super) struct Document {
     extended_restrictions: Option<Vec<Extended>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     extended_rights: Option<Vec<Right>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    on_revocation: Option<OnRevocation>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    acknowledge: Option<bool>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -192,6 +196,8 @@ impl TryFrom<Document> for PolicyTerms {
             source_id: document.source_id,
             extended_restrictions: all(extended, Extended::into_license)?,
             extended_rights: all(rights, Right::into_license)?,
+            on_revocation: document.on_revocation.unwrap_or_default(),
+            acknowledge: document.acknowledge.unwrap_or_default(),
         })
     }
 }
@@ -220,6 +226,8 @@ impl From<PolicyTerms> for Document {
             source_id: terms.source_id,
             extended_restrictions: some(extended),
             extended_rights: some(rights),
+            on_revocation: (terms.on_revocation != OnRevocation::Keep).then_some(terms.on_revocation),
+            acknowledge: terms.acknowledge.then_some(true),
         }
     }
 }
@@ -368,6 +376,7 @@ pub(crate) const fn term_name(term: u64) -> Option<&'static str> {
         24 => "source_id",
         25 => "extended_restrictions",
         28 => "extended_rights",
+        29 => "on_revocation",
         _ => return None,
     })
 }

@@ -160,6 +160,8 @@ fn every_term_is_written_by_its_name_and_read_again() {
                 "restrictions": [{ "kind": 401, "must_understand": false, "best_effort": true, "data": "" }],
             },
         ],
+        "on_revocation": "stop",
+        "acknowledge": true,
     });
     let terms = read(&json).unwrap();
     assert_eq!(terms.check(NOW), Ok(()));

@@ -41,6 +41,7 @@ impl Server {
         let (inner, now) = (self.inner(), self.inner().clock.now());
         let kid = new.kid.unwrap_or_else(|| Kid::random(&mut rng()));
         let key = RootKey::random(&mut rng());
+        let _sealing = inner.vault.sealing().await;
         let row = RootRow {
             kid,
             name: new.name,

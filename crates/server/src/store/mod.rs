@@ -5,8 +5,10 @@
 //! What a verb has recorded comes back as [`Recorded`], which only the store can make: signing asks for
 //! one, so that nothing is signed that was not recorded.
 
+pub(crate) mod acknowledgement;
 pub(crate) mod exchange;
 pub(crate) mod records;
+pub(crate) mod revocation;
 pub(crate) mod roots;
 pub(crate) mod sqlite;
 

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use keyward_crypto::x509::Role;
 use keyward_license::{
     cbor_map,
     certificate::Claims,
     codec::{DecodeError, Wire},
     enrolment::EnrolmentRole,
-    ids::{DeviceId, Digest, Kid, LicenseId, Nonce},
+    ids::{DeviceId, Digest, Kid, LicenseId, Nonce, TransactionId},
     license::{KeyType, PreparedLicense},
     packaging::PreparedPackaging,
     request::StoreState,
@@ -36,6 +37,8 @@ pub(crate) struct Found {
     pub(crate) device: Option<DeviceRow>,
     /// What its account may have, in the order of the key ids.
     pub(crate) rights: Vec<RightRow>,
+    /// How often what revocation lists say has changed.
+    pub(crate) generation: i64,
 }
 
 /// An enrolled device, and what it did with a nonce.
@@ -150,6 +153,10 @@ pub(crate) struct Recording {
     pub(crate) answer: PreparedAnswer,
     pub(crate) store: StoreState,
     pub(crate) basis: Basis,
+    /// The revocation lists that the device was judged by.
+    pub(crate) generation: i64,
+    /// Whether it is the answer to a device that is revoked: denials and nothing else.
+    pub(crate) revoked: bool,
 }
 
 /// A license response that is complete but for its signatures.
@@ -164,6 +171,8 @@ pub(crate) struct PreparedAnswer {
     pub(crate) custom_data: Option<Vec<u8>>,
     /// When the client should ask for what comes next.
     pub(crate) renew_at: Option<Timestamp>,
+    /// Set if the client should acknowledge what became of the licenses.
+    pub(crate) transaction: Option<TransactionId>,
 }
 
 /// What becomes of one key id.
@@ -212,6 +221,12 @@ cbor_map! {
 }
 
 impl PreparedAnswer {
+    /// Whether there is a license in it.
+    pub(crate) fn has_license(&self) -> bool {
+        let is_license = |result: &PreparedResult| matches!(result.outcome, PreparedOutcome::License { .. });
+        self.results.iter().any(is_license)
+    }
+
     pub(super) fn encode_results(&self) -> Vec<u8> {
         let results: Vec<_> = self
             .results
@@ -241,6 +256,8 @@ pub(super) fn decode_results(bytes: &[u8]) -> Result<Vec<StoredResult>, DecodeEr
 #[derive(Debug)]
 pub(crate) struct PackagerRow {
     pub(crate) revoked: bool,
+    /// How often what revocation lists say has changed.
+    pub(crate) generation: i64,
     /// Set if the nonce asked about was used.
     pub(crate) answered: Option<AnsweredRow>,
 }
@@ -281,6 +298,8 @@ pub(crate) struct PackagedContent {
     pub(crate) tracks: Vec<AssignedTrack>,
     /// What was under which roots.
     pub(crate) holdings: Holdings,
+    /// The revocation lists that the packager was judged by.
+    pub(crate) generation: i64,
 }
 
 /// What recording a packaging answer came to.
@@ -337,49 +356,132 @@ pub(crate) enum EnrolmentRecord {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OperatorCertificate {
     pub(crate) purpose: Purpose,
+    /// Which key of the purpose it is for, from 0.
+    pub(crate) key: u64,
     pub(crate) der: Vec<u8>,
     pub(crate) not_after: Timestamp,
+    /// When it was made.
+    pub(crate) created: Timestamp,
 }
 
-/// What a certificate of the operator is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
+/// What a key and a certificate of the operator are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Purpose {
+    /// Issues the certificates of devices.
     DeviceAuthority,
+    /// Issues the certificates of packagers.
     PackagerAuthority,
+    /// Issues the certificates of the operator's own servers.
     ServerAuthority,
+    /// Signs licenses, responses, the discovery document.
     LicenseServer,
+    /// Requests are sealed to it.
     RequestEncryption,
+    /// Signs receipts.
+    Receipt,
+    /// Signs the operator's own revocation list.
+    RevocationList,
 }
 
 impl Purpose {
-    pub(crate) const ALL: [Self; 5] = [
+    /// Every one: authorities first.
+    pub const ALL: [Self; 7] = [
         Self::DeviceAuthority,
         Self::PackagerAuthority,
         Self::ServerAuthority,
         Self::LicenseServer,
         Self::RequestEncryption,
+        Self::Receipt,
+        Self::RevocationList,
     ];
 
-    pub(crate) const fn as_str(self) -> &'static str {
+    /// The name in the database, in paths and on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::DeviceAuthority => "device-authority",
             Self::PackagerAuthority => "packager-authority",
             Self::ServerAuthority => "server-authority",
             Self::LicenseServer => "license-server",
             Self::RequestEncryption => "request-encryption",
+            Self::Receipt => "receipt",
+            Self::RevocationList => "revocation-list",
         }
     }
 
-    pub(crate) fn from_text(text: &str) -> Option<Self> {
+    /// The purpose of a name.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|purpose| purpose.as_str() == text)
     }
+
+    /// Whether the root certifies it and it certifies others. The server authority certifies the rest.
+    #[must_use]
+    pub const fn is_authority(self) -> bool {
+        matches!(
+            self,
+            Self::DeviceAuthority | Self::PackagerAuthority | Self::ServerAuthority
+        )
+    }
+
+    /// What its certificate permits; of an authority, what it may issue for.
+    #[must_use]
+    pub const fn roles(self) -> &'static [Role] {
+        match self {
+            Self::DeviceAuthority => &[Role::Device],
+            Self::PackagerAuthority => &[Role::Packager],
+            Self::ServerAuthority => &[
+                Role::LicenseServer,
+                Role::RequestEncryption,
+                Role::Time,
+                Role::Receipt,
+                Role::RevocationList,
+            ],
+            Self::LicenseServer => &[Role::LicenseServer, Role::Time],
+            Self::RequestEncryption => &[Role::RequestEncryption],
+            Self::Receipt => &[Role::Receipt],
+            Self::RevocationList => &[Role::RevocationList],
+        }
+    }
+
+    /// Whether its key and certificate are made when the server opens, and not with the operator: those of earlier
+    /// versions have none.
+    pub(crate) const fn comes_later(self) -> bool {
+        matches!(self, Self::Receipt | Self::RevocationList)
+    }
+
+    /// The authorities, or those that the server authority certifies.
+    pub(crate) fn of_authorities(authorities: bool) -> impl Iterator<Item = Self> {
+        Self::ALL
+            .into_iter()
+            .filter(move |purpose| purpose.is_authority() == authorities)
+    }
+}
+
+/// A new key, sealed for its row in the table of secrets.
+pub(crate) struct NewSecret {
+    pub(crate) name: String,
+    pub(crate) sealed: Vec<u8>,
+}
+
+/// A new key of an authority, for which the root has not signed a certificate yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AuthorityRequestRow {
+    pub(crate) purpose: Purpose,
+    /// Which key of the purpose it is.
+    pub(crate) key: u64,
+    pub(crate) serial: [u8; 16],
+    pub(crate) not_before: Timestamp,
+    pub(crate) not_after: Timestamp,
 }
 
 /// Everything that makes a new operator's database.
 pub(crate) struct Founding {
     pub(crate) root: Vec<u8>,
-    /// Name and sealed value.
-    pub(crate) secrets: Vec<(&'static str, Vec<u8>)>,
+    /// Whether it is a test operator.
+    pub(crate) is_test: bool,
+    pub(crate) secrets: Vec<NewSecret>,
     /// Sealed seed 1.
     pub(crate) seed: Vec<u8>,
     pub(crate) certificates: Vec<OperatorCertificate>,

@@ -137,6 +137,39 @@ fn grant(kid: &keyward_license::ids::Kid) -> Value {
 }
 
 #[tokio::test]
+async fn a_service_denies_for_reasons_of_its_own_with_a_page() {
+    let service = Service::new(|question| {
+        let url = "https://shop.example/help";
+        let deny = json!({ "reason": question["authorization"], "sentence": "No.", "url": url });
+        Reply::Json(reply(question, json!([{ "kid": KID.to_string(), "deny": deny }])))
+    })
+    .await;
+    let world = service.world("[\"webhook\"]", "").await;
+    let mut device = world.device(4).await;
+    let recipient = world.recipient().await;
+    for (reason, code) in [
+        ("service-specific", 308),
+        ("domain-required", 309),
+        ("domain-renewal-required", 310),
+        ("device-limit-reached", 311),
+        ("not-a-member", 312),
+        ("account-unknown", 313),
+        // Not one that a service may give: nothing is decided.
+        ("device-revoked", BUSY),
+    ] {
+        let mut body = device.request(&recipient, &[KID]);
+        body.authorization = Some(reason.to_owned());
+        let response = device.ask(&world, &body).await.unwrap();
+        let denial = response.results[0].denial.clone().unwrap();
+        assert_eq!(denial.code, code, "{reason}");
+        if code != BUSY {
+            let page = Some("https://shop.example/help");
+            assert_eq!((&denial.sentence[..], denial.url.as_deref()), ("No.", page));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_webhook_grants_denies_and_speaks_to_the_application() {
     let service = Service::new(|question| {
         let deny = json!({ "reason": "not-entitled", "sentence": "Not in your plan.", "url": "https://shop.example/plans" });

@@ -502,7 +502,7 @@ async fn a_seed_that_is_not_there_is_told_before_packagers_come() {
     let mut world = World::new().await;
     let path = world.dir().join("operator.toml");
     let toml = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, toml.replace("# seed = 1", "seed = 7")).unwrap();
+    std::fs::write(&path, toml.replace("# seed = \"newest\"", "seed = 7")).unwrap();
     // Administration goes on: the seed may be about to be added.
     world.reopen().await;
     let listener = || async { tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap() };

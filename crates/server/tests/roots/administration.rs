@@ -254,7 +254,7 @@ async fn doctor_says_what_is_wrong_with_roots() {
         .unwrap();
     assert_eq!(findings().await, [above("2 keys are"), good]);
     world
-        .sql("DROP TRIGGER roots_are_final; UPDATE roots SET sealed = zeroblob(60)")
+        .sql("DROP TRIGGER roots_keep_their_key; UPDATE roots SET sealed = zeroblob(60)")
         .await;
     let found = findings().await;
     assert_eq!(found[1].1, format!("keys of roots do not open: {ROOT}"));

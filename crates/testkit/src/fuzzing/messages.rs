@@ -11,6 +11,7 @@ use keyward_crypto::{
     },
 };
 use keyward_license::{
+    acknowledgement::{AcknowledgeRequest, Receipt},
     certificate::{Claims, SealingKey, device_id},
     codec::{Bytes, Wire, gate},
     discovery::Discovery,
@@ -23,6 +24,7 @@ use keyward_license::{
     packaging::{PackagingKeys, PackagingRequest, PackagingResponse},
     request::LicenseRequest,
     response::{LicenseResponse, Outcome},
+    revocation::{DeviceRevocationList, RevocationListsFile},
     signed::{SignedBody, Unverified, Verified},
     time::Timestamp,
     usage_rules::{Action, Connector, Decision, Host, Output, OutputKind, Usage, Verdict, evaluate},
@@ -62,6 +64,10 @@ pub fn codec(bytes: &[u8]) -> bool {
         read::<PackagingRequest>(bytes).is_some(),
         read::<PackagingResponse>(bytes).is_some(),
         read::<PackagingKeys>(bytes).is_some(),
+        read::<AcknowledgeRequest>(bytes).is_some(),
+        read::<Receipt>(bytes).is_some(),
+        read::<RevocationListsFile>(bytes).is_some(),
+        read::<DeviceRevocationList>(bytes).is_some(),
         read::<Claims>(bytes).is_some(),
         read::<OperatorProfile>(bytes).is_some(),
         read::<Vec<SealedShare>>(bytes).is_some(),
@@ -89,6 +95,9 @@ pub fn cose_sign1(bytes: &[u8]) -> bool {
         Unverified::<Discovery>::parse(bytes).is_ok(),
         Unverified::<PackagingRequest>::parse(bytes).is_ok(),
         Unverified::<PackagingResponse>::parse(bytes).is_ok(),
+        Unverified::<AcknowledgeRequest>::parse(bytes).is_ok(),
+        Unverified::<Receipt>::parse(bytes).is_ok(),
+        Unverified::<DeviceRevocationList>::parse(bytes).is_ok(),
     ];
     assert!(types.into_iter().filter(|is_one| *is_one).count() <= 1);
     let key = WORLD.license_server.leaf();

@@ -5,6 +5,8 @@ mod contents;
 mod exchange;
 mod media;
 mod packaging;
+mod test_mode;
+mod trust;
 
 use keyward_client::device::SoftwareKeys;
 use keyward_crypto::x509::{Role, issue::ListProfile};
@@ -58,6 +60,7 @@ pub fn seeds() -> Vec<Seed> {
     seeds.embedded_stores();
     seeds.exchanges();
     seeds.packagings();
+    seeds.trust();
     seeds.exchange_results();
     seeds.content_headers();
     seeds.files();
@@ -65,6 +68,7 @@ pub fn seeds() -> Vec<Seed> {
     seeds.installations();
     seeds.enrolments();
     seeds.disks();
+    seeds.test_requests();
     seeds.0
 }
 

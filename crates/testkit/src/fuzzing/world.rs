@@ -228,6 +228,7 @@ impl World {
             issued: NOW,
             expires: NOW.plus(DAY),
             packaging_path: Some("/packaging".into()),
+            acknowledgement_path: None,
         }
     }
 
@@ -456,6 +457,8 @@ pub(super) fn drive<T>(
                 Reply::Committed
             }
             Progress::Step(Step::Send(outgoing)) => Reply::Answer(send(outgoing)),
+            // Nobody waits for a time that does not go on.
+            Progress::Step(Step::Wait(_)) => Reply::Waited,
             Progress::Done(result) => return result,
         };
     }

@@ -9,7 +9,9 @@ use keyward_crypto::hpke::Suite;
 use keyward_license::{codec::Wire, envelope::binding, ids::Digest, license::KEY_CONTEXT};
 use minicbor::data::Type;
 
-use super::{World, documents, enrolments, licenses, packaging, requests, responses};
+use super::{
+    World, acknowledgements, documents, enrolments, licenses, packaging, requests, responses, revocation,
+};
 
 /// The examples by name: CBOR bytes made from the fixed seeds.
 #[must_use]
@@ -29,6 +31,9 @@ pub fn examples() -> Vec<(&'static str, Vec<u8>)> {
         ("discovery-document", documents::example(&world)),
         ("packaging-request", packaging::example_request(&world)),
         ("packaging-response", packaging::example_response(&world)),
+        ("device-revocation-list", revocation::example(&world)),
+        ("acknowledge-request", acknowledgements::example_request(&world)),
+        ("receipt", acknowledgements::example_receipt()),
         ("operator-profile", world.operator.profile().encode()),
         (
             "certificate-claims",

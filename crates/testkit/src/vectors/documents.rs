@@ -45,6 +45,7 @@ fn discovery(world: &World) -> Discovery {
         issued: NOW.minus(60),
         expires: NOW.plus(DAY),
         packaging_path: Some("/v1/packaging".into()),
+        acknowledgement_path: Some("/v1/acknowledgement".into()),
     }
 }
 
@@ -121,15 +122,14 @@ fn discoveries(world: &World, all: &mut Vec<Vector>) {
     let greased = grease(&body, &mut draws("discovery-valid-greased")).unwrap();
     let name = ("discovery-valid-greased", "an unknown optional key is skipped");
     push_discovery(world, all, name, None, &greased, |_| ());
-    let unknown =
-        "the message is malformed: discovery document holds critical key 9, which this version does not know";
+    let unknown = "the message is malformed: discovery document holds critical key 10, which this version does not know";
     let name = ("discovery-unknown-critical", "an unknown critical key");
     push_discovery(
         world,
         all,
         name,
         Some(("V-001", unknown)),
-        &with_entry(&body, 9, &uint(0)),
+        &with_entry(&body, 10, &uint(0)),
         |_| (),
     );
     let name = (
@@ -191,6 +191,7 @@ fn push_discovery(
         ("license-path", "/v1/license".to_owned()),
         ("enrolment-path", "/v1/enrolment".to_owned()),
         ("packaging-path", "/v1/packaging".to_owned()),
+        ("acknowledgement-path", "/v1/acknowledgement".to_owned()),
         (
             "certificate-digest",
             world.request_encryption.identity.digest().to_string(),

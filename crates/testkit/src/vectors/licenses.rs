@@ -296,6 +296,7 @@ impl<'a> Cases<'a> {
                 draft.body.output_protection_levels = Some(terms::every_level());
                 draft.body.explicit_restrictions = Some(terms::every_restriction());
                 draft.body.play_enablers = Some(vec![PlayEnabler::AIRPLAY]);
+                draft.body.ends_with_revocation = Some(Flag);
                 draft.body.source_id = Some(267);
                 draft.body.extended_restrictions = Some(vec![terms::extended(400, true, &[2])]);
                 draft.body.extended_rights = Some(vec![ExtendedRight {

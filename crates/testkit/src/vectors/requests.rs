@@ -5,8 +5,9 @@ use keyward_license::{
     codec::{Bytes, Wire, grease},
     envelope::SealedRequest,
     ids::{EpochId, Kid, Nonce},
-    license::{ExplicitRestriction, Guid, LicenseBody},
+    license::{ExplicitRestriction, Flag, Guid, LicenseBody},
     request::{Capabilities, ClientClock, ClientInfo, ClockKind, ClockState, LicenseRequest, StoreState},
+    revocation::{ListHeld, ListId},
     signed::SignedBody,
 };
 use rand_chacha::ChaCha20Rng;
@@ -220,7 +221,11 @@ impl<'a> Cases<'a> {
                 capabilities.extended_restrictions = Some(vec![400]);
                 capabilities.source_ids = Some(vec![267]);
                 capabilities.watermarks = Some(vec![Guid::new([0x77; 16])]);
-                draft.body.revocation_lists = Some(Vec::new());
+                capabilities.acknowledges = Some(Flag);
+                draft.body.revocation_lists = Some(vec![ListHeld {
+                    list: ListId::DEVICES,
+                    number: 7.into(),
+                }]);
                 draft.body.memberships = Some(Vec::new());
                 draft.body.clock.last_trusted = Some(NOW.minus(3600));
                 draft.body.authorization = Some("e30.e30.".into());

@@ -6,6 +6,7 @@ use keyward_license::{
     envelope::SealedResponse,
     ids::{Digest, Kid, Nonce, TransactionId},
     response::{Denial, KeyResult, LicenseResponse},
+    revocation::RevocationList,
     signed::SignedBody,
 };
 use rand_chacha::ChaCha20Rng;
@@ -240,7 +241,7 @@ impl<'a> Cases<'a> {
             "response-valid-everything",
             "every optional entry is there",
             |draft, rng| {
-                draft.body.revocation_lists = Some(Vec::new());
+                draft.body.revocation_lists = Some(vec![RevocationList::Devices(Bytes(vec![0]))]);
                 draft.body.transaction = Some(TransactionId::random(rng));
                 draft.body.custom_data = Some(Bytes(b"custom".to_vec()));
                 draft.body.renew_at = Some(NOW.plus(DAY));

@@ -172,6 +172,14 @@ impl Transport for Recording {
         self.exchanges.borrow_mut().push(exchange);
         Ok(answer)
     }
+
+    fn retry_after(&self) -> Option<u64> {
+        self.http.retry_after()
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.http.wait(time);
+    }
 }
 
 fn open(client: &mut NativeClient, file: &ProtectedFile) -> Result<(Opened, Protected), Failure> {

@@ -135,6 +135,7 @@ pub(super) enum Kind {
     SealedRequest,
     SealedResponse,
     OperatorProfile,
+    RevocationLists,
     Problem,
     Certificates,
 }
@@ -160,6 +161,7 @@ impl Kind {
             Self::SealedRequest => "sealed_request",
             Self::SealedResponse => "sealed_response",
             Self::OperatorProfile => "operator_profile",
+            Self::RevocationLists => "revocation_lists",
             Self::Problem => "problem_document",
             Self::Certificates => "certificates",
         }

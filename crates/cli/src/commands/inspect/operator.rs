@@ -55,6 +55,10 @@ pub(super) fn explain_discovery(signed: &Signed<'_>, trust: &Trust) -> Explanati
         .with("license_path", foreign(&body.license_path))
         .with("enrolment_path", foreign(&body.enrolment_path))
         .with("packaging_path", body.packaging_path.as_deref().map(foreign))
+        .with(
+            "acknowledgement_path",
+            body.acknowledgement_path.as_deref().map(foreign),
+        )
         .with("issued", body.issued)
         .with("expires", body.expires)
         .with("recipient", recipient)

@@ -14,12 +14,13 @@ use keyward_license::{
     envelope::{SealedRequest, SealedResponse},
     error_code::Problem,
     operator_profile::OperatorProfile,
+    revocation::RevocationListsFile,
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::{
-    certificate, content_header, explanation::Explanation, file, media, message, operator, pssh, sealed,
-    trust::Trust,
+    certificate, content_header, explanation::Explanation, file, lists, media, message, operator, pssh,
+    sealed, trust::Trust,
 };
 use crate::failure::{Failure, file_error};
 
@@ -65,6 +66,10 @@ fn map(bytes: &[u8], trust: &Trust) -> Found {
     gate::check(bytes).ok()?;
     if let Ok(problem) = Problem::decode(bytes) {
         return Some(Ok(operator::explain_problem(bytes, &problem)));
+    }
+    // A sealed response has no third entry.
+    if let Ok(file) = RevocationListsFile::parse(bytes) {
+        return Some(Ok(lists::explain(bytes, &file, trust)));
     }
     let second = || {
         let mut reader = Reader::new(bytes);

@@ -62,8 +62,8 @@ fn fields(body: &LicenseRequest) -> Fields {
             "revocation_lists",
             list(body.revocation_lists.iter().flatten(), |held| {
                 Fields::default()
-                    .with("list", held.list)
-                    .with("number", held.number)
+                    .with("list", plain(&held.list))
+                    .with("number", plain(held.number))
                     .into()
             }),
         )
@@ -133,6 +133,12 @@ fn capabilities(capabilities: &Capabilities) -> Fields {
             capabilities
                 .more_licenses
                 .map(|Flag| said(true, "licenses may go along with those that it asks for (V-014)")),
+        )
+        .with(
+            "acknowledges",
+            capabilities
+                .acknowledges
+                .map(|Flag| said(true, "it tells what became of a response (V-065)")),
         )
         .with("suites", list(&capabilities.suites, |number| suite(*number)))
         .with("clock", plain(clock))

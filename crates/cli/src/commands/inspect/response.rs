@@ -2,6 +2,7 @@
 
 use keyward_crypto::x509::Role;
 use keyward_license::{
+    codec::Wire as _,
     error_code::ErrorCode,
     license::LicenseBody,
     response::{Denial, KeyResult, LicenseResponse, MAX_RESULTS, Outcome},
@@ -38,7 +39,9 @@ pub(super) fn explain(signed: &Signed<'_>, trust: &Trust) -> Explanation {
         .with("results", results)
         .with(
             "revocation_lists_bytes",
-            list(body.revocation_lists.iter().flatten(), |list| size(&list.0)),
+            list(body.revocation_lists.iter().flatten(), |held| {
+                size(&held.encode())
+            }),
         )
         .with("renew_at", body.renew_at)
         .with("transaction", body.transaction.map(plain))

@@ -41,6 +41,11 @@ pub(super) fn fields(body: &LicenseBody) -> Fields {
             "extended_rights",
             body.extended_rights.as_ref().map(|all| list(all, right)),
         )
+        .with(
+            "ends_with_revocation",
+            body.ends_with_revocation
+                .map(|_| said(true, "of no use once this device is revoked (R-015)")),
+        )
 }
 
 fn times(body: &LicenseBody) -> Fields {

@@ -61,11 +61,16 @@ fn vector(json: &Value) -> Option<Vector> {
         name: text(&json["name"])?,
         kind: match json["message_type"].as_str()? {
             "license" => "license",
-            "license-request" | "enrolment-request" | "packaging-request" => "sealed_request",
-            "license-response" | "enrolment-response" | "packaging-response" => "sealed_response",
+            "license-request" | "enrolment-request" | "packaging-request" | "acknowledge-request" => {
+                "sealed_request"
+            }
+            "license-response" | "enrolment-response" | "packaging-response" | "receipt" => "sealed_response",
             "discovery" => "discovery_document",
             "operator-profile" => "operator_profile",
             "problem" => "problem_document",
+            "revocation-lists" => "revocation_lists",
+            // It travels in a response or a file, which are explained.
+            "revocation-list" => return None,
             // Bytes that nothing tells from others.
             "exchange-result" | "embedded-store" => return None,
             other => panic!("a new type of message: {other}"),

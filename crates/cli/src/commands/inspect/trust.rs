@@ -147,6 +147,12 @@ impl Trust {
         self.operators.iter().find(|known| known.anchor.der() == der)
     }
 
+    /// The operator with this id, and its root.
+    pub(super) fn with_id(&self, id: &Digest) -> Option<(Anchor, &Known)> {
+        let known = self.operators.iter().find(|known| known.id == *id)?;
+        Some((known.anchor.clone(), known))
+    }
+
     /// Opens a sealed request if an operator was named whose keys may do that.
     pub(super) fn open_request(&self, sealed: &[u8]) -> Result<Option<OpenedRequest>, keyward_server::Error> {
         self.operator

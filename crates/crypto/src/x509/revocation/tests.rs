@@ -341,3 +341,28 @@ proptest! {
     }
 
 }
+
+#[test]
+fn what_names_a_chain_is_told_whatever_else_is_wrong_with_it() {
+    let pki = Pki::new(1);
+    let told = |lists: &[RevocationList]| {
+        let anchor = pki.anchor().with_revocation(lists.to_vec(), Refuse);
+        anchor.revoked_since(&pki.chain())
+    };
+    assert_eq!(pki.anchor().revoked_since(&pki.chain()), Ok(None));
+    assert_eq!(told(&[]), Ok(None));
+    let leaf = pki.authority.list(1, &[revoked(&pki.leaf, 8 * DAY)]);
+    let authority = pki
+        .root
+        .list(1, &[revoked(&pki.authority.certificate, 300 * DAY)]);
+    assert_eq!(told(core::slice::from_ref(&leaf)), Ok(Some(8 * DAY)));
+    assert_eq!(told(core::slice::from_ref(&authority)), Ok(Some(300 * DAY)));
+    assert_eq!(told(&[authority, leaf]), Ok(Some(8 * DAY)));
+    // Serial numbers of another authority.
+    assert_eq!(
+        told(&[pki.root.list(1, &[revoked(&pki.leaf, 8 * DAY)])]),
+        Ok(None)
+    );
+    let claimed = Pki::new(2).root.list(1, &[]);
+    assert_eq!(told(&[claimed]), Ok(None));
+}

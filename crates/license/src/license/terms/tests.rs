@@ -313,6 +313,7 @@ fn every_term_comes_back_from_the_wire() {
             kind: 0,
             restrictions: Some(vec![restricted(1, 0)]),
         }]),
+        ends_with_revocation: Some(Flag),
         ..license()
     };
     assert_eq!(body.terms().collect::<Vec<_>>(), LicenseBody::TERMS);

@@ -12,10 +12,16 @@
 //!  POST   /keys/import                           register a key id with a key of its own
 //!  GET    /roots             POST /roots         what opens leaf licenses, and what is under it, see `roots`
 //!  GET    /channels          POST /channels      how crypto periods lie in time, see `channels`
+//!  POST   /rolls/{what}                          another key in the place of one; of an authority, what the root signs
+//!  PUT    /rolls/{what}                          the certificate that the root signed for an authority
 //!  GET    /metrics                               what is counted, in OpenMetrics text
 //!  GET    /devices
 //!  POST   /devices/{id}/revoke
 //!  POST   /devices/{id}/accept-restored-store
+//!  GET    /certificates                          the operator's own, with their serial numbers
+//!  GET, POST /revocations, …                     certificates, models, companies, exemptions, see `revocations`
+//!  GET    /revocation-lists, …                   the lists that say so, see `revocation_lists`
+//!  GET    /acknowledgements                      what became of licenses at clients that say so
 //!  GET, POST /exchange-keys, …                   keys for the application's own data, see `exchange_keys`
 //!  POST   /exchange-keys/{kid}/perform           the server's operations with them, see `exchange_perform`
 //!  POST   /exchange-keys/{kid}/stream/{operation}   the same on large data, see `exchange_stream`
@@ -24,6 +30,7 @@
 //! ```
 //! Times are seconds since 1970-01-01T00:00:00Z. Errors are RFC 9457 problem documents.
 
+mod acknowledgements;
 mod channels;
 mod devices;
 mod enrolment_tokens;
@@ -37,6 +44,9 @@ mod keys;
 mod metrics;
 mod policies;
 mod problem;
+mod revocation_lists;
+mod revocations;
+mod rolls;
 mod roots;
 
 use axum::{
@@ -45,7 +55,7 @@ use axum::{
     http::Method,
     middleware::{self, Next},
     response::Response,
-    routing::{delete, get, post},
+    routing::{delete, get, post, put},
 };
 use keyward_license::error_code::ErrorCode;
 use zeroize::Zeroizing;
@@ -77,6 +87,9 @@ pub(super) fn router(server: Server) -> Router {
             post(devices::accept_restored_store),
         )
         .route("/channels", get(channels::list).post(channels::set))
+        .route("/acknowledgements", get(acknowledgements::list))
+        .route("/rolls/{what}", post(rolls::roll).put(rolls::install))
+        .merge(revocations())
         .merge(roots())
         .merge(exchange_keys())
         .fallback(not_found)
@@ -87,6 +100,29 @@ pub(super) fn router(server: Server) -> Router {
         .layer(middleware::from_fn_with_state(server.clone(), count::admin))
         .layer(middleware::from_fn(observe::observe))
         .with_state(server)
+}
+
+fn revocations() -> Router<Server> {
+    Router::new()
+        .route("/certificates", get(revocations::certificates))
+        .route("/revocations", get(revocations::list).post(revocations::revoke))
+        .route("/revocations/{serial}", delete(revocations::restore))
+        .route(
+            "/revocations/models",
+            get(revocations::models).post(revocations::revoke_model),
+        )
+        .route("/revocations/models/{id}", delete(revocations::restore_model))
+        .route(
+            "/revocations/allowed",
+            get(revocations::allowed).post(revocations::allow),
+        )
+        .route(
+            "/revocations/allowed/{certificate}",
+            delete(revocations::disallow),
+        )
+        .route("/revocation-lists", get(revocation_lists::list))
+        .route("/revocation-lists/bundle", get(revocation_lists::bundle))
+        .route("/revocation-lists/root", put(revocation_lists::import))
 }
 
 fn roots() -> Router<Server> {

@@ -48,7 +48,11 @@ impl From<Error> for AdminProblem {
             | Error::AdminTokenUnknown(_)
             | Error::ExchangeTokenUnknown(_)
             | Error::NotUnderRoot(..)
-            | Error::BlackoutUnknown(_) => ErrorCode::NotFound,
+            | Error::BlackoutUnknown(_)
+            | Error::CertificateUnknown(_)
+            | Error::CertificateNotRevoked(_)
+            | Error::CertificateNotAllowed(_)
+            | Error::ModelUnknown(_) => ErrorCode::NotFound,
             Error::KidUnknown(_) | Error::ExchangeKeyUnknown(_) | Error::RootUnknown(_) => {
                 ErrorCode::KidUnknown
             }

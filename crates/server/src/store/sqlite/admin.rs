@@ -9,7 +9,8 @@ use rusqlite::{Connection, params};
 
 use super::{
     Store, authorization::newest_policy, connection::Statements, exchange::is_exchange_kid,
-    founding::record_event, id, milliseconds, signed, timestamp, unsigned,
+    founding::record_event, id, milliseconds, revocation::revoke_certificates_of, signed, timestamp,
+    unsigned,
 };
 use crate::{
     Error,
@@ -232,15 +233,19 @@ impl Store {
             .collect()
     }
 
-    /// Revokes a device, for good. Revoking it again changes nothing.
+    /// Revokes a device, for good, and puts its certificates on the list of their authority. Revoking it again changes
+    /// nothing.
     pub(crate) async fn revoke_device(&self, device: DeviceId, now: Timestamp) -> Result<(), Error> {
         self.writer
             .run(Write::DeviceRevocation, move |db| {
                 known_device(db, &device)?;
-                db.run(
+                let revoked = db.run(
                     "UPDATE devices SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL",
                     params![&device.as_bytes()[..], milliseconds(now)],
                 )?;
+                if revoked > 0 {
+                    revoke_certificates_of(db, &device, now)?;
+                }
                 record_event(db, now, "device-revoked", &device.to_string(), "")
             })
             .await

@@ -13,14 +13,14 @@ use sqlx::{
 use super::{
     connection::{Statements, connect_to_read},
     exchange::read_keys,
-    founding::EVENT,
+    founding::{CERTIFICATES, CertificateColumns, EVENT, certificate},
     milliseconds,
     roots::read_roots,
     signed, timestamp, unsigned,
 };
 use crate::{
     Error,
-    store::{OperatorCertificate, Purpose, exchange::ExchangeKeyRow, roots::RootRow},
+    store::{OperatorCertificate, exchange::ExchangeKeyRow, roots::RootRow},
 };
 
 /// How far the schema of a database is.
@@ -58,9 +58,22 @@ pub(crate) struct Rows {
     pub(crate) newest: Option<Timestamp>,
     pub(crate) exchange_keys: Vec<ExchangeKeyRow>,
     pub(crate) roots: Vec<ExaminedRoot>,
+    /// The newest signed list of each authority.
+    pub(crate) lists: Vec<ExaminedList>,
+    /// Lists that somebody else signs, in DER.
+    pub(crate) imported_lists: Vec<Vec<u8>>,
     /// Tokens that are in use.
     pub(crate) admin_tokens: u64,
     pub(crate) service_tokens: u64,
+}
+
+/// A revocation list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ExaminedList {
+    /// SHA-256 of the authority's key; empty for the operator's own.
+    pub(crate) authority: Vec<u8>,
+    pub(crate) issued: Timestamp,
+    pub(crate) next_update: Timestamp,
 }
 
 /// A root, and how much is under it.
@@ -209,7 +222,8 @@ async fn key_faults(db: &mut SqliteConnection) -> Result<Vec<String>, Error> {
     let (unnamed, shared, of_roots): (i64, i64, i64) = sqlx::query_as(
         "SELECT (SELECT count(*) FROM issued i WHERE NOT EXISTS (SELECT 1 FROM keys WHERE kid = i.kid)
                      AND NOT EXISTS (SELECT 1 FROM exchange_keys WHERE kid = i.kid)
-                     AND NOT EXISTS (SELECT 1 FROM roots WHERE kid = i.kid)),
+                     AND NOT EXISTS (SELECT 1 FROM roots WHERE kid = i.kid)
+                     AND NOT EXISTS (SELECT 1 FROM settings WHERE name = 'test-operator')),
                 (SELECT count(*) FROM keys k WHERE EXISTS (SELECT 1 FROM exchange_keys WHERE kid = k.kid)
                      OR EXISTS (SELECT 1 FROM exchange_fingerprints WHERE fingerprint = k.fingerprint)),
                 (SELECT count(*) FROM roots r WHERE EXISTS (SELECT 1 FROM keys WHERE kid = r.kid)
@@ -265,17 +279,9 @@ async fn rows(path: &Path, db: &mut SqliteConnection) -> Result<Rows, Error> {
     let seeds = seeds
         .into_iter()
         .map(|(number, sealed)| Ok((unsigned(number)?, sealed)));
-    let certificates: Vec<(String, Vec<u8>, i64)> =
-        sqlx::query_as("SELECT purpose, der, not_after FROM certificates ORDER BY id DESC")
-            .fetch_all(&mut *db)
-            .await?;
-    let certificates = certificates.into_iter().map(|(purpose, der, not_after)| {
-        Ok::<_, Error>(OperatorCertificate {
-            purpose: Purpose::from_text(&purpose).ok_or(Error::Damaged("a certificate has no purpose"))?,
-            der,
-            not_after: timestamp(not_after),
-        })
-    });
+    let certificates: Vec<CertificateColumns> =
+        sqlx::query_as(CERTIFICATES).bind(0).fetch_all(&mut *db).await?;
+    let certificates = certificates.into_iter().map(certificate);
     let (exchange_keys, roots) = examined_keys(path)?;
     Ok(Rows {
         root: root(db).await?,
@@ -284,6 +290,10 @@ async fn rows(path: &Path, db: &mut SqliteConnection) -> Result<Rows, Error> {
         certificates: certificates.collect::<Result<_, Error>>()?,
         exchange_keys,
         roots,
+        lists: lists(db).await?,
+        imported_lists: sqlx::query_scalar("SELECT list FROM imported_lists ORDER BY authority")
+            .fetch_all(&mut *db)
+            .await?,
         newest: newest(db).await?,
         admin_tokens: live(db, "SELECT count(*) FROM admin_tokens WHERE revoked_at IS NULL").await?,
         service_tokens: live(db, "SELECT count(*) FROM service_tokens WHERE revoked_at IS NULL").await?,
@@ -341,6 +351,26 @@ async fn newest(db: &mut SqliteConnection) -> Result<Option<Timestamp>, Error> {
     .fetch_one(db)
     .await?;
     Ok(newest.map(timestamp))
+}
+
+/// Of each authority the row with the highest number that is signed.
+async fn lists(db: &mut SqliteConnection) -> Result<Vec<ExaminedList>, Error> {
+    let rows: Vec<(Vec<u8>, i64, i64)> = sqlx::query_as(
+        "SELECT authority, this_update, next_update FROM revocation_lists l
+         WHERE list IS NOT NULL AND number =
+             (SELECT max(number) FROM revocation_lists WHERE authority = l.authority AND list IS NOT NULL)
+         ORDER BY authority",
+    )
+    .fetch_all(db)
+    .await?;
+    let listed = rows
+        .into_iter()
+        .map(|(authority, issued, next_update)| ExaminedList {
+            authority,
+            issued: timestamp(issued),
+            next_update: timestamp(next_update),
+        });
+    Ok(listed.collect())
 }
 
 async fn live(db: &mut SqliteConnection, statement: &'static str) -> Result<u64, Error> {

@@ -35,8 +35,7 @@ impl Store {
     /// [`Error::KidOfContent`], [`Error::ExchangeKeyExists`], [`Error::KeyOfContent`], [`Error::KeyOfExchange`],
     /// [`Error::BesideRefused`].
     pub(crate) async fn add_exchange_key(&self, key: NewExchangeKey, now: Timestamp) -> Result<(), Error> {
-        self.writer
-            .run(Write::ExchangeKey, move |db| add(db, &key, now))
+        self.run_sealed(Write::ExchangeKey, move |db| add(db, &key, now))
             .await
     }
 
@@ -51,22 +50,21 @@ impl Store {
         seal: impl FnOnce(u32) -> Result<NewExchangeValue, Error> + Send + 'static,
         now: Timestamp,
     ) -> Result<u32, Error> {
-        self.writer
-            .run(Write::ExchangeChange, move |db| {
-                let key = known(db, &kid)?;
-                if key.state == KeyState::Destroyed {
-                    return Err(Error::ExchangeKeyDestroyed(kid));
-                }
-                let version = key.newest().checked_add(1).ok_or(Error::OutOfRange {
-                    what: "the number of versions",
-                    expected: "below 2^32",
-                })?;
-                insert_version(db, (&kid, version), &seal(version)?, now)?;
-                let (subject, detail) = (kid.to_string(), version.to_string());
-                record_event(db, now, "exchange-key-rotated", &subject, &detail)?;
-                Ok(version)
-            })
-            .await
+        self.run_sealed(Write::ExchangeChange, move |db| {
+            let key = known(db, &kid)?;
+            if key.state == KeyState::Destroyed {
+                return Err(Error::ExchangeKeyDestroyed(kid));
+            }
+            let version = key.newest().checked_add(1).ok_or(Error::OutOfRange {
+                what: "the number of versions",
+                expected: "below 2^32",
+            })?;
+            insert_version(db, (&kid, version), &seal(version)?, now)?;
+            let (subject, detail) = (kid.to_string(), version.to_string());
+            record_event(db, now, "exchange-key-rotated", &subject, &detail)?;
+            Ok(version)
+        })
+        .await
     }
 
     /// Changes an exchange key. The same again changes nothing.

@@ -5,12 +5,12 @@ use std::path::Path;
 use keyward_license::time::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::{Store, connection::Statements, milliseconds, timestamp};
+use super::{Store, connection::Statements, milliseconds, signed, timestamp, unsigned};
 use crate::{
     Error, config,
     fail_points::Write,
     policy::{DEFAULT_POLICY, PolicyTerms},
-    store::{Founding, OperatorCertificate, Purpose},
+    store::{Founding, NewSecret, OperatorCertificate, Purpose},
 };
 
 impl Store {
@@ -38,14 +38,30 @@ impl Store {
             .ok_or(Error::Damaged("the root certificate is missing"))
     }
 
-    /// The sealed secret of a name.
-    pub(crate) async fn secret(&self, name: &str) -> Result<Vec<u8>, Error> {
-        let read = sqlx::query_scalar("SELECT sealed FROM secrets WHERE name = ?1")
-            .bind(name)
-            .fetch_optional(&self.lists)
+    /// Names and sealed values of all secrets, of one state of the database.
+    pub(crate) async fn secrets(&self) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        let read = sqlx::query_as("SELECT name, sealed FROM secrets")
+            .fetch_all(&self.lists)
             .await;
-        self.noted(read)?
-            .ok_or(Error::Damaged("a secret of the server is missing"))
+        self.noted(read)
+    }
+
+    /// Adds a secret that operators of earlier versions do not have, unless another process was first.
+    ///
+    /// # Errors
+    /// [`Error::KekRolled`].
+    pub(crate) async fn add_secret(&self, secret: NewSecret, now: Timestamp) -> Result<(), Error> {
+        self.run_sealed(Write::Secret, move |db| {
+            let added = db.run(
+                "INSERT INTO secrets (name, sealed, created_at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+                params![&secret.name, &secret.sealed, milliseconds(now)],
+            )?;
+            if added > 0 {
+                record_event(db, now, "secret-made", &secret.name, "")?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// The operator's certificates that are valid after `now`, newest first.
@@ -53,25 +69,13 @@ impl Store {
         &self,
         now: Timestamp,
     ) -> Result<Vec<OperatorCertificate>, Error> {
-        let rows: Vec<(String, Vec<u8>, i64)> = self.noted(
-            sqlx::query_as(
-                "SELECT purpose, der, not_after FROM certificates WHERE not_after >= ?1 ORDER BY id DESC",
-            )
-            .bind(milliseconds(now))
-            .fetch_all(&self.lists)
-            .await,
+        let rows: Vec<CertificateColumns> = self.noted(
+            sqlx::query_as(CERTIFICATES)
+                .bind(milliseconds(now))
+                .fetch_all(&self.lists)
+                .await,
         )?;
-        rows.into_iter()
-            .map(|(purpose, der, not_after)| {
-                let purpose =
-                    Purpose::from_text(&purpose).ok_or(Error::Damaged("a certificate has no purpose"))?;
-                Ok(OperatorCertificate {
-                    purpose,
-                    der,
-                    not_after: timestamp(not_after),
-                })
-            })
-            .collect()
+        rows.into_iter().map(certificate).collect()
     }
 
     /// Records that a certificate of the operator is about to be issued.
@@ -107,12 +111,13 @@ fn insert(db: &Connection, founding: &Founding, now: Timestamp) -> Result<(), Er
         "INSERT INTO settings (name, value) VALUES ('root-certificate', ?1)",
         params![&founding.root],
     )?;
-    for (name, sealed) in &founding.secrets {
+    if founding.is_test {
         db.run(
-            "INSERT INTO secrets (name, sealed, created_at) VALUES (?1, ?2, ?3)",
-            params![*name, sealed, milliseconds(now)],
+            "INSERT INTO settings (name, value) VALUES ('test-operator', x'f5')",
+            [],
         )?;
     }
+    insert_secrets(db, &founding.secrets, now)?;
     db.run(
         "INSERT INTO seeds (number, sealed, created_at) VALUES (1, ?1, ?2)",
         params![&founding.seed, milliseconds(now)],
@@ -126,15 +131,46 @@ fn insert(db: &Connection, founding: &Founding, now: Timestamp) -> Result<(), Er
     record_event(db, now, "operator-founded", "", "")
 }
 
-fn insert_certificate(
+/// Adds keys, sealed.
+pub(super) fn insert_secrets(db: &Connection, secrets: &[NewSecret], now: Timestamp) -> Result<(), Error> {
+    for secret in secrets {
+        db.run(
+            "INSERT INTO secrets (name, sealed, created_at) VALUES (?1, ?2, ?3)",
+            params![&secret.name, &secret.sealed, milliseconds(now)],
+        )?;
+    }
+    Ok(())
+}
+
+/// The columns of a certificate of the operator, those that are valid after a time; newest first.
+pub(super) const CERTIFICATES: &str = "SELECT purpose, key, der, not_after, created_at FROM certificates WHERE not_after >= ?1 ORDER BY id DESC";
+
+/// These columns, as they are read.
+pub(super) type CertificateColumns = (String, i64, Vec<u8>, i64, i64);
+
+/// A certificate of the operator, out of its columns.
+pub(super) fn certificate(
+    (purpose, key, der, not_after, created): CertificateColumns,
+) -> Result<OperatorCertificate, Error> {
+    Ok(OperatorCertificate {
+        purpose: Purpose::from_text(&purpose).ok_or(Error::Damaged("a certificate has no purpose"))?,
+        key: unsigned(key)?,
+        der,
+        not_after: timestamp(not_after),
+        created: timestamp(created),
+    })
+}
+
+pub(super) fn insert_certificate(
     db: &Connection,
     certificate: &OperatorCertificate,
     now: Timestamp,
 ) -> Result<(), Error> {
     db.run(
-        "INSERT INTO certificates (purpose, der, not_after, created_at) VALUES (?1, ?2, ?3, ?4)",
+        "INSERT INTO certificates (purpose, key, der, not_after, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
         params![
             certificate.purpose.as_str(),
+            signed("the number of a key", certificate.key)?,
             &certificate.der,
             milliseconds(certificate.not_after),
             milliseconds(now)

@@ -107,7 +107,15 @@ fn record_one(db: &Connection, recording: &Recording, known: &KnownPolicies) -> 
         },
         Ok(Judgement::Repeat) => {
             let PreparedAnswer { device, nonce, .. } = recording.answer;
-            read_answer(db, device, nonce).map_or_else(refused, |answer| Ok(Verdict::Before(answer)))
+            let answer = match read_answer(db, device, nonce) {
+                Ok(answer) => answer,
+                Err(error) => return refused(error),
+            };
+            // V-042: what was issued before is not issued again. That the device is revoked stands in the database.
+            if recording.revoked && answer.has_license() {
+                return Ok(Verdict::Recorded);
+            }
+            Ok(Verdict::Before(answer))
         }
         Err(refusal) => Ok(Verdict::Refused(refusal)),
     }
@@ -139,10 +147,15 @@ enum Judgement {
 }
 
 fn judge(recording: &Recording, found: &Found) -> Result<Judgement, Refusal> {
-    let Recording { answer, store, basis } = recording;
-    // V-042
+    let Recording {
+        answer, store, basis, ..
+    } = recording;
+    // V-041, V-042, V-047
     let device = found.device.as_ref().ok_or(Refusal::DeviceUnknown)?;
-    if device.revoked {
+    if found.generation != recording.generation {
+        return Err(Refusal::ListsChanged);
+    }
+    if device.revoked && !recording.revoked || recording.revoked && answer.has_license() {
         return Err(Refusal::DeviceRevoked);
     }
     // V-043
@@ -150,6 +163,9 @@ fn judge(recording: &Recording, found: &Found) -> Result<Judgement, Refusal> {
         Some(request) if request == answer.request => return Ok(Judgement::Repeat),
         Some(_) => return Err(Refusal::NonceReused),
         None => {}
+    }
+    if recording.revoked {
+        return Ok(Judgement::Record);
     }
     // V-044
     if device.generation.is_some_and(|seen| store.generation < seen) {
@@ -175,14 +191,18 @@ fn judge(recording: &Recording, found: &Found) -> Result<Judgement, Refusal> {
 }
 
 /// Writes an answer with its licenses.
-fn insert(db: &Connection, Recording { answer, store, .. }: &Recording) -> Result<(), Error> {
+fn insert(db: &Connection, recording: &Recording) -> Result<(), Error> {
+    let Recording { answer, store, .. } = recording;
     let (device, now) = (answer.device.as_bytes(), milliseconds(answer.server_time));
-    let generation = signed("the store generation", store.generation)?;
-    db.run(
-        "INSERT INTO store_epochs (device, epoch, generation, seen_at) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT DO UPDATE SET generation = excluded.generation, seen_at = excluded.seen_at",
-        params![device, store.epoch.as_bytes(), generation, now],
-    )?;
+    // Of a revoked device, V-044 was not judged.
+    if !recording.revoked {
+        let generation = signed("the store generation", store.generation)?;
+        db.run(
+            "INSERT INTO store_epochs (device, epoch, generation, seen_at) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET generation = excluded.generation, seen_at = excluded.seen_at",
+            params![device, store.epoch.as_bytes(), generation, now],
+        )?;
+    }
     db.run(
         "INSERT INTO answers (device, nonce, request, results, answered_at, custom_data, renew_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -196,7 +216,17 @@ fn insert(db: &Connection, Recording { answer, store, .. }: &Recording) -> Resul
             answer.renew_at.map(milliseconds),
         ],
     )?;
-    insert_licenses(db, db.last_insert_rowid(), answer)
+    let row = db.last_insert_rowid();
+    if let Some(transaction) = &answer.transaction {
+        db.run(
+            // Drawn ids are new. A test operator's are what a request says, and may come again.
+            "INSERT INTO transactions (id, answer, device) VALUES (?1, ?2, ?3)
+             ON CONFLICT (id) DO UPDATE SET answer = excluded.answer, device = excluded.device,
+                 nonce = NULL, request = NULL, results = NULL, acknowledged_at = NULL",
+            params![transaction.as_bytes(), row, device],
+        )?;
+    }
+    insert_licenses(db, row, answer)
 }
 
 fn insert_licenses(db: &Connection, row: i64, answer: &PreparedAnswer) -> Result<(), Error> {
@@ -234,6 +264,8 @@ fn read_answer(db: &Connection, device: DeviceId, nonce: Nonce) -> Result<Prepar
          WHERE device = ?1 AND nonce = ?2",
         [&device.as_bytes()[..], nonce.as_bytes()],
     )?;
+    let transaction: Option<Vec<u8>> =
+        db.value_if_any("SELECT id FROM transactions WHERE answer = ?1", [row])?;
     let stored = decode_results(&results).map_err(|_| Error::Damaged("an answer does not decode"))?;
     let mut results = Vec::with_capacity(stored.len());
     for result in stored {
@@ -255,6 +287,7 @@ fn read_answer(db: &Connection, device: DeviceId, nonce: Nonce) -> Result<Prepar
         results,
         custom_data,
         renew_at: renew_at.map(timestamp),
+        transaction: transaction.as_deref().map(id).transpose()?,
     })
 }
 

@@ -27,28 +27,38 @@ impl Store {
             .await
     }
 
-    /// Adds a seed under the next number, which it returns. `seal` binds it to that number.
+    /// Adds a seed under the next number, which it returns. `seal` binds it to that number; `imported` says that it
+    /// came from elsewhere.
     pub(crate) async fn add_seed(
         &self,
+        imported: bool,
         seal: impl FnOnce(u64) -> Result<Vec<u8>, Error> + Send + 'static,
         now: Timestamp,
     ) -> Result<u64, Error> {
-        self.writer
-            .run(Write::Seed, move |db| {
-                let last: i64 = db.value("SELECT max(number) FROM seeds", [])?;
-                let number = last
-                    .checked_add(1)
-                    .ok_or(Error::Damaged("there are too many seeds"))?;
-                let unsigned = super::unsigned(number)?;
-                let sealed = seal(unsigned)?;
-                db.run(
-                    "INSERT INTO seeds (number, sealed, created_at) VALUES (?1, ?2, ?3)",
-                    params![number, sealed, milliseconds(now)],
-                )?;
-                record_event(db, now, "seed-added", &number.to_string(), "")?;
-                Ok(unsigned)
-            })
-            .await
+        self.run_sealed(Write::Seed, move |db| {
+            let last: i64 = db.value("SELECT max(number) FROM seeds", [])?;
+            let number = last
+                .checked_add(1)
+                .ok_or(Error::Damaged("there are too many seeds"))?;
+            let unsigned = super::unsigned(number)?;
+            let sealed = seal(unsigned)?;
+            db.run(
+                "INSERT INTO seeds (number, sealed, created_at, imported) VALUES (?1, ?2, ?3, ?4)",
+                params![number, sealed, milliseconds(now), imported],
+            )?;
+            record_event(db, now, "seed-added", &number.to_string(), "")?;
+            Ok(unsigned)
+        })
+        .await
+    }
+
+    /// The number of the newest seed that was made here.
+    pub(crate) async fn newest_seed(&self) -> Result<u64, Error> {
+        let newest = |db: &Connection| {
+            let number: Option<i64> = db.value("SELECT max(number) FROM seeds WHERE imported = 0", [])?;
+            super::unsigned(number.ok_or(Error::Damaged("there is no license key seed"))?)
+        };
+        self.read(newest).await
     }
 
     /// A registered key id.
@@ -85,8 +95,7 @@ impl Store {
         fingerprint: [u8; 32],
         now: Timestamp,
     ) -> Result<(), Error> {
-        self.writer
-            .run(Write::Key, move |db| register(db, key, fingerprint, now))
+        self.run_sealed(Write::Key, move |db| register(db, key, fingerprint, now))
             .await
     }
 }

@@ -7,7 +7,8 @@ use moka::sync::Cache;
 use rusqlite::{Connection, Row, params};
 
 use super::{
-    connection::Statements, id, issuance::key_row, milliseconds, policies::policy, timestamp, unsigned,
+    connection::Statements, id, issuance::key_row, milliseconds, policies::policy, revocation::generation,
+    timestamp, unsigned,
 };
 use crate::{
     Error,
@@ -27,6 +28,7 @@ pub(super) fn look_up(db: &Connection, question: &Question, known: &KnownPolicie
     Ok(Found {
         rights: rights.collect::<Result<_, _>>()?,
         device,
+        generation: generation(db)?,
     })
 }
 

@@ -1,5 +1,6 @@
 //! The database in SQLite: write-ahead log, a commit flushed before it is answered, foreign keys on.
 
+mod acknowledgement;
 mod admin;
 mod authorization;
 mod connection;
@@ -14,11 +15,16 @@ mod lookup;
 mod packaging;
 mod policies;
 mod readers;
+mod revocation;
+mod rolls;
 mod roots;
 mod services;
 pub(crate) mod writer;
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{Arc, RwLock},
+};
 
 use keyward_license::time::Timestamp;
 use prometheus_client::metrics::histogram::Histogram;
@@ -52,6 +58,8 @@ pub(crate) struct Store {
     health: Health,
     /// One asks at a time whether the database takes writes again.
     probing: tokio::sync::Mutex<()>,
+    /// The sealed check of the key-encryption key that this store is used with.
+    era: RwLock<Option<Arc<[u8]>>>,
 }
 
 impl Store {
@@ -90,6 +98,7 @@ impl Store {
             known,
             health,
             probing: tokio::sync::Mutex::default(),
+            era: RwLock::default(),
         })
     }
 
@@ -331,14 +340,21 @@ mod tests {
         assert_eq!(roles, ("device".to_owned(), 6, "device".to_owned(), 5));
         let dangling = sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut db).await;
         assert!(dangling.unwrap().is_empty());
+        // It was revoked before there were lists.
+        let listed: (String, String, i64, i64) =
+            sqlx::query_as("SELECT hex(serial), authority, not_after, revoked_at FROM revoked_certificates")
+                .fetch_one(&mut db)
+                .await
+                .unwrap();
+        let serial = hex::encode(revocation::serial_number([0; 16]));
+        assert_eq!(listed, (serial, "device-authority".to_owned(), 6, 6));
         let refused = sqlx::query("UPDATE devices SET role = 'packager'")
             .execute(&mut db)
             .await;
         assert!(refused.unwrap_err().to_string().contains("a key keeps its role"));
-        sqlx::query("INSERT INTO certificates VALUES (8, 'packager-authority', x'dd', 12, 3)")
-            .execute(&mut db)
-            .await
-            .unwrap();
+        let packagers = "INSERT INTO certificates (id, purpose, der, not_after, created_at)
+                         VALUES (8, 'packager-authority', x'dd', 12, 3)";
+        sqlx::query(packagers).execute(&mut db).await.unwrap();
     }
 
     /// Licenses that were found by their ids are found by their answers, and an answer has each once.

@@ -11,7 +11,7 @@ use rusqlite::{Connection, params};
 
 use super::{
     Store, connection::Statements, founding::record_event, id, issuance::key_row, keys::register,
-    milliseconds, roots::holdings, timestamp,
+    milliseconds, revocation::generation, roots::holdings, timestamp,
 };
 use crate::{
     Error, Refusal,
@@ -58,8 +58,7 @@ impl Store {
         answer: PackagingAnswer,
         content: PackagedContent,
     ) -> Result<PackagingRecord, Refusal> {
-        self.writer
-            .run(Write::Packaging, move |db| record_packaging(db, answer, content))
+        self.run_sealed(Write::Packaging, move |db| record_packaging(db, answer, content))
             .await
     }
 
@@ -102,6 +101,7 @@ fn read_packager(db: &Connection, packager: &DeviceId, nonce: &Nonce) -> Result<
         });
         Ok(PackagerRow {
             revoked: revoked_at.is_some(),
+            generation: generation(db)?,
             answered: answered.transpose()?,
         })
     })
@@ -140,7 +140,10 @@ fn record_packaging(
     content: PackagedContent,
 ) -> Result<PackagingRecord, Refusal> {
     let row = read_packager(db, &answer.packager, &answer.nonce)?.ok_or(Refusal::PackagerUnknown)?;
-    // V-071
+    // V-070, V-071
+    if row.generation != content.generation {
+        return Err(Refusal::ListsChanged);
+    }
     if row.revoked {
         return Err(Refusal::PackagerRevoked);
     }

@@ -33,7 +33,7 @@ impl Store {
     /// [`Error::RootExists`], [`Error::KidOfContent`], [`Error::KidOfExchange`], [`Error::KidOfRoot`],
     /// [`Error::KeyOfContent`], [`Error::KeyOfExchange`], [`Error::KeyOfRoot`].
     pub(crate) async fn add_root(&self, root: NewRootRow, now: Timestamp) -> Result<(), Error> {
-        self.writer.run(Write::Root, move |db| add(db, &root, now)).await
+        self.run_sealed(Write::Root, move |db| add(db, &root, now)).await
     }
 
     /// Every root, in the order of their making.

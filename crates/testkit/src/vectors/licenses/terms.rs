@@ -22,7 +22,7 @@ type Raw = fn(&[u8]) -> Vec<u8>;
 
 impl Cases<'_> {
     pub(super) fn known_terms(&mut self) {
-        let cases: [(&str, &str, Terms); 9] = [
+        let cases: [(&str, &str, Terms); 10] = [
             (
                 "license-valid-rental",
                 "end, expiration after first play and removal date",
@@ -76,6 +76,11 @@ impl Cases<'_> {
                 "license-valid-source-id",
                 "content of a restricted source",
                 |body| body.source_id = Some(267),
+            ),
+            (
+                "license-valid-ends-with-revocation",
+                "a license that a revoked device uses no more",
+                |body| body.ends_with_revocation = Some(Flag),
             ),
             (
                 "license-valid-extended-restrictions",
@@ -252,7 +257,7 @@ impl Cases<'_> {
     pub(super) fn wrong_data(&mut self) {
         let malformed = |error: &str| format!("the message is malformed: {error}");
         let data = "an explicit restriction holds data that is not of its GUID";
-        let cases: [(&str, &str, &str, Raw); 7] = [
+        let cases: [(&str, &str, &str, Raw); 8] = [
             (
                 "license-explicit-restriction-unknown",
                 "a GUID that the reader does not know is a demand that it cannot meet",
@@ -294,6 +299,12 @@ impl Cases<'_> {
                 "a flag that is not set is left out",
                 "a flag that is not set is left out",
                 |body| with_entry(body, 14, &[0xf4]),
+            ),
+            (
+                "license-ends-with-revocation-false",
+                "a flag that is not set is left out",
+                "a flag that is not set is left out",
+                |body| with_entry(body, 29, &[0xf4]),
             ),
         ];
         for (name, proves, error, edit) in cases {

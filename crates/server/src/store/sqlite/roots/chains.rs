@@ -310,7 +310,10 @@ mod tests {
                 results: Vec::new(),
                 custom_data: None,
                 renew_at: None,
+                transaction: None,
             },
+            generation: found.generation,
+            revoked: false,
             store,
             basis: Basis {
                 account: device_row.account,

@@ -1,0 +1,335 @@
+//! What is revoked, and the lists that say so. Every change of what a list says raises its generation in the same
+//! transaction; who judges by lists asks whether that is still the one that they are of.
+
+mod lists;
+mod models;
+
+use keyward_license::{ids::DeviceId, time::Timestamp};
+use rusqlite::{Connection, params};
+
+use super::{Store, connection::Statements, founding::record_event, id, milliseconds, timestamp};
+use crate::{
+    Error,
+    fail_points::Write,
+    store::{
+        Purpose,
+        revocation::{Generations, IssuedCertificateRow, RevokedRow, reason_from_name, reason_name},
+    },
+};
+
+pub(super) use models::exempt_following;
+
+impl Store {
+    /// How often what each list says has changed.
+    pub(crate) async fn generations(&self) -> Result<Generations, Error> {
+        self.read(|db| {
+            let rows = db.rows("SELECT list, generation FROM revocation_generations", [])?;
+            Ok(Generations::new(rows))
+        })
+        .await
+    }
+
+    /// Every certificate that lists name, by serial number.
+    pub(crate) async fn revoked_certificates(&self) -> Result<Vec<RevokedRow>, Error> {
+        self.read(|db| read_revoked(db, None)).await
+    }
+
+    /// Puts a certificate on the list of its authority. Of one that stands there the earlier time counts. Of a device or
+    /// packager all certificates go there: they are for one key, and the others would serve whoever has it.
+    ///
+    /// # Errors
+    /// [`Error::CertificateUnknown`], [`Error::CertificateInUse`].
+    pub(crate) async fn revoke_certificate(&self, revoked: RevokedRow, now: Timestamp) -> Result<(), Error> {
+        self.writer
+            .run(Write::CertificateRevocation, move |db| {
+                let found = known_certificate(db, &revoked.serial)?
+                    .ok_or_else(|| Error::CertificateUnknown(hex::encode(&revoked.serial)))?;
+                if found.in_use {
+                    return Err(Error::CertificateInUse(hex::encode(&revoked.serial)));
+                }
+                put_on_list(db, &revoked)?;
+                for (serial, not_after) in of_same_key(db, &revoked.serial)? {
+                    let sibling = RevokedRow {
+                        serial,
+                        not_after,
+                        ..revoked.clone()
+                    };
+                    put_on_list(db, &sibling)?;
+                }
+                let (serial, authority) = (hex::encode(&revoked.serial), revoked.authority.as_str());
+                record_event(db, now, "certificate-revoked", &serial, authority)
+            })
+            .await
+    }
+
+    /// Takes a certificate off the list of its authority.
+    ///
+    /// # Errors
+    /// [`Error::CertificateNotRevoked`]; [`Error::DeviceRevokedForGood`] if its device or packager is.
+    pub(crate) async fn restore_certificate(&self, serial: Vec<u8>, now: Timestamp) -> Result<(), Error> {
+        self.writer
+            .run(Write::CertificateRevocation, move |db| restore(db, &serial, now))
+            .await
+    }
+
+    /// What the database has of a certificate that the operator issued.
+    pub(crate) async fn issued_certificate(
+        &self,
+        serial: &[u8],
+    ) -> Result<Option<IssuedCertificateRow>, Error> {
+        self.read(|db| known_certificate(db, serial)).await
+    }
+
+    /// The newest certificate of a device, if it was signed.
+    pub(crate) async fn device_certificate(&self, device: DeviceId) -> Result<Option<Vec<u8>>, Error> {
+        self.read(|db| {
+            let der: Option<Option<Vec<u8>>> = db.value_if_any(
+                "SELECT der FROM device_certificates WHERE device = ?1 ORDER BY not_after DESC, created_at DESC",
+                [&device.as_bytes()[..]],
+            )?;
+            Ok(der.flatten())
+        })
+        .await
+    }
+}
+
+/// How often anything that lists say has changed.
+pub(super) fn generation(db: &Connection) -> Result<i64, Error> {
+    Ok(db.value("SELECT sum(generation) FROM revocation_generations", [])?)
+}
+
+/// Whether a list names the certificate of a device or packager, by the bytes that were drawn for its serial number.
+pub(super) fn is_revoked(db: &Connection, drawn: &[u8]) -> Result<bool, Error> {
+    let serial = serial_number(id(drawn)?);
+    let found: Option<i64> = db.value_if_any(
+        "SELECT 1 FROM revoked_certificates WHERE serial = ?1",
+        [&serial[..]],
+    )?;
+    Ok(found.is_some())
+}
+
+/// What a list says has changed.
+pub(super) fn changed(db: &Connection, list: &str) -> Result<(), Error> {
+    db.run(
+        "UPDATE revocation_generations SET generation = generation + 1 WHERE list = ?1",
+        [list],
+    )?;
+    Ok(())
+}
+
+/// Puts every certificate of a device or packager on the list of its authority.
+pub(super) fn revoke_certificates_of(
+    db: &Connection,
+    device: &DeviceId,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let role: String = db.value("SELECT role FROM devices WHERE id = ?1", [&device.as_bytes()[..]])?;
+    let authority = authority_of(&role)?;
+    let certificates: Vec<(Vec<u8>, i64)> = db.rows(
+        "SELECT serial, not_after FROM device_certificates WHERE device = ?1",
+        [&device.as_bytes()[..]],
+    )?;
+    for (serial, not_after) in certificates {
+        put_on_list(
+            db,
+            &RevokedRow {
+                serial: serial_number(id(&serial)?).to_vec(),
+                authority,
+                not_after: timestamp(not_after),
+                revoked: now,
+                invalid_since: None,
+                reason: None,
+            },
+        )?;
+    }
+    // Of a device without certificates as well: who judges by lists looks again.
+    changed(db, authority.as_str())
+}
+
+/// A serial number as it stands in the certificate, out of the bytes that were drawn for it: positive and of full
+/// length.
+pub(super) const fn serial_number(mut drawn: [u8; 16]) -> [u8; 16] {
+    drawn[0] = drawn[0] & 0x7f | 0x40;
+    drawn
+}
+
+fn authority_of(role: &str) -> Result<Purpose, Error> {
+    match role {
+        "device" => Ok(Purpose::DeviceAuthority),
+        "packager" => Ok(Purpose::PackagerAuthority),
+        _ => Err(Error::Damaged("a device has no role")),
+    }
+}
+
+fn put_on_list(db: &Connection, revoked: &RevokedRow) -> Result<(), Error> {
+    db.run(
+        "INSERT INTO revoked_certificates (serial, authority, not_after, revoked_at, invalid_since, reason)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT DO UPDATE SET reason = ifnull(excluded.reason, reason),
+             invalid_since = ifnull(min(invalid_since, excluded.invalid_since),
+                                    ifnull(invalid_since, excluded.invalid_since))",
+        params![
+            revoked.serial,
+            revoked.authority.as_str(),
+            milliseconds(revoked.not_after),
+            milliseconds(revoked.revoked),
+            revoked.invalid_since.map(milliseconds),
+            revoked.reason.and_then(reason_name),
+        ],
+    )?;
+    changed(db, revoked.authority.as_str())
+}
+
+fn restore(db: &Connection, serial: &[u8], now: Timestamp) -> Result<(), Error> {
+    let authority: Option<String> = db.value_if_any(
+        "SELECT authority FROM revoked_certificates WHERE serial = ?1",
+        [serial],
+    )?;
+    let authority = authority.ok_or_else(|| Error::CertificateNotRevoked(hex::encode(serial)))?;
+    if device_of(db, serial)?.is_some_and(|of| of.is_revoked) {
+        return Err(Error::DeviceRevokedForGood(hex::encode(serial)));
+    }
+    db.run("DELETE FROM revoked_certificates WHERE serial = ?1", [serial])?;
+    for (sibling, _) in of_same_key(db, serial)? {
+        db.run("DELETE FROM revoked_certificates WHERE serial = ?1", [sibling])?;
+    }
+    changed(db, &authority)?;
+    record_event(db, now, "certificate-restored", &hex::encode(serial), &authority)
+}
+
+/// A certificate of a device or packager.
+struct OfDevice {
+    issued: IssuedCertificateRow,
+    device: Vec<u8>,
+    /// Whether the device or packager is revoked itself.
+    is_revoked: bool,
+}
+
+/// The certificate, if it is one of a device or packager.
+fn device_of(db: &Connection, serial: &[u8]) -> Result<Option<OfDevice>, Error> {
+    // The first two bits of what was drawn are not in the certificate.
+    let Some((first, rest)) = serial.split_first() else {
+        return Ok(None);
+    };
+    let low = first & 0x3f;
+    for first in [low, low | 0x40, low | 0x80, low | 0xc0] {
+        let drawn = [&[first], rest].concat();
+        let row: Option<(Vec<u8>, String, i64, Option<i64>)> = db.row_if_any(
+            "SELECT d.id, d.role, c.not_after, d.revoked_at
+             FROM device_certificates c JOIN devices d ON d.id = c.device WHERE c.serial = ?1",
+            [&drawn],
+        )?;
+        if let Some((device, role, not_after, revoked_at)) = row {
+            let issued = IssuedCertificateRow {
+                authority: authority_of(&role)?,
+                not_after: timestamp(not_after),
+                in_use: false,
+            };
+            return Ok(Some(OfDevice {
+                issued,
+                device,
+                is_revoked: revoked_at.is_some(),
+            }));
+        }
+    }
+    Ok(None)
+}
+
+/// Serial number and end of every certificate of the device or packager that has this one; none of another's.
+fn of_same_key(db: &Connection, serial: &[u8]) -> Result<Vec<(Vec<u8>, Timestamp)>, Error> {
+    let Some(OfDevice { device, .. }) = device_of(db, serial)? else {
+        return Ok(Vec::new());
+    };
+    let rows: Vec<(Vec<u8>, i64)> = db.rows(
+        "SELECT serial, not_after FROM device_certificates WHERE device = ?1",
+        [device],
+    )?;
+    rows.into_iter()
+        .map(|(drawn, not_after)| Ok((serial_number(id(&drawn)?).to_vec(), timestamp(not_after))))
+        .collect()
+}
+
+/// What the operator issued under this serial number: to a device, a packager, or to itself.
+fn known_certificate(db: &Connection, serial: &[u8]) -> Result<Option<IssuedCertificateRow>, Error> {
+    if let Some(of) = device_of(db, serial)? {
+        return Ok(Some(of.issued));
+    }
+    let own: Vec<(String, Vec<u8>, i64)> = db.rows(
+        "SELECT purpose, der, not_after FROM certificates
+         WHERE purpose IN ('license-server', 'request-encryption', 'receipt', 'revocation-list') ORDER BY id DESC",
+        [],
+    )?;
+    let mut newer: Vec<String> = Vec::new();
+    for (purpose, der, not_after) in own {
+        let in_use = !newer.contains(&purpose);
+        if keyward_crypto::x509::Certificate::parse(&der)?.serial() == serial {
+            return Ok(Some(IssuedCertificateRow {
+                authority: Purpose::ServerAuthority,
+                not_after: timestamp(not_after),
+                in_use,
+            }));
+        }
+        newer.push(purpose);
+    }
+    Ok(None)
+}
+
+/// Certificates that lists name, of one authority or of all. Those that ended before `since` are left out.
+fn read_revoked(db: &Connection, of: Option<(Purpose, Timestamp)>) -> Result<Vec<RevokedRow>, Error> {
+    type Row = (Vec<u8>, String, i64, i64, Option<i64>, Option<String>);
+    let (authority, since) = of.unzip();
+    let rows: Vec<Row> = db.rows(
+        "SELECT serial, authority, not_after, revoked_at, invalid_since, reason FROM revoked_certificates
+         WHERE authority = ifnull(?1, authority) AND not_after >= ifnull(?2, not_after) ORDER BY authority, serial",
+        params![authority.map(Purpose::as_str), since.map(milliseconds)],
+    )?;
+    rows.into_iter()
+        .map(|(serial, authority, not_after, revoked, invalid_since, reason)| {
+            let reason = reason
+                .map(|name| reason_from_name(&name).ok_or(Error::Damaged("a revocation has no reason")));
+            Ok(RevokedRow {
+                serial,
+                authority: Purpose::from_text(&authority)
+                    .ok_or(Error::Damaged("a revocation has no authority"))?,
+                not_after: timestamp(not_after),
+                revoked: timestamp(revoked),
+                invalid_since: invalid_since.map(timestamp),
+                reason: reason.transpose()?,
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use keyward_crypto::{
+        ecdsa::SigningKey,
+        x509::{
+            Certificate,
+            issue::{Profile, self_signed},
+        },
+    };
+    use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+
+    use super::*;
+
+    #[test]
+    fn a_serial_number_is_what_stands_in_the_certificate() {
+        let key = SigningKey::generate(&mut ChaCha20Rng::from_seed([1; 32]));
+        for first in [0x00, 0x3f, 0x40, 0x7f, 0x80, 0xff] {
+            let mut drawn = [7; 16];
+            drawn[0] = first;
+            let profile = Profile {
+                subject: "root",
+                roles: &[],
+                authority: Some(1),
+                not_before: 0,
+                not_after: 9,
+                claims: None,
+                serial: drawn,
+            };
+            let certificate = Certificate::parse(&self_signed(&profile, &key).unwrap()).unwrap();
+            assert_eq!(certificate.serial(), serial_number(drawn), "{first:x}");
+        }
+    }
+}
