@@ -18,7 +18,7 @@ use keyward_license::{
 use rand_core::CryptoRng;
 
 use crate::{
-    Client, ClientError,
+    Client, ClientError, Wanted,
     acquire::NOT_ENROLLED,
     clock::{self, Told},
     device::KeyStore,
@@ -156,13 +156,34 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let mut renewed = Renewed::default();
         // A host that cannot send drops the flow; whose turn it was comes again after the next acquisition.
         while let Some(id) = self.ending.pop_first() {
-            match self.renew_certificate(io, &id).await {
-                Ok(()) => renewed.operators.push(id),
+            let got = match self.renew_certificate(io, &id).await {
+                Ok(()) => {
+                    renewed.operators.push(id);
+                    self.learn_of_exemption(io, &id).await
+                }
+                refused => refused,
+            };
+            match got {
+                Ok(()) => {}
                 Err(ClientError::CommitUnconfirmed) => return Err(ClientError::CommitUnconfirmed),
                 Err(error) => drop(renewed.failed.get_or_insert(error)),
             }
         }
         Ok(renewed)
+    }
+
+    /// an exemption names the certificate. Where the list that is held does not know the new one yet, the next
+    /// list does, and is asked for before the device's licenses stop.
+    async fn learn_of_exemption(&mut self, io: &Io, id: &Digest) -> Result<(), ClientError> {
+        let known = self.operators.get(id).ok_or(NOT_ENROLLED)?;
+        if known.lists.check_device(&known.chain, None).is_ok() {
+            return Ok(());
+        }
+        let wanted = Wanted {
+            license_url: Some(self.origin_of(id)?),
+            ..Wanted::default()
+        };
+        self.run_ask_time(io, &wanted, Occasion::Ahead).await.map(drop)
     }
 
     /// Gets a certificate that follows this device's (V-055). It comes for the same keys, and as what the operator has
