@@ -2,7 +2,7 @@
 
 pub(super) mod packaging;
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use keyward_client::{
     Client, ClientError,
@@ -91,6 +91,8 @@ pub(super) struct World {
     /// A store whose client is enrolled and waits for the answer to `request`.
     pub(super) store: MemoryStore,
     pub(super) request: Asked,
+    /// Signed once, or an execution that has a leaf would be one that signs.
+    leaf: OnceLock<Vec<u8>>,
 }
 
 /// The key under which the leaf license of [`World::leaf_body`] stands.
@@ -116,6 +118,7 @@ impl World {
             enrolment: Asked::nothing(),
             store: MemoryStore::default(),
             request: Asked::nothing(),
+            leaf: OnceLock::new(),
             operator,
         };
         let mut store = MemoryStore::default();
@@ -317,8 +320,11 @@ impl World {
 
     /// The leaf license, signed.
     pub(super) fn leaf(&self) -> Vec<u8> {
-        let PreparedLicense { body, sealed } = self.prepared_leaf(self.leaf_body().encode());
-        self.sign::<LicenseBody>(&body, &[&sealed])
+        let sign = || {
+            let PreparedLicense { body, sealed } = self.prepared_leaf(self.leaf_body().encode());
+            self.sign::<LicenseBody>(&body, &[&sealed])
+        };
+        self.leaf.get_or_init(sign).clone()
     }
 
     /// The answer to the license request that carries this license.
