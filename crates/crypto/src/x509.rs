@@ -23,6 +23,7 @@ mod limbo;
 mod path;
 pub mod revocation;
 mod rules;
+mod signed;
 #[cfg(all(test, feature = "authority"))]
 mod test_pki;
 

@@ -8,11 +8,10 @@
 //! is left of it for a path of authorities is here; form and extensions of each certificate are read by
 //! [`super::rules`].
 
-use const_oid::db::rfc5912::ECDSA_WITH_SHA_256;
-use der::{Decode, Encode, Reader, SliceReader, asn1::AnyRef};
+use der::{Decode, Encode, asn1::AnyRef};
 use x509_cert::ext::pkix::BasicConstraints;
 
-use super::{Anchor, rules::Issuer};
+use super::{Anchor, rules::Issuer, signed};
 use crate::{ChainFault, CryptoError};
 
 /// The authority that the first certificate of `chain` is of, the root if there is none: the path leads to
@@ -71,22 +70,16 @@ fn name(name: &x509_cert::name::Name) -> Result<Vec<u8>, CryptoError> {
 }
 
 fn is_signed(der: &[u8], certificate: &x509_cert::Certificate, issuer: &Issuer) -> bool {
-    let algorithm = certificate.signature_algorithm();
-    let good_algorithm = algorithm == certificate.tbs_certificate().signature()
-        && algorithm.oid == ECDSA_WITH_SHA_256
-        && algorithm.parameters.is_none();
-    // X.509 carries the DER form of a signature (RFC 3279 §2.2.3); ours is the fixed form.
-    let signature = certificate
-        .signature()
-        .as_bytes()
-        .and_then(|bytes| p256::ecdsa::Signature::from_der(bytes).ok());
-    let signed = signed_part(der).and_then(|range| der.get(range));
-    match (signed, signature) {
-        (Some(signed), Some(signature)) => {
-            good_algorithm && issuer.key.verify(signed, &signature.to_bytes()).is_ok()
-        }
-        _ => false,
-    }
+    let algorithms = [
+        certificate.signature_algorithm(),
+        certificate.tbs_certificate().signature(),
+    ];
+    let signature = certificate.signature().as_bytes().and_then(signed::fixed);
+    let signed = signed::part(der).and_then(|range| der.get(range));
+    signed::is_es256(algorithms)
+        && signed
+            .zip(signature)
+            .is_some_and(|(signed, signature)| issuer.key.verify(signed, &signature).is_ok())
 }
 
 /// RFC 5280 §4.2.1.9: whether its path length leaves room for `below` authorities below it.
@@ -97,17 +90,6 @@ fn has_room(certificate: &x509_cert::Certificate, below: usize) -> bool {
         let most = constraints.path_len_constraint;
         most.is_none_or(|most| below <= usize::from(most))
     })
-}
-
-/// Where the signed part of a certificate or list stands: as it was received, since a signature is over
-/// those bytes.
-pub(super) fn signed_part(der: &[u8]) -> Option<core::ops::Range<usize>> {
-    let end = |reader: &SliceReader<'_>| usize::try_from(reader.position()).ok();
-    let mut reader = SliceReader::new(der).ok()?;
-    der::Header::decode(&mut reader).ok()?;
-    let start = end(&reader)?;
-    reader.tlv_bytes().ok()?;
-    Some(start..end(&reader)?)
 }
 
 const fn refused(fault: ChainFault) -> CryptoError {

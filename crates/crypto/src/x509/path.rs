@@ -12,6 +12,7 @@ use webpki::{Cert, EndEntityCert, ExtendedKeyUsageValidator, VerifiedPath};
 use super::{
     Anchor, Certificate,
     rules::{self, Issuer},
+    signed,
 };
 use crate::{ChainFault, CryptoError, ecdsa::PublicKey};
 
@@ -97,10 +98,9 @@ impl SignatureVerificationAlgorithm for Es256 {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), InvalidSignature> {
-        // X.509 carries the DER form of a signature (RFC 3279 §2.2.3); ours is the fixed form.
-        let signature = p256::ecdsa::Signature::from_der(signature).map_err(|_| InvalidSignature)?;
+        let signature = signed::fixed(signature).ok_or(InvalidSignature)?;
         PublicKey::from_point(public_key)
-            .and_then(|key| key.verify(message, &signature.to_bytes()))
+            .and_then(|key| key.verify(message, &signature))
             .map_err(|_| InvalidSignature)
     }
 

@@ -16,10 +16,7 @@ use std::{collections::BTreeMap, sync::OnceLock};
 
 use const_oid::{
     ObjectIdentifier,
-    db::{
-        rfc5280::{ID_CE_AUTHORITY_KEY_IDENTIFIER, ID_CE_CRL_NUMBER},
-        rfc5912::ECDSA_WITH_SHA_256,
-    },
+    db::rfc5280::{ID_CE_AUTHORITY_KEY_IDENTIFIER, ID_CE_CRL_NUMBER},
 };
 use der::Decode;
 use webpki::{BorrowedCertRevocationList, CertRevocationList};
@@ -28,7 +25,7 @@ use x509_cert::{
     ext::pkix::{AuthorityKeyIdentifier, CrlNumber},
 };
 
-use super::{Certificate, authority::signed_part, rules::Issuer};
+use super::{Certificate, rules::Issuer, signed};
 use crate::{ChainFault, CryptoError, ecdsa::PublicKey};
 
 /// What to do with a certificate when no list tells whether it is revoked: there is none of its issuer, or
@@ -88,7 +85,7 @@ impl RevocationList {
         }
         Ok(Self {
             der: der.to_vec(),
-            signed: signed_part(der).ok_or(malformed("not DER"))?,
+            signed: signed::part(der).ok_or(malformed("not DER"))?,
             signature: signature(&list)?,
             issuer,
             authority_key: extensions.authority_key,
@@ -346,17 +343,11 @@ fn revoked(list: &BorrowedCertRevocationList<'_>) -> Result<BTreeMap<Vec<u8>, u6
 }
 
 fn signature(list: &CertificateList) -> Result<[u8; 64], CryptoError> {
-    let algorithm = &list.signature_algorithm;
-    if *algorithm != list.tbs_cert_list.signature
-        || algorithm.oid != ECDSA_WITH_SHA_256
-        || algorithm.parameters.is_some()
-    {
+    if !signed::is_es256([&list.signature_algorithm, &list.tbs_cert_list.signature]) {
         return Err(malformed("signature algorithm"));
     }
-    let bytes = list.signature.as_bytes().ok_or(malformed("signature"))?;
-    // X.509 carries the DER form of a signature (RFC 3279 §2.2.3); ours is the fixed form.
-    let signature = p256::ecdsa::Signature::from_der(bytes).map_err(|_| malformed("signature"))?;
-    Ok(signature.to_bytes().into())
+    let signature = list.signature.as_bytes().and_then(signed::fixed);
+    signature.ok_or(malformed("signature"))
 }
 
 /// A number of at most 20 bytes (RFC 5280 §5.2.3), filled up in front.
