@@ -16,7 +16,7 @@
     unused_imports,
     reason = "its own test, which reads the files itself, is not in here"
 )]
-#[path = "../../crates/license/tests/vectors.rs"]
+#[path = "../../crates/license/tests/vectors/main.rs"]
 mod vectors;
 
 use std::{

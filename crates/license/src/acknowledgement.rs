@@ -10,12 +10,12 @@
 //! It is told again until the receipt is there, and gives nothing back: a license that was refused was
 //! issued nevertheless.
 
-use keyward_crypto::{Secret, x509::Role};
+use keyward_crypto::Secret;
 
 use crate::{
     cbor_enum, cbor_map,
-    codec::DecodeError,
-    exchange::Response,
+    codec::{DecodeError, nothing_twice},
+    exchange::exchange,
     ids::{Digest, Kid, LicenseId, Nonce, TransactionId},
     response::MAX_RESULTS,
     signed::SignedBody,
@@ -69,9 +69,7 @@ impl AcknowledgeRequest {
                 "an acknowledgement names 1 to 1024 licenses",
             ));
         }
-        let mut kids: Vec<_> = self.licenses.iter().map(|license| license.kid).collect();
-        kids.sort_unstable();
-        if kids.windows(2).any(|pair| pair.first() == pair.last()) {
+        if !nothing_twice(self.licenses.iter().map(|license| license.kid)) {
             return Err(DecodeError::Invalid("an acknowledgement names a key id twice"));
         }
         self.licenses.iter().try_for_each(AcknowledgedLicense::check)
@@ -150,22 +148,8 @@ impl SignedBody for Receipt {
     const CONTEXT: &'static str = "keyward/1 receipt";
 }
 
-/// V-065: signed in the role receipt; digest and nonce are the request's.
-impl Response for Receipt {
-    const SIGNER: Role = Role::Receipt;
-
-    fn request(&self) -> &Digest {
-        &self.request
-    }
-
-    fn nonce(&self) -> &Nonce {
-        &self.nonce
-    }
-
-    fn server_time(&self) -> Timestamp {
-        self.server_time
-    }
-}
+// V-065: signed in the role receipt; digest and nonce are the request's.
+exchange!(AcknowledgeRequest => Receipt, signed by Receipt);
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@ use crate::{
     cbor_map,
     codec::{Bytes, DecodeError, Wire},
     ids::{DeviceId, Digest},
+    time::Timestamp,
 };
 
 /// Security level of a device whose keys anybody could read: development and tests.
@@ -80,6 +81,15 @@ pub fn device_id(key: &PublicKey) -> Result<DeviceId, CryptoError> {
 #[must_use]
 pub fn certified_device(certificate: &Certificate) -> DeviceId {
     DeviceId::new(certificate.public_key_digest())
+}
+
+/// V-055: whether the last third of a certificate's life has begun, and it has not ended: its holder asks for the one
+/// that follows.
+#[must_use]
+pub fn is_ending(certificate: &Certificate, now: Timestamp) -> bool {
+    let left = certificate.not_after().saturating_sub(now.0);
+    let life = certificate.not_after().saturating_sub(certificate.not_before());
+    now.0 <= certificate.not_after() && left < life / 3
 }
 
 /// SHA-256 of a certificate's DER bytes.

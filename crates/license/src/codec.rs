@@ -17,6 +17,12 @@ pub const FIRST_OPTIONAL_KEY: u64 = 128;
 /// Grease keys are drawn from `FIRST_GREASE_KEY..FIRST_GREASE_KEY + 65536`; the spec assigns none of them.
 pub const FIRST_GREASE_KEY: u64 = 0x1_0000;
 
+/// Whether each of these names stands there once.
+pub(crate) fn nothing_twice<T: Ord>(names: impl IntoIterator<Item = T>) -> bool {
+    let mut seen = std::collections::BTreeSet::new();
+    names.into_iter().all(|name| seen.insert(name))
+}
+
 /// Why bytes are not a message of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

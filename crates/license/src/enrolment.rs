@@ -20,7 +20,7 @@ use crate::{
     certificate::SealingKey,
     codec::{Bytes, DecodeError, Wire},
     envelope::binding,
-    exchange::Response,
+    exchange::exchange,
     ids::{Digest, Nonce},
     request::ClientInfo,
     signed::{MessageError, SignedBody, Unverified},
@@ -174,19 +174,7 @@ cbor_map! {
     }
 }
 
-impl Response for EnrolmentResponse {
-    fn request(&self) -> &Digest {
-        &self.request
-    }
-
-    fn nonce(&self) -> &Nonce {
-        &self.nonce
-    }
-
-    fn server_time(&self) -> Timestamp {
-        self.server_time
-    }
-}
+exchange!(EnrolmentRequest => EnrolmentResponse, signed by LicenseServer);
 
 impl SignedBody for EnrolmentResponse {
     const MEDIA_TYPE: &'static str = "application/vnd.keyward.enrolment-response+cose";

@@ -23,10 +23,22 @@ pub struct PendingRequest {
     pub response_key: Secret<32>,
 }
 
+/// A request that is sealed to a license server, and says under what alone its answer is to be sealed.
+pub trait Request: SignedBody {
+    /// What answers it.
+    type Response: Response;
+    /// SHA-256 of the certificate that it is sealed to.
+    fn recipient(&self) -> &Digest;
+    /// Drawn for it.
+    fn nonce(&self) -> &Nonce;
+    /// Key material that only its answer is sealed under.
+    fn response_key(&self) -> &Secret<32>;
+}
+
 /// A response that says which request it answers.
 pub trait Response: SignedBody {
     /// Who signs it.
-    const SIGNER: Role = Role::LicenseServer;
+    const SIGNER: Role;
     /// SHA-256 of the request's body.
     fn request(&self) -> &Digest;
     /// The request's nonce.
@@ -51,6 +63,44 @@ impl From<crate::codec::DecodeError> for ResponseError {
         Self::Message(error.into())
     }
 }
+
+/// A request, its response and who signs that, by the fields that all of them have.
+macro_rules! exchange {
+    ($request:ty => $response:ty, signed by $signer:ident) => {
+        impl $crate::exchange::Request for $request {
+            type Response = $response;
+
+            fn recipient(&self) -> &$crate::ids::Digest {
+                &self.recipient
+            }
+
+            fn nonce(&self) -> &$crate::ids::Nonce {
+                &self.nonce
+            }
+
+            fn response_key(&self) -> &keyward_crypto::Secret<32> {
+                &self.response_key
+            }
+        }
+
+        impl $crate::exchange::Response for $response {
+            const SIGNER: keyward_crypto::x509::Role = keyward_crypto::x509::Role::$signer;
+
+            fn request(&self) -> &$crate::ids::Digest {
+                &self.request
+            }
+
+            fn nonce(&self) -> &$crate::ids::Nonce {
+                &self.nonce
+            }
+
+            fn server_time(&self) -> $crate::time::Timestamp {
+                self.server_time
+            }
+        }
+    };
+}
+pub(crate) use exchange;
 
 impl PendingRequest {
     /// The request whose encoded body this is.

@@ -127,6 +127,14 @@ impl core::fmt::Display for Origin {
     }
 }
 
+/// Whether two absolute URLs name the same scheme, host and port; a client looks at nothing else of them.
+#[must_use]
+pub fn same_origin(one: &str, other: &str) -> bool {
+    origin(one)
+        .zip(origin(other))
+        .is_some_and(|(one, other)| one == other)
+}
+
 fn origin(url: &str) -> Option<Origin> {
     let uri: Uri = url.parse().ok()?;
     let scheme = uri.scheme_str()?.to_ascii_lowercase();

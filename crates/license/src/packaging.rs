@@ -20,9 +20,9 @@ use rand_core::CryptoRng;
 
 use crate::{
     cbor_map,
-    codec::{Bytes, DecodeError, Wire},
+    codec::{Bytes, DecodeError, Wire, nothing_twice},
     envelope::binding,
-    exchange::Response,
+    exchange::exchange,
     ids::{Digest, Kid, Nonce},
     license::{Flag, KeyType, SealedKey},
     request::ClientInfo,
@@ -108,9 +108,7 @@ impl PackagingRequest {
             return Err(DecodeError::Invalid("a packaging request names 1 to 64 tracks"));
         }
         self.tracks.iter().try_for_each(WantedTrack::check)?;
-        let mut labels: Vec<&str> = self.tracks.iter().map(|track| &track.label[..]).collect();
-        labels.sort_unstable();
-        if labels.windows(2).any(|pair| pair.first() == pair.last()) {
+        if !nothing_twice(self.tracks.iter().map(|track| &track.label)) {
             return Err(DecodeError::Invalid("two tracks have one label"));
         }
         if !self.client.is_bounded() {
@@ -246,19 +244,7 @@ impl SignedBody for PackagingResponse {
     const ATTACHMENTS: usize = 2;
 }
 
-impl Response for PackagingResponse {
-    fn request(&self) -> &Digest {
-        &self.request
-    }
-
-    fn nonce(&self) -> &Nonce {
-        &self.nonce
-    }
-
-    fn server_time(&self) -> Timestamp {
-        self.server_time
-    }
-}
+exchange!(PackagingRequest => PackagingResponse, signed by LicenseServer);
 
 impl PackagingResponse {
     /// V-075: whether the tracks are those that were asked for, of each crypto period that was asked for,
@@ -290,9 +276,7 @@ impl PackagingResponse {
             return Err(DecodeError::Invalid("a response that names roots names 1 to 64"));
         }
         let of_tracks = self.tracks.iter().map(|track| track.kid);
-        let mut kids: Vec<Kid> = of_tracks.chain(roots.into_iter().flatten().copied()).collect();
-        kids.sort_unstable();
-        if kids.windows(2).any(|pair| pair.first() == pair.last()) {
+        if !nothing_twice(of_tracks.chain(roots.into_iter().flatten().copied())) {
             return Err(DecodeError::Invalid("two tracks or roots have one key id"));
         }
         Ok(())

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use crate::{
     cbor_map,
     codec::{Bytes, DecodeError},
+    error_code::ErrorCode,
+    exchange::exchange,
     ids::{Digest, Kid, Nonce, TransactionId},
+    request::LicenseRequest,
     revocation::{MAX_PUSHED, RevocationList},
     signed::SignedBody,
     time::Timestamp,
@@ -43,6 +46,8 @@ impl SignedBody for LicenseResponse {
     const MEDIA_TYPE: &'static str = "application/vnd.keyward.license-response+cose";
     const CONTEXT: &'static str = "keyward/1 license-response";
 }
+
+exchange!(LicenseRequest => LicenseResponse, signed by LicenseServer);
 
 impl LicenseResponse {
     /// V-014: whether the results are at most [`MAX_RESULTS`] and the lists at most [`MAX_PUSHED`], each result
@@ -121,6 +126,17 @@ cbor_map! {
         [2] sentence: String,
         /// A page that helps (to buy, to sign in).
         [3?] url: String,
+    }
+}
+
+impl Denial {
+    /// What the viewer does next, by the code.
+    #[must_use]
+    pub const fn hint(&self) -> &'static str {
+        match ErrorCode::from_number(self.code) {
+            Some(code) => code.hint(),
+            None => "update the client: the server's error is newer than this version",
+        }
     }
 }
 

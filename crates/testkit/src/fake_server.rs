@@ -13,38 +13,38 @@
 //! assert_eq!(server.now, NOW);
 //! ```
 
+mod licenses;
+mod packaging;
 mod trust;
 
 use std::collections::BTreeMap;
 
-use keyward_content::header::{Algorithm, ContentHeader, KeyReference};
 use keyward_crypto::{
-    ContentKey, RootKey, Secret, SecretBytes,
+    ContentKey, RootKey, SecretBytes,
     ecdsa::PublicKey,
-    exchange::{ExchangeKey, Operation},
     hpke::{KeyPair, Suite},
-    kdf::sha256,
     x509::Role,
 };
 use keyward_license::{
     acknowledgement::{AcknowledgeRequest, Receipt},
-    certificate::{Claims, SECURITY_LEVEL_SOFTWARE, device_id},
-    codec::{Bytes, Wire, grease},
+    certificate::{Claims, SECURITY_LEVEL_SOFTWARE},
+    codec::{Bytes, Wire},
     discovery::{Discovery, WELL_KNOWN_PATH},
     enrolment::{EnrolmentRequest, EnrolmentResponse, EnrolmentRole, seal_chain},
     envelope::{SealedRequest, SealedResponse},
     error_code::{ErrorCode, Problem},
-    ids::{DeviceId, Digest, Kid, LicenseId},
-    license::{
-        Binding, Flag, KeyDescription, KeyType, LicenseBody, LicenseKeys, LicenseKind, PreparedLicense,
-    },
-    packaging::{PackagedTrack, PackagingKeys, PackagingRequest, PackagingResponse, PreparedPackaging},
+    ids::{Digest, Kid},
+    license::LicenseBody,
+    packaging::PackagingResponse,
     request::LicenseRequest,
-    response::{Denial, KeyResult, LicenseResponse},
+    response::{Denial, LicenseResponse},
     revocation::RevocationList,
     signed::{PROTOCOL_VERSION, SignedBody, Unverified, sign},
     time::Timestamp,
 };
+
+pub use licenses::ExchangeKeys;
+pub use packaging::key_of;
 
 use crate::pki::{DAY, Identity, Leaf, NOW, Operator, Recipient, YEAR, claims};
 
@@ -137,40 +137,6 @@ pub struct Terms {
     pub end: Option<Timestamp>,
     /// Smallest security level.
     pub minimum_security_level: Option<u64>,
-}
-
-/// One exchange key, as licenses hold it: its versions, newest first, each with its description and material.
-#[derive(Debug, Default)]
-pub struct ExchangeKeys(pub Vec<(KeyDescription, SecretBytes)>);
-
-impl ExchangeKeys {
-    /// Versions of one key for the client's operation, newest first: each the whole key, as the server has it.
-    ///
-    /// # Panics
-    /// If the key is not for the operation.
-    #[must_use]
-    pub fn new(kid: Kid, operation: Operation, versions: &[(u32, &ExchangeKey)]) -> Self {
-        let versions = versions.iter().map(|(version, key)| {
-            let description = KeyDescription::exchange(kid, key.algorithm(), operation, *version);
-            let material = key.material(operation).unwrap();
-            (description, SecretBytes::new(material.expose().to_vec()))
-        });
-        Self(versions.collect())
-    }
-
-    /// With a change to the description of each version.
-    #[must_use]
-    pub fn with(mut self, change: impl Fn(&mut KeyDescription)) -> Self {
-        self.0.iter_mut().for_each(|(description, _)| change(description));
-        self
-    }
-
-    /// With another key that travels beside it.
-    #[must_use]
-    pub fn beside(mut self, other: Self) -> Self {
-        self.0.extend(other.0);
-        self
-    }
 }
 
 /// The server.
@@ -302,196 +268,6 @@ impl FakeServer {
         signed::<Discovery>(&document.encode(), &[], signer)
     }
 
-    /// Issues and signs one license, outside any request.
-    pub fn issue(
-        &mut self,
-        kid: Kid,
-        device: &DeviceId,
-        device_claims: &Claims,
-        request: &LicenseRequest,
-    ) -> Vec<u8> {
-        let mut body = self.body(kid, Binding::device(device));
-        body.persistent = request.persistent;
-        body.nonce = (!request.persistent).then_some(request.nonce);
-        self.seal_and_sign(kid, Some(device_claims), body)
-    }
-
-    /// A leaf license of a key for files, as it rides in content: for no device, and of no request.
-    ///
-    /// # Panics
-    /// If the key or its root is not there.
-    pub fn leaf(&mut self, kid: Kid, root: Kid) -> Vec<u8> {
-        let before = self.leaves.insert(kid, root);
-        let body = self.body(kid, Binding::root(root));
-        let leaf = self.seal_and_sign(kid, None, body);
-        match before {
-            Some(before) => self.leaves.insert(kid, before),
-            None => self.leaves.remove(&kid),
-        };
-        leaf
-    }
-
-    /// What a license for a key id says. Limits in time are in no leaf.
-    fn body(&mut self, kid: Kid, binding: Binding) -> LicenseBody {
-        let id = LicenseId::random(self.operator.rng());
-        let issued = self.now;
-        if let Some(root) = self.leaves.get(&kid) {
-            let key = KeyDescription::content(kid, KeyType::File);
-            return LicenseBody::new(id, LicenseKind::Leaf, key, Binding::root(*root), issued);
-        }
-        let (kind, key_type) = match self.roots.contains_key(&kid) {
-            true => (LicenseKind::Root, KeyType::Root),
-            false => (LicenseKind::Simple, KeyType::File),
-        };
-        let mut body = LicenseBody {
-            begin: self.terms.begin,
-            end: self.terms.end,
-            minimum_security_level: self.terms.minimum_security_level,
-            ..LicenseBody::new(id, kind, KeyDescription::content(kid, key_type), binding, issued)
-        };
-        if let Some(exchange) = self.exchange.get(&kid) {
-            body.kind = LicenseKind::KeyExchange;
-            body.rights = vec![body.kind.right()];
-            body.keys = exchange
-                .0
-                .iter()
-                .map(|(description, _)| description.clone())
-                .collect();
-        }
-        body
-    }
-
-    /// The keys of a license, in the order of its descriptions.
-    fn material(&self, kid: Kid) -> Vec<Bytes> {
-        if let Some(exchange) = self.exchange.get(&kid) {
-            let keys = exchange.0.iter();
-            return keys.map(|(_, key)| Bytes(key.expose().to_vec())).collect();
-        }
-        vec![Bytes(match self.roots.get(&kid) {
-            Some(root) => root.expose().to_vec(),
-            None => self.keys.get(&kid).unwrap().to_vec(),
-        })]
-    }
-
-    fn seal_and_sign(&mut self, kid: Kid, device_claims: Option<&Claims>, mut body: LicenseBody) -> Vec<u8> {
-        edit(&self.bent.license, &mut body);
-        let mut encoded = body.encode();
-        edit(&self.bent.encoded_license, &mut encoded);
-        let encoded = grease(&encoded, self.operator.rng()).unwrap();
-        let mut keys = self.material(kid);
-        edit(&self.bent.license_keys, &mut keys);
-        let keys = LicenseKeys {
-            keys,
-            proof_key: Secret::random(self.operator.rng()),
-        };
-        let usable = self
-            .bent
-            .license_suite
-            .map_or_else(|| self.suites.clone(), |suite| vec![suite]);
-        let rng = self.operator.rng();
-        // A test may have made something else of a leaf, and something of a root.
-        let root = self.leaves.get(&kid).filter(|_| body.kind == LicenseKind::Leaf);
-        let mut prepared = match (root, device_claims) {
-            (None, Some(claims)) => {
-                let (suite, public_key) = claims.best_sealing_key(&usable).unwrap();
-                PreparedLicense::for_device(encoded, &keys, suite, public_key, rng).unwrap()
-            }
-            (root, _) => {
-                let root = self.roots.get(root.unwrap()).unwrap();
-                PreparedLicense::under_root(encoded, &keys, root, rng).unwrap()
-            }
-        };
-        edit(&self.bent.license_after_sealing, &mut prepared.body);
-        let signer = self.bent.license_signer.as_ref().unwrap_or(&self.signer);
-        let mut signed = prepared.sign(&signer.chain, &signer.key).unwrap();
-        edit(&self.bent.signed_license, &mut signed);
-        signed
-    }
-
-    fn license(&mut self, body: &[u8]) -> Result<Vec<u8>, ErrorCode> {
-        // Open and verify.
-        let opened = self.open(LicenseRequest::CONTEXT, body)?;
-        let (anchor, now) = (self.operator.anchor(), self.now);
-        let verified = Unverified::<LicenseRequest>::parse(opened.expose())
-            .and_then(|request| request.verify(&anchor, Role::Device, |_| vec![now]))
-            .map_err(|_| ErrorCode::BadSignature)?;
-        let digest = verified.digest();
-        let certificate = verified.signer().unwrap();
-        let device = device_id(certificate.public_key()).unwrap();
-        let device_claims = Claims::of(certificate).unwrap();
-        let request = verified.into_body();
-        request.check_bounds().map_err(|_| ErrorCode::Malformed)?;
-        // Decide and issue.
-        let mut asked = kids(&request)?;
-        if asked.len() > self.most_kids {
-            return Err(ErrorCode::TooLarge);
-        }
-        if !asked.is_empty() && request.capabilities.more_licenses.is_some() {
-            asked.extend(
-                self.along
-                    .iter()
-                    .filter(|kid| !asked.contains(kid))
-                    .copied()
-                    .collect::<Vec<_>>(),
-            );
-        }
-        let results = asked
-            .into_iter()
-            .map(|kid| self.result(kid, &device, &device_claims, &request))
-            .collect();
-        // Answer.
-        let response = LicenseResponse {
-            version: PROTOCOL_VERSION,
-            request: digest,
-            nonce: request.nonce,
-            results,
-            revocation_lists: None,
-            server_time: self.now,
-            transaction: None,
-            custom_data: request.custom_data.clone(),
-            renew_at: self.renew_at,
-        };
-        let mut response = self.with_trust(response, &request);
-        edit(&self.bent.response, &mut response);
-        let signer = self.bent.response_signer.as_ref().unwrap_or(&self.signer);
-        let encoded = grease(&response.encode(), self.operator.rng()).unwrap();
-        let mut signed = signed::<LicenseResponse>(&encoded, &[], signer);
-        edit(&self.bent.signed_response, &mut signed);
-        let (context, rng) = (LicenseResponse::CONTEXT, self.operator.rng());
-        let sealed = SealedResponse::seal(context, &request.response_key, &digest, &signed, rng).unwrap();
-        self.requests.push(request);
-        Ok(sealed.encode())
-    }
-
-    fn result(
-        &mut self,
-        kid: Kid,
-        device: &DeviceId,
-        device_claims: &Claims,
-        request: &LicenseRequest,
-    ) -> KeyResult {
-        let unknown = Denial {
-            code: ErrorCode::KidUnknown.number(),
-            sentence: "the key id is not known here".into(),
-            url: None,
-        };
-        let grants =
-            self.keys.contains_key(&kid) || self.exchange.contains_key(&kid) || self.roots.contains_key(&kid);
-        if grants && !self.denials.contains_key(&kid) {
-            let license = Some(Bytes(self.issue(kid, device, device_claims, request)));
-            return KeyResult {
-                kid,
-                license,
-                denial: None,
-            };
-        }
-        KeyResult {
-            kid,
-            license: None,
-            denial: Some(self.denials.get(&kid).cloned().unwrap_or(unknown)),
-        }
-    }
-
     fn enrol(&mut self, body: &[u8]) -> Result<Vec<u8>, ErrorCode> {
         // Open and verify.
         let opened = self.open(EnrolmentRequest::CONTEXT, body)?;
@@ -546,77 +322,6 @@ impl FakeServer {
         )
     }
 
-    fn package(&mut self, body: &[u8]) -> Result<Vec<u8>, ErrorCode> {
-        // Open and verify.
-        let opened = self.open(PackagingRequest::CONTEXT, body)?;
-        let (anchor, now) = (self.operator.anchor(), self.now);
-        let verified = Unverified::<PackagingRequest>::parse(opened.expose())
-            .and_then(|request| request.verify(&anchor, Role::Packager, |_| vec![now]))
-            .map_err(|_| ErrorCode::BadSignature)?;
-        let digest = verified.digest();
-        let packager_claims = Claims::of(verified.signer().unwrap()).unwrap();
-        let request = verified.into_body();
-        request.check_bounds().map_err(|_| ErrorCode::Malformed)?;
-        request
-            .check_supported()
-            .map_err(|_| ErrorCode::PackagingUnsupported)?;
-        // Name and seal the keys.
-        let mut response = packaging_response(&request, digest, now);
-        let roots: Vec<Kid> = self.roots.keys().copied().collect();
-        response.roots = (!roots.is_empty()).then_some(roots);
-        let leaves = match request.leaves {
-            Some(Flag) => self.packaged_leaves(&response.tracks),
-            None => Vec::new(),
-        };
-        let mut keys = response.tracks.iter().map(|track| key_of(track.kid)).collect();
-        edit(&self.bent.packaging, &mut response);
-        edit(&self.bent.packaging_keys, &mut keys);
-        let usable = self
-            .bent
-            .packaging_suite
-            .map_or_else(|| self.suites.clone(), |suite| vec![suite]);
-        let receiver = packager_claims.best_sealing_key(&usable).unwrap();
-        let rng = self.operator.rng();
-        let encoded = grease(&response.encode(), rng).unwrap();
-        let mut prepared = PreparedPackaging::new(encoded, &PackagingKeys { keys }, receiver, rng).unwrap();
-        edit(&self.bent.packaging_after_sealing, &mut prepared.body);
-        // Answer.
-        let signer = self.bent.packaging_signer.as_ref().unwrap_or(&self.signer);
-        let signed = prepared.sign(leaves, &signer.chain, &signer.key).unwrap();
-        let (context, rng) = (PackagingResponse::CONTEXT, self.operator.rng());
-        let sealed = SealedResponse::seal(context, &request.response_key, &digest, &signed, rng).unwrap();
-        Ok(sealed.encode())
-    }
-
-    /// A leaf license for each track under each root.
-    fn packaged_leaves(&mut self, tracks: &[PackagedTrack]) -> Vec<Vec<u8>> {
-        let mut leaves = Vec::new();
-        for (track, (root, root_key)) in tracks
-            .iter()
-            .flat_map(|track| self.roots.iter().map(move |root| (track, root)))
-        {
-            let id = sha256(&[track.kid.as_bytes(), root.as_bytes()]);
-            let mut body = LicenseBody::new(
-                LicenseId::try_from(id.get(..16).unwrap()).unwrap(),
-                LicenseKind::Leaf,
-                KeyDescription::content(track.kid, track.key_type),
-                Binding::root(*root),
-                self.now,
-            );
-            edit(&self.bent.packaging_leaf, &mut body);
-            let keys = LicenseKeys {
-                keys: vec![Bytes(key_of(track.kid).expose().to_vec())],
-                proof_key: Secret::random(self.operator.rng()),
-            };
-            let rng = self.operator.rng();
-            let prepared = PreparedLicense::under_root(body.encode(), &keys, root_key, rng).unwrap();
-            let signer = self.bent.license_signer.as_ref().unwrap_or(&self.signer);
-            leaves.push(prepared.sign(&signer.chain, &signer.key).unwrap());
-        }
-        edit(&self.bent.packaging_leaves, &mut leaves);
-        leaves
-    }
-
     fn open(&self, context: &str, body: &[u8]) -> Result<SecretBytes, ErrorCode> {
         let envelope = SealedRequest::decode(body).map_err(|_| ErrorCode::Malformed)?;
         if envelope.recipient != self.recipient() {
@@ -628,63 +333,6 @@ impl FakeServer {
     }
 }
 
-/// The key of a key id of packaging data.
-#[must_use]
-pub fn key_of(kid: Kid) -> ContentKey {
-    let hash = sha256(&[b"key", kid.as_bytes()]);
-    ContentKey::from_slice(hash.get(..16).unwrap()).unwrap()
-}
-
-fn packaging_response(request: &PackagingRequest, digest: Digest, now: Timestamp) -> PackagingResponse {
-    let license_url = "https://license.example".to_owned();
-    let periods: Vec<Option<u64>> = match request.periods() {
-        None => vec![None],
-        Some(periods) => periods.indices().map(Some).collect(),
-    };
-    let wanted = periods
-        .into_iter()
-        .flat_map(|period| request.tracks.iter().map(move |track| (track, period)));
-    let tracks: Vec<PackagedTrack> = wanted
-        .map(|(track, period)| {
-            let number = [u8::try_from(track.key_type.number()).unwrap()];
-            let named = sha256(&[
-                request.content_id.as_bytes(),
-                &[0],
-                track.label.as_bytes(),
-                &[0],
-                &number,
-                &period.map_or_else(Vec::new, |period| period.to_be_bytes().to_vec()),
-            ]);
-            PackagedTrack {
-                label: track.label.clone(),
-                kid: Kid::try_from(named.get(..16).unwrap()).unwrap(),
-                key_type: track.key_type,
-                period,
-            }
-        })
-        .collect();
-    let references = tracks.iter().map(|track| KeyReference {
-        algorithm: Algorithm::of_key_type(track.key_type),
-        ..KeyReference::new(track.kid)
-    });
-    let header = ContentHeader {
-        license_url: Some(license_url.clone()),
-        ..ContentHeader::new(references.collect())
-    };
-    PackagingResponse {
-        version: PROTOCOL_VERSION,
-        request: digest,
-        nonce: request.nonce,
-        tracks,
-        content_header: request
-            .content_header
-            .then(|| Bytes(header.to_object_bytes().unwrap())),
-        license_url,
-        server_time: now,
-        roots: None,
-    }
-}
-
 /// A problem document of the table, as an answer.
 #[must_use]
 pub fn problem(code: ErrorCode) -> Reply {
@@ -693,18 +341,6 @@ pub fn problem(code: ErrorCode) -> Reply {
         status: code.status(),
         body,
     }
-}
-
-/// Every key id of a request, each once, in the order of their bytes.
-fn kids(request: &LicenseRequest) -> Result<Vec<Kid>, ErrorCode> {
-    let mut kids = request.kids.clone().unwrap_or_default();
-    for object in request.content_headers.iter().flatten() {
-        let header = ContentHeader::read_object(&object.0).map_err(|_| ErrorCode::Malformed)?;
-        kids.extend(header.kids.iter().map(|key| key.kid));
-    }
-    kids.sort_unstable();
-    kids.dedup();
-    Ok(kids)
 }
 
 fn recipient(operator: &mut Operator, suites: &[Suite]) -> Recipient {

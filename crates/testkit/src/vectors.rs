@@ -1,7 +1,7 @@
 //! The project's own test vectors: one self-describing JSON file a case, made from fixed seeds.
 //!
 //! The generator builds messages and states the verdict that it expects; it never asks the code under
-//! test for one. `crates/license/tests/vectors.rs` reads the files and holds the code to the verdicts,
+//! test for one. `crates/license/tests/vectors/main.rs` reads the files and holds the code to the verdicts,
 //! and any other implementation can do the same: `vectors/README.md` says what the fields mean.
 //!
 //! ```text

@@ -1,9 +1,13 @@
 //! The revocation lists that a party holds of one operator.
 
+mod room;
+
 use keyward_crypto::{
     CryptoError,
     x509::{Anchor, Certificate, Role, revocation::RevocationList as CertificateRevocationList},
 };
+
+use room::{Place, Rank, rank_of};
 
 use super::{
     DeviceRevocationList, ISSUED_AHEAD, ListHeld, ListId, ListNumber, MAX_LISTS_HELD, RevocationList,
@@ -121,8 +125,9 @@ pub struct ListState {
 /// never the other way round.
 ///
 /// Where room is short, lists of lower rank go for one of higher rank: the root's, those of authorities that certify
-/// servers, the operator's own, those of authorities that certify devices and packagers alone. Of two authorities of
-/// equal rank, the list of the earlier one goes for that of the later one when its next update has passed.
+/// servers, the operator's own, those of authorities that certify devices and packagers alone; of these a device holds
+/// those of its own chain longest ([`RevocationLists::set_device`]). Of two authorities of equal rank, the list of the
+/// earlier one goes for that of the later one when its next update has passed.
 ///
 /// Lists that a party stored itself are held again by [`RevocationLists::adopt_all`] without a time.
 #[derive(Debug, Clone)]
@@ -135,6 +140,8 @@ pub struct RevocationLists {
     bounds: ListBounds,
     certificates: Vec<OfCertificates>,
     devices: Option<OfDevices>,
+    /// Keys of the authorities that have certified the device that holds these: SHA-256 of each.
+    chain: Vec<[u8; 32]>,
 }
 
 #[derive(Debug, Clone)]
@@ -153,42 +160,6 @@ struct OfDevices {
     body: DeviceRevocationList,
 }
 
-/// What a list is worth where room is short, the highest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
-    Root,
-    /// Of an authority that certifies servers, maybe others as well.
-    Servers,
-    /// The device revocation list.
-    Own,
-    /// Of an authority that certifies devices or packagers alone.
-    Parties,
-}
-
-/// Where a list is held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Certificates(usize),
-    Devices,
-}
-
-/// What decides about the room of one list.
-#[derive(Debug, Clone, Copy)]
-struct Weight {
-    rank: Rank,
-    authority_begins: u64,
-    next_update: u64,
-    size: usize,
-}
-
-impl Weight {
-    /// Whether this list may go for `other` at `now` (seconds UTC).
-    fn yields_to(&self, other: &Self, now: u64) -> bool {
-        let is_outlived = self.next_update <= now && self.authority_begins < other.authority_begins;
-        self.rank > other.rank || (self.rank == other.rank && is_outlived)
-    }
-}
-
 impl RevocationLists {
     /// No lists yet. `unknown` says what becomes of what no current list tells about; what a list names
     /// is refused in any case, after its time too.
@@ -201,9 +172,28 @@ impl RevocationLists {
             bounds,
             certificates: Vec::new(),
             devices: None,
+            chain: Vec::new(),
         };
         lists.renew_anchors();
         lists
+    }
+
+    /// The device that holds these: lists of the authorities of its chain (DER, leaf first, without the root) are worth
+    /// more to it than those of authorities that have certified other devices. Nothing goes before there is need of room.
+    pub fn set_device(&mut self, chain: &[Vec<u8>]) {
+        let authorities = chain
+            .iter()
+            .skip(1)
+            .filter_map(|der| Certificate::parse(der).ok());
+        self.chain = authorities
+            .map(|authority| authority.public_key_digest())
+            .collect();
+        for held in &mut self.certificates {
+            if let RevocationList::Certificates { path, .. } = &held.wire {
+                let path: Vec<_> = path.iter().map(|der| der.0.clone()).collect();
+                held.rank = rank_of(&path, &self.chain).0;
+            }
+        }
     }
 
     /// The anchor that refuses what these lists name. Whoever keeps what it has verified forgets it when a
@@ -416,7 +406,7 @@ impl RevocationLists {
         if held.is_some_and(|held| !list.supersedes(&held.list)) {
             return Ok(Adopted::NotNewer);
         }
-        let (rank, authority_begins) = rank_of(path);
+        let (rank, authority_begins) = rank_of(path, &self.chain);
         let wire = wire.clone();
         let adopted = OfCertificates {
             id,
@@ -480,52 +470,6 @@ impl RevocationLists {
         Ok(body)
     }
 
-    /// Which lists go for this one: those of the lowest rank first, of these the one whose next update is the longest
-    /// past.
-    fn room_for(
-        &self,
-        new: &Weight,
-        replaced: Option<Place>,
-        now: Timestamp,
-    ) -> Result<Vec<Place>, ListFault> {
-        let held = self.weights().filter(|(place, _)| Some(*place) != replaced);
-        let held: Vec<_> = held.collect();
-        let mut count = held.len().saturating_add(1);
-        let mut bytes = held
-            .iter()
-            .fold(new.size, |bytes, (_, held)| bytes.saturating_add(held.size));
-        let mut yielding = held;
-        yielding.retain(|(_, held)| held.yields_to(new, now.0));
-        yielding.sort_by_key(|(_, held)| (core::cmp::Reverse(held.rank), held.next_update));
-        let (mut yielding, mut gone) = (yielding.into_iter(), Vec::new());
-        while bytes > self.bounds.bytes || count > self.bounds.lists {
-            let (place, held) = yielding.next().ok_or(ListFault::NoRoom)?;
-            gone.push(place);
-            count = count.saturating_sub(1);
-            bytes = bytes.saturating_sub(held.size);
-        }
-        Ok(gone)
-    }
-
-    fn weights(&self) -> impl Iterator<Item = (Place, Weight)> {
-        let certificates = self.certificates.iter().enumerate();
-        let certificates = certificates.map(|(at, held)| (Place::Certificates(at), held.weight()));
-        let devices = self.devices.iter().map(|held| (Place::Devices, held.weight()));
-        certificates.chain(devices)
-    }
-
-    fn remove(&mut self, gone: &[Place]) {
-        let mut at = 0_usize;
-        self.certificates.retain(|_| {
-            let stays = !gone.contains(&Place::Certificates(at));
-            at = at.saturating_add(1);
-            stays
-        });
-        if gone.contains(&Place::Devices) {
-            self.devices = None;
-        }
-    }
-
     fn renew_anchors(&mut self) {
         let lists = || {
             self.certificates
@@ -576,55 +520,6 @@ impl RevocationLists {
     }
 }
 
-impl OfCertificates {
-    fn weight(&self) -> Weight {
-        Weight {
-            rank: self.rank,
-            authority_begins: self.authority_begins,
-            next_update: self.list.next_update(),
-            size: self.wire.size(),
-        }
-    }
-}
-
-impl OfDevices {
-    /// There is one such list, which has no authority to be earlier than another's.
-    fn weight(&self) -> Weight {
-        Weight {
-            rank: Rank::Own,
-            authority_begins: 0,
-            next_update: self.body.next_update.0,
-            size: self.wire.size(),
-        }
-    }
-}
-
-/// Rank of the lists of an authority by its path, and when its certificate begins. One that is below an authority of
-/// devices and packagers is no higher than that.
-fn rank_of(path: &[Vec<u8>]) -> (Rank, u64) {
-    let authorities: Vec<_> = path.iter().map(|der| Certificate::parse(der)).collect();
-    let begins = match authorities.first() {
-        Some(Ok(authority)) => authority.not_before(),
-        _ => 0,
-    };
-    // An authority without roles may certify anything.
-    let of_parties_alone = |roles: &[Role]| {
-        let mut others = roles
-            .iter()
-            .filter(|role| !matches!(role, Role::Device | Role::Packager));
-        !roles.is_empty() && others.next().is_none()
-    };
-    let of_parties = authorities
-        .iter()
-        .flatten()
-        .any(|authority| of_parties_alone(authority.roles()));
-    match (path.is_empty(), of_parties) {
-        (true, _) => (Rank::Root, begins),
-        (false, false) => (Rank::Servers, begins),
-        (false, true) => (Rank::Parties, begins),
-    }
-}
-
 fn path_len(list: &RevocationList) -> usize {
     match list {
         RevocationList::Certificates { path, .. } => path.len(),
@@ -638,7 +533,7 @@ fn concerns(of: &OfCertificates, chain: &[Vec<u8>]) -> bool {
     let RevocationList::Certificates { path, .. } = &of.wire else {
         return true;
     };
-    if of.rank != Rank::Parties {
+    if !matches!(of.rank, Rank::Chain | Rank::Parties) {
         return true;
     }
     let issued = chain

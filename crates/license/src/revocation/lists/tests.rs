@@ -1,5 +1,7 @@
 //! How lists take their places, and what they say of a device.
 
+mod room;
+
 use keyward_crypto::{
     ChainFault,
     ecdsa::SigningKey,
@@ -16,6 +18,7 @@ use crate::{
 };
 
 const DAY: u64 = 86_400;
+
 /// The middle of every certificate's validity, which begins at day 1 and ends after day 100.
 const NOW: Timestamp = Timestamp(50 * DAY);
 
@@ -319,68 +322,6 @@ fn v_064_lists_that_a_revoked_authority_may_have_made_go() {
 }
 
 #[test]
-fn v_064_lists_of_lower_rank_make_room_and_never_the_other_way_round() {
-    let world = World::new(1);
-    let others = world.authority(&world.root, (&[Role::Device, Role::Packager], 1), 33, 1);
-    // Below an authority of devices nobody is an authority of servers.
-    let claiming = world.authority(&others, (&[Role::LicenseServer], 0), 34, 1);
-    let path = [&claiming, &others].map(|of| Bytes(of.certificate.der().to_vec()));
-    let of_claiming = RevocationList::Certificates {
-        list: Bytes(claiming.list(1, 45, &[])),
-        path: path.to_vec(),
-    };
-    let of_devices = World::of(&world.devices, 1, 40, &[]);
-    let of_others = World::of(&others, 1, 45, &[]);
-    let (root, own) = (world.of_root(1, 40, &[]), world.sign(&world.body(1, 40)));
-    let servers = World::of(&world.servers, 1, 40, &[]);
-    let mut lists = world.within(1);
-    let order = [&of_devices, &own, &servers, &root];
-    for (at, list) in order.into_iter().enumerate() {
-        assert_eq!(lists.adopt(list, Some(NOW)), Ok(Adopted::Newer), "{at}");
-        assert_eq!(lists.to_wire(), core::slice::from_ref(list));
-        for lower in order[..at].iter().chain([&&of_others, &&of_claiming]) {
-            let refused = lists.adopt(lower, Some(NOW));
-            assert_eq!(refused, Err(ListFault::NoRoom), "{at}");
-        }
-        assert_eq!(lists.to_wire(), core::slice::from_ref(list));
-    }
-    // The lowest rank first, of that the one whose next update is the longest past.
-    let mut lists = world.within(3);
-    let held = [own.clone(), of_others.clone(), of_devices];
-    assert_eq!(lists.adopt_all(&held, Some(NOW)).1, []);
-    assert_eq!(lists.adopt(&servers, Some(NOW)), Ok(Adopted::Newer));
-    let left = lists.to_wire();
-    assert!(
-        left.len() == 3
-            && [&own, &of_others, &servers]
-                .iter()
-                .all(|list| left.contains(list))
-    );
-    // What has no room at all takes none.
-    lists.bounds.bytes = root.size() - 1;
-    assert_eq!(lists.adopt(&root, Some(NOW)), Err(ListFault::NoRoom));
-    assert_eq!(lists.to_wire(), left);
-}
-
-#[test]
-fn v_064_a_list_that_is_over_makes_room_for_that_of_a_later_authority() {
-    let world = World::new(1);
-    let roles: &[Role] = &[Role::LicenseServer];
-    let later = world.authority(&world.root, (roles, 0), 35, 35);
-    let of_later = World::of(&later, 1, 49, &[]);
-    for (day, adopted) in [(40, Ok(Adopted::Newer)), (41, Err(ListFault::NoRoom))] {
-        let mut lists = world.within(1);
-        let first = World::of(&world.servers, 1, day, &[]);
-        lists.adopt(&first, Some(NOW)).unwrap();
-        assert_eq!(lists.adopt(&of_later, Some(NOW)), adopted, "day {day}");
-    }
-    let mut lists = world.within(1);
-    lists.adopt(&World::of(&later, 1, 36, &[]), Some(NOW)).unwrap();
-    let of_earlier = World::of(&world.servers, 2, 49, &[]);
-    assert_eq!(lists.adopt(&of_earlier, Some(NOW)), Err(ListFault::NoRoom));
-}
-
-#[test]
 fn v_063_the_device_list_is_signed_in_its_role_for_this_operator() {
     let (world, other) = (World::new(1), World::new(11));
     let mut lists = world.lists();
@@ -560,32 +501,6 @@ fn r_015_a_device_is_revoked_from_the_earlier_of_two_times_on() {
         let expected = Timestamp(of_model.min(of_certificate) * DAY);
         assert_eq!((first, names_model), (expected, is_model));
     }
-}
-
-#[test]
-fn what_is_held_is_bounded() {
-    let world = World::new(1);
-    let (first, second) = (world.of_root(1, 40, &[]), World::of(&world.servers, 1, 40, &[]));
-    let renewed = world.of_root(2, 40, &[]);
-    let room = |bounds| {
-        let mut lists = RevocationLists::new(world.anchor(), bounds, UnknownStatus::Accept);
-        [&first, &second, &renewed].map(|list| lists.adopt(list, Some(NOW)))
-    };
-    let newer = Ok(Adopted::Newer);
-    let one = ListBounds {
-        lists: 1,
-        ..ListBounds::CLIENT
-    };
-    assert_eq!(room(one), [newer, Err(ListFault::NoRoom), newer]);
-    // Signatures are of different lengths.
-    let bytes = first.size().max(renewed.size()) + second.size();
-    let exact = ListBounds { lists: 9, bytes };
-    assert_eq!(room(exact), [newer; 3]);
-    let less = ListBounds {
-        bytes: first.size() + second.size() - 1,
-        ..exact
-    };
-    assert_eq!(room(less), [newer, Err(ListFault::NoRoom), newer]);
 }
 
 #[test]

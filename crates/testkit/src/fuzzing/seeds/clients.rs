@@ -9,7 +9,11 @@ use keyward_license::{
     response::{KeyResult, LicenseResponse},
 };
 
-use super::{Seed, Seeds, denied, more_terms, other_terms, part, parts, signed_license};
+use super::{
+    Seed, Seeds,
+    licenses::{denied, more_terms, other_terms, parts, signed_license},
+    part,
+};
 use crate::{
     fuzzing::{
         clients::{answer, disk, edit, enrolment, epoch_content, head_content},

@@ -13,7 +13,7 @@ use keyward_crypto::ContentKey;
 use keyward_license::{codec::Wire, ids::Kid};
 use keyward_packager::MediaOptions;
 
-use super::{Seeds, part, signed_license};
+use super::{Seeds, licenses::signed_license, part};
 use crate::fuzzing::{
     film::{
         AV1_RECORD, AV1_SAMPLES, AVC_RECORD, AVC_SAMPLES, Film, HEVC_RECORD, HEVC_SAMPLES, VP9_RECORD,

@@ -9,7 +9,7 @@ use keyward_license::{
     time::Timestamp,
 };
 
-use super::{Seeds, part, signed_license};
+use super::{Seeds, licenses::signed_license, part};
 use crate::fuzzing::{
     messages::BODY,
     world::{WORLD, packaging},
