@@ -56,8 +56,11 @@ pub fn examine_with(folder: &Path, options: Options) -> Vec<Finding> {
             let held = client.held_licenses();
             findings.push(judge_store(held.as_deref(), now));
             findings.extend(judge_room(&client));
-            findings.push(judge_clock(client.clock_floor(), now));
+            findings.extend(judge_distrusted(&mut client));
+            let floor = (client.clock_floor(), client.clock_floor_is_stated());
+            findings.push(judge_clock(floor, now));
             findings.extend(judge_enrolments(client.enrolments(), now));
+            findings.extend(judge_revocation(&mut client));
         }
         Err(error @ NativeError::StoreInUse(_)) => {
             findings.push(Finding::warning("store", error.to_string(), error.hint()));
@@ -104,6 +107,31 @@ fn judge_store(held: Result<&[HeldLicense], &NativeError>, now: Option<Timestamp
     )
 }
 
+/// Licenses that are none any more, which are not among those that are counted.
+fn judge_distrusted(client: &mut NativeClient) -> Option<Finding> {
+    let distrusted = client.distrusted_licenses(None).ok()?.len();
+    (distrusted > 0).then(|| {
+        Finding::warning(
+            "store",
+            format!("licenses that are not trusted any more, besides those: {distrusted}"),
+            "see which and why: `keyward licenses list`; request new ones: `keyward acquire FILE`",
+        )
+    })
+}
+
+/// Operators that trust this device no more.
+fn judge_revocation(client: &mut NativeClient) -> Vec<Finding> {
+    let known = client.trust().unwrap_or_default();
+    let revoked = known.into_iter().filter_map(|known| {
+        let why = known.revoked?;
+        let mut operators = client.operators();
+        let name = operators.find(|profile| profile.operator() == known.operator)?;
+        let what = format!("{} has revoked this device: {why}", one_line(&name.name));
+        Some(Finding::error("enrolment", what, "ask the operator"))
+    });
+    revoked.collect()
+}
+
 /// Bounds that will soon be reached.
 fn judge_room(client: &NativeClient) -> Vec<Finding> {
     let scarce = client.store_usage().scarce(client.store_limits());
@@ -118,7 +146,7 @@ fn judge_room(client: &NativeClient) -> Vec<Finding> {
 }
 
 /// a clock that is behind what was seen is not used, and time-limited licenses with it.
-fn judge_clock(floor: Timestamp, now: Option<Timestamp>) -> Finding {
+fn judge_clock((floor, is_stated): (Timestamp, bool), now: Option<Timestamp>) -> Finding {
     let Some(now) = now.filter(|now| *now > Timestamp(0)) else {
         return Finding::error(
             "clock",
@@ -127,7 +155,15 @@ fn judge_clock(floor: Timestamp, now: Option<Timestamp>) -> Finding {
         );
     };
     let behind = floor.0.saturating_sub(now.0);
-    if behind > CLOCK_TOLERANCE {
+    if behind > CLOCK_TOLERANCE && is_stated {
+        Finding::error(
+            "clock",
+            format!(
+                "this machine's clock is {behind} seconds behind a time that a license server stated: licenses with a begin or end cannot be used"
+            ),
+            "set the clock; if it is right, the license server's was ahead: wait until that time has come, or enrol in another client directory, as no later answer takes it back",
+        )
+    } else if behind > CLOCK_TOLERANCE {
         Finding::error(
             "clock",
             format!(
@@ -178,7 +214,11 @@ fn judge_enrolment(enrolment: Enrolment<'_>, now: Option<Timestamp>) -> Finding 
         let what = format!("the certificate of {name} ends in {}", days(left));
         Finding::warning("enrolment", what, ENROL_AGAIN)
     } else {
-        let what = format!("enrolled with {name} for {} more", days(left));
+        let mark = match enrolment.is_test() {
+            true => "the test operator ",
+            false => "",
+        };
+        let what = format!("enrolled with {mark}{name} for {} more", days(left));
         Finding::good("enrolment", what)
     }
 }

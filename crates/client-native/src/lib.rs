@@ -28,6 +28,8 @@
 //! Exchange keys lie in memory that is not swapped out ([`memory`]), and a program that holds them keeps its memory
 //! to itself ([`process::shield`]).
 
+mod afterwards;
+mod clock;
 pub mod disk;
 pub mod doctor;
 mod error;
@@ -38,26 +40,25 @@ pub mod memory;
 pub mod process;
 pub mod sealed_file;
 mod store;
+mod transport;
 
 use std::{
     io::{self, BufRead},
     path::Path,
-    rc::Rc,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use getrandom::SysRng;
 use keyward_client::{
     Client,
-    acknowledge::Acknowledged,
     acquire::Wanted,
     decrypt::Watched,
     device::SoftwareKeys,
     enforce::Availability,
-    enrol::{Enrolled, Renewed},
+    enrol::Enrolled,
     explain::{Circumstances, Explained},
-    flow::{Answer, Flow, Moment, Outgoing, Progress, Reply, Step},
+    flow::{Flow, Progress, Reply, Step},
     held::{Enrolment, HeldLicense},
     host::HostProfile,
     install::Acquired,
@@ -67,109 +68,20 @@ use keyward_client::{
     store::{StoreLimits, StoreUsage},
 };
 use keyward_license::{
-    ids::{DeviceId, Digest, Kid, LicenseId, TransactionId},
+    ids::{DeviceId, Digest, Kid, LicenseId},
     license::LicenseBody,
     operator_profile::OperatorProfile,
-    request::{ClientInfo, ClockKind},
+    request::ClientInfo,
     time::Timestamp,
 };
 use rand_core::UnwrapErr;
 
+pub use clock::{Clock, SystemClock};
 use disk::{Disk, SystemDisk};
 pub use error::{KeysFault, NativeError};
 use memory::LockedPages;
 use store::StoreFiles;
-
-/// Carries bytes to a license server and back.
-pub trait Transport {
-    /// Sends and waits for the answer. Follows no redirects; cuts off answers beyond
-    /// [`MAX_ANSWER`](keyward_client::flow::MAX_ANSWER).
-    ///
-    /// # Errors
-    /// A sentence about what went wrong; an answer with any status is not an error.
-    fn send(&mut self, outgoing: &Outgoing) -> Result<Answer, String>;
-
-    /// After how many seconds the sender of the latest answer says to come again (`Retry-After`, RFC 9110, 10.2.3);
-    /// none if it does not say.
-    fn retry_after(&self) -> Option<u64> {
-        None
-    }
-
-    /// Lets time pass before a request is repeated: the thread sleeps.
-    fn wait(&mut self, time: Duration) {
-        std::thread::sleep(time);
-    }
-}
-
-/// A transport for hosts without a network.
-#[derive(Debug, Clone, Copy)]
-pub struct NoTransport;
-
-impl Transport for NoTransport {
-    fn send(&mut self, _: &Outgoing) -> Result<Answer, String> {
-        Err("this client has no network".to_owned())
-    }
-}
-
-/// Reads the time; a test brings its own.
-pub trait Clock {
-    /// The time now.
-    fn moment(&self) -> Moment;
-
-    /// How good this clock is. One that says [`ClockKind::Secure`] vouches for that its time is set by a secure
-    /// service alone, and is none ([`Moment::utc`]) until it was.
-    fn kind(&self) -> ClockKind {
-        ClockKind::AntiRollback
-    }
-}
-
-/// A clock that is shared with whoever watches a playback: its monotonic part has one origin then.
-impl<C: Clock + ?Sized> Clock for Rc<C> {
-    fn moment(&self) -> Moment {
-        (**self).moment()
-    }
-
-    fn kind(&self) -> ClockKind {
-        (**self).kind()
-    }
-}
-
-/// The operating system's clock.
-#[derive(Debug)]
-pub struct SystemClock(Instant);
-
-impl SystemClock {
-    /// Starts measuring.
-    #[must_use]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is where the ambient clock enters the client"
-    )]
-    pub fn new() -> Self {
-        Self(Instant::now())
-    }
-}
-
-impl Default for SystemClock {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is where the ambient clock enters the client"
-    )]
-    fn moment(&self) -> Moment {
-        let utc = SystemTime::now().duration_since(UNIX_EPOCH).ok();
-        let monotonic = self.0.elapsed().as_millis();
-        Moment {
-            utc: utc.map(|since| Timestamp(since.as_secs())),
-            monotonic: u64::try_from(monotonic).unwrap_or(u64::MAX),
-        }
-    }
-}
+pub use transport::{NoTransport, Transport};
 
 /// How a client directory is opened.
 pub struct Options {
@@ -490,66 +402,6 @@ impl NativeClient {
         self.host.drive(self.client.distrusted_licenses(kid))
     }
 
-    /// As [`Client::acknowledge`]. This client does so by itself whenever a license server has answered; what could
-    /// not be told then waits for the next time, or for this.
-    ///
-    /// # Errors
-    /// [`NativeError`].
-    pub fn acknowledge(&mut self) -> Result<Acknowledged, NativeError> {
-        self.host.drive(self.client.acknowledge())
-    }
-
-    /// As [`Client::waiting_acknowledgements`].
-    #[must_use]
-    pub const fn waiting_acknowledgements(&self) -> u64 {
-        self.client.waiting_acknowledgements()
-    }
-
-    /// As [`Client::request_acknowledgement`].
-    ///
-    /// # Errors
-    /// [`NativeError`].
-    pub fn request_acknowledgement(&mut self) -> Result<Vec<u8>, NativeError> {
-        self.host.drive(self.client.request_acknowledgement())
-    }
-
-    /// As [`Client::install_receipt`].
-    ///
-    /// # Errors
-    /// [`NativeError`].
-    pub fn install_receipt(&mut self, receipt: Vec<u8>) -> Result<TransactionId, NativeError> {
-        self.host.drive(self.client.install_receipt(receipt))
-    }
-
-    /// As [`Client::renew_certificates`]. This client does so by itself whenever a license server has answered.
-    ///
-    /// # Errors
-    /// [`NativeError`].
-    pub fn renew_certificates(&mut self) -> Result<Renewed, NativeError> {
-        self.host.drive(self.client.renew_certificates())
-    }
-
-    /// Tells license servers what became of their answers, and renews what is coming to its end. What came of the
-    /// exchange does not depend on the network then; a disk that fails meanwhile fails.
-    pub(crate) fn told<T>(&mut self, outcome: Result<T, NativeError>) -> Result<T, NativeError> {
-        let acknowledged = match self.client.owes_acknowledgement() {
-            true => self.acknowledge().map(drop),
-            false => Ok(()),
-        };
-        let renewed = match self.client.owes_renewal() {
-            true => self.renew_certificates().map(drop),
-            false => Ok(()),
-        };
-        let value = outcome?;
-        for later in [acknowledged, renewed] {
-            match later {
-                Ok(()) | Err(NativeError::Transport(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(value)
-    }
-
     /// As [`Client::licenses`].
     ///
     /// # Errors
@@ -613,6 +465,12 @@ impl NativeClient {
     #[must_use]
     pub fn store_usage(&self) -> StoreUsage {
         self.client.store_usage()
+    }
+
+    /// As [`Client::clock_floor_is_stated`].
+    #[must_use]
+    pub const fn clock_floor_is_stated(&self) -> bool {
+        self.client.clock_floor_is_stated()
     }
 
     /// As [`Client::clock_floor`].

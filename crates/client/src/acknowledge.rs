@@ -221,6 +221,12 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         Ok(request)
     }
 
+    /// Whether all that wait were made requests of.
+    pub(crate) async fn run_replaces_acknowledgement(&self, io: &Io) -> Result<bool, ClientError> {
+        let waiting = self.store.waiting_acknowledgements(io).await?.0;
+        Ok(!waiting.is_empty() && waiting.iter().all(|one| one.carried.is_some()))
+    }
+
     /// Takes in a receipt that was carried by other means.
     pub(crate) async fn run_install_receipt(
         &mut self,

@@ -16,7 +16,7 @@ use keyward_license::{
     usage_rules::{Action, Allowed, Output, OutputDecision},
 };
 
-use crate::{choose::Stop, device::STACK};
+use crate::{choose::Stop, device::STACK, verified::TrustedLicense};
 
 /// A content key that a license has released, for one key id and one purpose.
 ///
@@ -25,9 +25,9 @@ use crate::{choose::Stop, device::STACK};
 /// ([`Client::go_on`](crate::Client::go_on)) for every piece.
 pub struct Bound {
     pub(crate) slot: Arc<Slot>,
-    pub(crate) license: LicenseBody,
+    pub(crate) license: Arc<TrustedLicense>,
     /// The root license that a leaf was opened under.
-    pub(crate) root: Option<LicenseBody>,
+    pub(crate) root: Option<Arc<TrustedLicense>>,
     /// Whose license server signed it.
     pub(crate) operator: Digest,
     /// Security level of the device under that operator.
@@ -56,30 +56,34 @@ impl Bound {
 
     /// The license that released the key; another one after the playback went on under it.
     #[must_use]
-    pub const fn license(&self) -> LicenseId {
-        self.license.id
+    pub fn license(&self) -> LicenseId {
+        self.license.body().id
     }
 
     /// The terms of that license.
     #[must_use]
-    pub const fn terms(&self) -> &LicenseBody {
-        &self.license
+    pub fn terms(&self) -> &LicenseBody {
+        self.license.body()
     }
 
     /// The terms of the root license that it was opened under, if it is a leaf: limits in time are there.
     #[must_use]
-    pub const fn root(&self) -> Option<&LicenseBody> {
-        self.root.as_ref()
+    pub fn root(&self) -> Option<&LicenseBody> {
+        self.root.as_deref().map(|root| root.body())
     }
 
     /// What is judged together, a root before its leaf.
-    pub(crate) fn chain(&self) -> Vec<&LicenseBody> {
-        self.root.iter().chain([&self.license]).collect()
+    pub(crate) fn chain(&self) -> Vec<&TrustedLicense> {
+        self.root
+            .iter()
+            .chain([&self.license])
+            .map(|license| &**license)
+            .collect()
     }
 
     /// Key id of the root that a leaf stands under.
     pub(crate) fn root_kid(&self) -> Option<Kid> {
-        self.license.leaf_of()
+        self.terms().leaf_of()
     }
 
     /// Whether its end, of a chain that of both, has not come: it could be opened by it. Without a clock nobody knows.
@@ -90,7 +94,7 @@ impl Bound {
 
     /// The license that ends, and is renewed: of a chain the root.
     pub(crate) fn renewed(&self) -> LicenseId {
-        self.root.as_ref().unwrap_or(&self.license).id
+        self.root().unwrap_or_else(|| self.terms()).id
     }
 
     /// Until when the license (of a chain, both) can be opened, if it ends.
@@ -132,7 +136,7 @@ impl Bound {
     /// Whether the license is in the store or in content (true), or in memory (false); of a chain, both.
     #[must_use]
     pub fn is_persistent(&self) -> bool {
-        self.chain().iter().all(|license| license.persistent)
+        self.chain().iter().all(|license| license.body().persistent)
     }
 
     /// Why the key is gone, once it is.
@@ -159,7 +163,7 @@ impl core::fmt::Debug for Bound {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Bound")
             .field("kid", &self.kid())
-            .field("license", &self.license.id)
+            .field("license", &self.license())
             .finish_non_exhaustive()
     }
 }
@@ -251,7 +255,7 @@ const fn key_error(why: Stop) -> KeyError {
     match why {
         Stop::Refused(refusal) => KeyError::Refused(refusal),
         Stop::Blocked(rule) => KeyError::Blocked(rule),
-        Stop::NoRoot(_) => KeyError::Missing,
+        Stop::NoRoot(_) | Stop::Distrusted => KeyError::Missing,
     }
 }
 

@@ -11,22 +11,12 @@
 //! What stands under a root is found by its own key id: nothing is listed under the root, and thousands of leaves
 //! cost no more than one.
 
-use core::cell::RefCell;
-use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, btree_map::Entry};
 
-use keyward_crypto::{
-    ContentKey, CryptoError, RootKey,
-    kdf::sha256,
-    x509::{Anchor, Certificate, Role},
-};
+use keyward_crypto::{ContentKey, CryptoError, RootKey};
 use keyward_license::{
     ids::{Digest, Kid, LicenseId},
     license::{Chain, License, LicenseKeys, LicenseKind},
-    signed::ChainVerifier,
-    time::Timestamp,
 };
 use rand_core::CryptoRng;
 
@@ -37,15 +27,10 @@ use crate::{
     flow::Io,
     host::MemoryLock,
     locked::Locked,
-    operator::Operator,
 };
 
 /// Most root keys that a playback keeps.
 const ROOT_KEYS: usize = 4;
-/// Most verified root licenses that a client keeps.
-const ROOTS: usize = 16;
-/// Most verified chains of signers that a client keeps.
-const SIGNERS: usize = 8;
 
 /// Root keys that were opened, each in locked memory: the device's key is used once a root, and not once a leaf. Which
 /// root may be used is settled before, every time.
@@ -85,105 +70,6 @@ impl core::fmt::Debug for RootKeys {
     }
 }
 
-/// What was verified and is asked for again: root licenses, and the chains of those who sign. With both, a further leaf
-/// costs the verification of one signature.
-#[derive(Debug, Default)]
-pub(crate) struct Verified {
-    roots: RefCell<Vec<([u8; 32], Arc<License>)>>,
-    signers: RefCell<Vec<Signer>>,
-}
-
-/// A signer's chain, and while all its certificates are valid.
-#[derive(Debug)]
-struct Signer {
-    chain: [u8; 32],
-    leaf: Certificate,
-    not_before: u64,
-    not_after: u64,
-}
-
-impl Verified {
-    /// Forgets everything: what was verified was verified with other revocation lists.
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    /// A license that verifies under its operator's root certificate.
-    pub(crate) fn license(&self, id: &Digest, operator: &Operator, license: &[u8]) -> Option<Arc<License>> {
-        let name = sha256(&[id.as_bytes(), license]);
-        let known = |(known, _): &&([u8; 32], _)| *known == name;
-        if let Some((_, root)) = self.roots.borrow().iter().find(known) {
-            return Some(Arc::clone(root));
-        }
-        let verified = Arc::new(License::verify(license, &self.signers(id, operator.anchor()), None).ok()?);
-        if verified.body().kind == LicenseKind::Root {
-            keep(&self.roots, (name, Arc::clone(&verified)), ROOTS);
-        }
-        Some(verified)
-    }
-
-    /// Verifies the chains of an operator's signers, each once.
-    pub(crate) const fn signers<'a>(&'a self, id: &'a Digest, anchor: &'a Anchor) -> Signers<'a> {
-        Signers {
-            id,
-            anchor,
-            known: &self.signers,
-        }
-    }
-}
-
-/// Verifies a chain that is not known yet.
-pub(crate) struct Signers<'a> {
-    id: &'a Digest,
-    anchor: &'a Anchor,
-    known: &'a RefCell<Vec<Signer>>,
-}
-
-impl ChainVerifier for Signers<'_> {
-    fn verify_chain(&self, chain: &[Vec<u8>], role: Role, at: Timestamp) -> Result<Certificate, CryptoError> {
-        // Licenses have one role's signatures, and certificates are DER, which states its own length.
-        let parts: Vec<&[u8]> = core::iter::once(&self.id.as_bytes()[..])
-            .chain(chain.iter().map(Vec::as_slice))
-            .collect();
-        let name = sha256(&parts);
-        let is_known = |known: &&Signer| {
-            known.chain == name
-                && role == Role::LicenseServer
-                && (known.not_before..=known.not_after).contains(&at.0)
-        };
-        if let Some(known) = self.known.borrow().iter().find(is_known) {
-            return Ok(known.leaf.clone());
-        }
-        let leaf = self.anchor.verify(chain, role, at.0)?;
-        let certificates = chain.iter().map(|der| Certificate::parse(der));
-        if let (Role::LicenseServer, Ok(certificates)) = (role, certificates.collect::<Result<Vec<_>, _>>()) {
-            let not_before = certificates.iter().map(Certificate::not_before).max();
-            let not_after = certificates.iter().map(Certificate::not_after).min();
-            let not_after = not_after.unwrap_or(0);
-            let signer = Signer {
-                chain: name,
-                leaf: leaf.clone(),
-                not_before: not_before.unwrap_or(u64::MAX),
-                not_after,
-            };
-            // What is good at its end was not revoked before.
-            if self.anchor.verify(chain, role, not_after).is_ok() {
-                keep(self.known, signer, SIGNERS);
-            }
-        }
-        Ok(leaf)
-    }
-}
-
-/// Keeps one more, the oldest making room.
-fn keep<T>(kept: &RefCell<Vec<T>>, one: T, most: usize) {
-    let mut kept = kept.borrow_mut();
-    if kept.len() >= most {
-        kept.remove(0);
-    }
-    kept.push(one);
-}
-
 /// V-037: whether a leaf may be opened under a root license: one of its operator, for the key id that it is bound to,
 /// of no lower level.
 pub(crate) fn stands_under(leaf: &Kept, root: &Kept) -> bool {
@@ -191,12 +77,6 @@ pub(crate) fn stands_under(leaf: &Kept, root: &Kept) -> bool {
 }
 
 impl<K: KeyStore, R: CryptoRng> Client<K, R> {
-    /// A license that still verifies under its operator's root certificate.
-    pub(crate) fn verified(&self, operator: &Digest, license: &[u8]) -> Option<Arc<License>> {
-        self.verified
-            .license(operator, self.operators.get(operator)?, license)
-    }
-
     /// Every license that this client keeps under a key id, verified again. One that no longer verifies (its operator
     /// was removed) is none.
     pub(crate) async fn kept(&self, io: &Io, kid: Kid) -> Result<Vec<Kept>, ClientError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use keyward_license::{
     ids::{Digest, Kid, LicenseId},
-    license::{License, LicenseBody, LicenseKind},
+    license::{LicenseBody, LicenseKind},
     time::Timestamp,
     usage_rules::{Action, Allowed, Decision, Refusal, Rule, Verdict},
 };
@@ -13,6 +13,7 @@ use keyward_license::{
 use crate::{
     ClientError,
     store::{KeyUses, LicenseRecord, RecordKey},
+    verified::TrustedLicense,
 };
 
 /// Why a license does not permit something now.
@@ -28,6 +29,10 @@ pub enum Stop {
     /// V-037: a leaf license that stands under no root license of this client; the key id of its root.
     #[error("it needs the license of its root, {0}, which is not there")]
     NoRoot(Kid),
+    /// V-020: the license is none any more: since it was opened, a revocation list has come that names its signer from
+    /// before it was issued on.
+    #[error("its signer was revoked before it was issued")]
+    Distrusted,
 }
 
 impl Stop {
@@ -37,8 +42,8 @@ impl Stop {
         match self {
             Self::Refused(refusal) => refusal.rule(),
             Self::Blocked(rule) => *rule,
-            // Without its root a leaf is no chain, and no chain is no permission.
-            Self::NoRoot(_) => Rule::Right,
+            // Without its root a leaf is no chain, and no chain is no permission; nor is what is no license.
+            Self::NoRoot(_) | Self::Distrusted => Rule::Right,
         }
     }
 
@@ -47,14 +52,14 @@ impl Stop {
     pub const fn changes_at(&self) -> Option<Timestamp> {
         match self {
             Self::Refused(refusal) => refusal.changes_at(),
-            Self::Blocked(_) | Self::NoRoot(_) => None,
+            Self::Blocked(_) | Self::NoRoot(_) | Self::Distrusted => None,
         }
     }
 
     /// Whether a license that was issued later may permit what this one refuses. Of outputs a license server
     /// knows nothing.
     pub(crate) const fn may_be_helped(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::NoRoot(_))
+        matches!(self, Self::Refused(_) | Self::NoRoot(_) | Self::Distrusted)
     }
 
     /// Whether time refused, so that the time is worth remembering.
@@ -67,11 +72,17 @@ impl Stop {
         )
     }
 
+    /// Whether another license may take its place: time refused this one, or it is none any more.
+    pub(crate) const fn asks_for_another(&self) -> bool {
+        self.is_by_time() || matches!(self, Self::Distrusted)
+    }
+
     pub(crate) const fn of(self, kid: Kid) -> ClientError {
         match self {
             Self::Refused(refusal) => ClientError::Refused { kid, refusal },
             Self::Blocked(rule) => ClientError::Blocked { kid, rule },
             Self::NoRoot(root) => ClientError::NoRoot { kid, root },
+            Self::Distrusted => ClientError::NoLicense { kid },
         }
     }
 }
@@ -180,7 +191,7 @@ impl Recorded {
 /// A verified license as this client has it.
 #[derive(Debug, Clone)]
 pub(crate) struct Kept {
-    pub(crate) license: Arc<License>,
+    pub(crate) license: Arc<TrustedLicense>,
     /// Whose root certificate it is judged by.
     pub(crate) operator: Digest,
     pub(crate) place: Place,
@@ -190,9 +201,9 @@ pub(crate) struct Kept {
 /// A license, or a leaf and the root that it stands under, and what the rules say of it.
 pub(crate) struct Candidate {
     /// The license that holds the key.
-    pub(crate) license: Arc<License>,
+    pub(crate) license: Arc<TrustedLicense>,
     /// V-037: the root license, if that one is a leaf.
-    pub(crate) root: Option<Arc<License>>,
+    pub(crate) root: Option<Arc<TrustedLicense>>,
     /// Whose root certificate they are judged by.
     pub(crate) operator: Digest,
     /// Where the license is that records the use: of a chain the root.
@@ -216,7 +227,7 @@ impl Candidate {
 
     /// The root of a chain.
     pub(crate) fn root_body(&self) -> Option<&LicenseBody> {
-        self.root.as_deref().map(License::body)
+        self.root.as_deref().map(|root| root.body())
     }
 
     /// The license that holds the limits in time and records the use: of a chain the root.
@@ -311,6 +322,7 @@ fn closest(candidates: &[Candidate]) -> Option<Stop> {
         Stop::Refused(Refusal::Ended { .. } | Refusal::FirstPlayExpired { .. }) => 3,
         Stop::Refused(_) => 4,
         Stop::NoRoot(_) => 5,
+        Stop::Distrusted => 6,
     };
     let stops = candidates.iter().filter_map(|one| one.verdict.as_ref().err());
     stops.copied().min_by_key(rank)

@@ -21,6 +21,7 @@ use crate::{
     device::{KeyStore, STACK},
     flow::Io,
     host::EMBED,
+    verified::TrustedLicense,
 };
 
 /// Whether content can be opened now.
@@ -95,6 +96,11 @@ impl Fit {
     }
 }
 
+/// The terms of a chain.
+pub(crate) fn bodies<'l>(chain: &[&'l TrustedLicense]) -> Vec<&'l LicenseBody> {
+    chain.iter().map(|license| license.body()).collect()
+}
+
 /// Whether a time has come. Without a clock nobody knows, and it may have.
 pub(crate) fn has_come(from: Option<Timestamp>, now: Option<Timestamp>) -> bool {
     from.is_some_and(|from| now.is_none_or(|now| from <= now))
@@ -121,7 +127,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             Err(unusable) => match unusable.stop {
                 Some(Stop::Refused(refusal)) => Availability::Refused(refusal),
                 Some(Stop::Blocked(rule)) => Availability::Blocked(rule),
-                Some(Stop::NoRoot(_)) => Availability::Missing,
+                Some(Stop::NoRoot(_) | Stop::Distrusted) => Availability::Missing,
                 None if unusable.used_up => Availability::UsedUp,
                 None => Availability::Missing,
             },
@@ -144,8 +150,8 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             zeroize::zeroize_stack::<STACK>();
             bound.push(Bound {
                 slot: slot?,
-                license: candidate.body().clone(),
-                root: candidate.root_body().cloned(),
+                license: Arc::clone(&candidate.license),
+                root: candidate.root.clone(),
                 operator: candidate.operator,
                 level: candidate.level,
                 first_play: allowed.first_play,
@@ -177,7 +183,10 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         if !key.key_type.is_for_content() {
             return Err(ClientError::NotAContentKey { kid: key.kid });
         }
-        let root = candidate.root.as_deref().map(|root| (&candidate.operator, root));
+        let root = candidate
+            .root
+            .as_deref()
+            .map(|root| (&candidate.operator, &**root));
         let opened = self.open_content_key(&candidate.license, root, roots)?;
         Ok(Arc::new(Slot::new(key.kid, key.key_type, opened)))
     }
@@ -279,12 +288,9 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             playing: false,
         };
         let level = self.level(&kept.operator);
-        let chain: Vec<_> = root
-            .into_iter()
-            .chain([kept])
-            .map(|kept| kept.license.body())
-            .collect();
-        let outputs = self.outputs_asked(&chain, question);
+        let chain = root.into_iter().chain([kept]);
+        let chain: Vec<_> = chain.map(|kept| &*kept.license).collect();
+        let outputs = self.outputs_asked(&bodies(&chain), question);
         let verdict = self.judge(&chain, usage, (&kept.operator, level), &outputs, question);
         Candidate {
             license: Arc::clone(&kept.license),
@@ -317,17 +323,23 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             .unwrap_or_default()
     }
 
-    /// What the rules say of a chain of licenses of an operator on this host, with these outputs.
+    /// What the rules say of a chain of licenses of an operator on this host, with these outputs; nothing permits what
+    /// is no license any more.
     pub(crate) fn judge(
         &self,
-        chain: &[&LicenseBody],
+        chain: &[&TrustedLicense],
         usage: Usage,
         (operator, level): (&Digest, u64),
         outputs: &[Output],
         question: &Question<'_>,
     ) -> Result<Allowed, Stop> {
+        // V-020
+        if !chain.iter().all(|license| self.trusts(operator, license)) {
+            return Err(Stop::Distrusted);
+        }
+        let chain = bodies(chain);
         //
-        let from = self.revoked_from(operator, chain);
+        let from = self.revoked_from(operator, &chain);
         let host = Host {
             security_level: question.security_level.unwrap_or(level),
             revoked: has_come(from, question.now),
@@ -337,7 +349,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             sources: &self.host.sources,
             watermarks: &self.host.watermarks,
         };
-        choose::judged(evaluate(chain, &usage, &host, question.action, question.now))
+        choose::judged(evaluate(&chain, &usage, &host, question.action, question.now))
     }
 
     /// a time at which a license was refused has been seen; setting the clock back afterwards does

@@ -88,6 +88,30 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     ) -> Result<Vec<u8>, ClientError> {
         let (anchor, origin) = self.trusted(&profile)?;
         let (application, _, request) = self.apply(io, (profile, anchor, &origin), token, discovery)?;
+        self.wait_for(io, application).await?;
+        Ok(request)
+    }
+
+    /// V-055: makes a request to be carried by other means for the certificate that follows one in the last third of its
+    /// life, of these the one that ends first, and remembers it.
+    pub(crate) async fn run_request_renewal(&mut self, io: &Io) -> Result<Vec<u8>, ClientError> {
+        // What a server has told is a time that has come, whatever this device's clock reads.
+        let now = self.now(io).max(clock::told(&self.store.head().clock));
+        let ending = now.and_then(|now| {
+            let ending = { self.operators.iter() }.filter(|(_, known)| known.is_ending(now));
+            let first = ending.min_by_key(|(_, known)| known.ends());
+            first.map(|(id, _)| *id)
+        });
+        let id = ending.ok_or(ClientError::NothingToRenew)?;
+        let origin = self.origin_of(&id)?;
+        let server = self.stored_server(io, &id, &origin)?;
+        let (application, request) = self.apply_again(&id, &server)?;
+        self.wait_for(io, application).await?;
+        Ok(request)
+    }
+
+    /// Remembers an enrolment until its response comes by other means.
+    async fn wait_for(&mut self, io: &Io, application: Application) -> Result<(), ClientError> {
         let pending = application.pending.pending;
         let mut table = self.store.waiting_enrolments(io).await?;
         table.push(WaitingEnrolment {
@@ -99,8 +123,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             suite: application.suite,
         });
         let write = Write::Put(self.store.waiting_enrolments_key()?, table.encode());
-        self.store.commit(io, &mut self.rng, vec![write], |_| ()).await?;
-        Ok(request)
+        self.store.commit(io, &mut self.rng, vec![write], |_| ()).await
     }
 
     /// Takes in the response to a request that was carried by other means.
@@ -194,10 +217,25 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             Ok(server) => server,
             Err(_) => self.refresh_server(io, id, (&origin, Occasion::Ahead)).await?,
         };
+        let (application, request) = self.apply_again(id, &server)?;
+        let posted = (&*server.enrolment_url, media_type::ENROLMENT_REQUEST, request);
+        let (body, round_trip) = patience::post(io, &mut self.rng, posted, Occasion::Ahead).await?;
+        let checked = self.check_enrolment(io, &application, &body)?;
+        self.keep_enrolment(io, application, checked, (Vec::new(), Some(round_trip)))
+            .await
+            .map(drop)
+    }
+
+    /// Makes a request for a certificate that follows this device's.
+    fn apply_again(
+        &mut self,
+        id: &Digest,
+        server: &LicenseServer,
+    ) -> Result<(Application, Vec<u8>), ClientError> {
         let known = self.operators.get(id).ok_or(NOT_ENROLLED)?;
         let asking = (&known.chain[..], self.info.clone());
         let (pending, request) =
-            PendingEnrolment::renewal(&server, EnrolmentRole::Device, asking, &self.keys, &mut self.rng)
+            PendingEnrolment::renewal(server, EnrolmentRole::Device, asking, &self.keys, &mut self.rng)
                 .map_err(|error| ClientError::Message {
                     what: "the request to renew the certificate",
                     error,
@@ -209,12 +247,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             discovery: known.discovery.clone(),
             suite: server.suite.number(),
         };
-        let posted = (&*server.enrolment_url, media_type::ENROLMENT_REQUEST, request);
-        let (body, round_trip) = patience::post(io, &mut self.rng, posted, Occasion::Ahead).await?;
-        let checked = self.check_enrolment(io, &application, &body)?;
-        self.keep_enrolment(io, application, checked, (Vec::new(), Some(round_trip)))
-            .await
-            .map(drop)
+        Ok((application, request))
     }
 
     /// Makes a request for a certificate, sealed as the discovery document says.
@@ -319,10 +352,12 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         // Enrolling again does not make the device forget what the operator no longer trusts.
         let known = self.operators.get(&id);
         let lists = known.map(|known| known.lists.clone());
+        let mut lists = lists.unwrap_or_else(|| lists::none(application.anchor));
+        lists.set_device(&certified.chain);
         let mut operator = Operator {
             best_suite: self.best_seen(&id).max(application.suite),
             profile: application.profile,
-            lists: lists.unwrap_or_else(|| lists::none(application.anchor)),
+            lists,
             revoked: known.and_then(|known| known.revoked),
             chain: certified.chain,
             claims: certified.claims,
@@ -348,6 +383,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             .await?;
         self.told = Told::fresh(server_time, round_trip, io.moment()).or(self.told);
         self.operators.insert(id, operator);
+        self.ending.remove(&id);
         Ok(enrolled)
     }
 

@@ -56,6 +56,11 @@ pub enum ClientError {
     /// The operator is one for tests, and the host accepts none of them.
     #[error("the operator is one for tests: it issues licenses to anybody and keeps nothing secret")]
     TestOperator,
+    /// A test operator should be asked by other means than its license server URL, whose query would be lost.
+    #[error(
+        "what the license server URL asks the test operator for does not travel with a request in a file"
+    )]
+    WishNotCarried,
     /// The content header is malformed.
     #[error(transparent)]
     ContentHeader(#[from] HeaderError),
@@ -189,6 +194,9 @@ pub enum ClientError {
     /// There is nothing to acknowledge.
     #[error("nothing waits to be acknowledged")]
     NothingToAcknowledge,
+    /// V-055: no certificate of this device is in the last third of its life.
+    #[error("no certificate of this device is to be renewed yet")]
+    NothingToRenew,
     /// The operator's license server takes no acknowledgements.
     #[error("the license server takes no acknowledgements")]
     NoAcknowledgements,
@@ -386,13 +394,16 @@ impl ClientError {
             Self::TestOperator => {
                 "ask the operator for the profile of the service itself; in a test of your own, say so: `keyward enrol --accept-test-operator`"
             }
+            Self::WishNotCarried => {
+                "ask over the network: `keyward acquire`; or name the license server without the wish: `--server URL`"
+            }
             Self::ContentHeader(_) | Self::TooManyKeys { .. } => {
                 "check that the file is whole and was protected by a Keyward packager"
             }
             Self::NoLicense { .. } => "request one: `keyward acquire FILE`",
             Self::Refused { refusal, .. } => match refusal {
                 Refusal::NoUsableClock => {
-                    "set the device's clock to the true time, or have a license server tell it: `keyward acquire --time-only`; `keyward play` asks by itself where it may"
+                    "set the device's clock to the true time, or have a license server tell it: `keyward acquire --time-only`; `keyward play` asks by itself where it may; `keyward doctor` says which time it is behind"
                 }
                 Refusal::NotYetValid { .. } => "wait until the license begins",
                 Refusal::Ended { .. } | Refusal::FirstPlayExpired { .. } => {
@@ -428,8 +439,11 @@ impl ClientError {
                 "install each receipt once, on the device that made its acknowledgement"
             }
             Self::NothingToAcknowledge => "nothing has to be done",
+            Self::NothingToRenew => {
+                "renew it in the last third of its life; one that has ended takes a new enrolment token"
+            }
             Self::NoAcknowledgements => "tell the operator: its server asked for what it does not take",
-            Self::Denied { .. } => "obtain the right to this content from its provider, then try again",
+            Self::Denied { denial, .. } => denial.hint(),
             Self::ServerRefused(problem) => match ErrorCode::from_number(problem.code) {
                 Some(code) => code.hint(),
                 None => "update the client: the server's error is newer than this version",
@@ -440,12 +454,20 @@ impl ClientError {
                     MessageError::Signer(CryptoError::ChainRefused(ChainFault::Expired | ChainFault::NotYetValid)),
                 ..
             } => "check that the device's clock is right; if it is, tell the operator",
+            Self::Message {
+                error: MessageError::Signer(CryptoError::ChainRefused(ChainFault::Revoked)),
+                ..
+            } => {
+                "nothing was stored; get a fresh one of the operator, who no longer trusts what signed this: a discovery document over the network, or as a file that `keyward admin discovery` wrote"
+            }
             Self::Message { .. }
             | Self::ResponseMismatch(_)
             | Self::LicenseRefused { .. }
-            | Self::ServerTimeWentBack
             | Self::CertificateRefused(_) => {
                 "nothing was stored; if it happens again, tell the operator that the answer was altered or is wrong"
+            }
+            Self::ServerTimeWentBack => {
+                "nothing was stored; if a license server's clock was ahead (`keyward doctor` says by how much), wait until that time has come, or enrol in another client directory; if none was, tell the operator"
             }
             Self::DiscoveryRefused(_) => {
                 "check the device's clock; then get a fresh document of the operator: over the network, or as a file that `keyward admin discovery` wrote"

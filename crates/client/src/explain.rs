@@ -149,7 +149,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
                 let decide = |output| rules.decide(output, security_level);
                 outputs.iter().map(decide).collect()
             }
-            Err(Stop::Refused(_) | Stop::NoRoot(_)) => Vec::new(),
+            Err(Stop::Refused(_) | Stop::NoRoot(_) | Stop::Distrusted) => Vec::new(),
         };
         Explained {
             outputs,

@@ -77,6 +77,12 @@ impl<'a> Enrolment<'a> {
         &self.0.profile
     }
 
+    /// Whether the operator is one for tests, which issues licenses to anybody.
+    #[must_use]
+    pub const fn is_test(&self) -> bool {
+        self.0.anchor().is_test()
+    }
+
     /// The device's certificate, whatever the time.
     ///
     /// # Errors

@@ -26,6 +26,7 @@ mod count;
 mod flows;
 mod perform;
 mod permit;
+mod prepare;
 mod streams;
 
 use core::marker::PhantomData;
@@ -51,6 +52,7 @@ use crate::{
     flow::Moment,
     host::{HostProfile, MemoryLock},
     locked::Locked,
+    verified::TrustedLicense,
 };
 use bytes::KeyBytes;
 use count::Allowance;
@@ -164,13 +166,13 @@ impl<T> Prepared<T> {
     /// The license that released it.
     #[must_use]
     pub fn license(&self) -> LicenseId {
-        self.inner.terms.id
+        self.inner.terms().id
     }
 
     /// The terms of that license.
     #[must_use]
     pub fn terms(&self) -> &LicenseBody {
-        &self.inner.terms
+        self.inner.terms()
     }
 
     /// The algorithm.
@@ -280,7 +282,7 @@ pub(crate) struct About {
 /// What a handle and its client share.
 struct Inner {
     about: About,
-    terms: LicenseBody,
+    license: Arc<TrustedLicense>,
     memory: Arc<dyn MemoryLock>,
     state: Mutex<State>,
 }
@@ -294,6 +296,10 @@ struct State {
 }
 
 impl Inner {
+    fn terms(&self) -> &LicenseBody {
+        self.license.body()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // A call that panicked has left nothing half done here: the key is used by reference.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -411,8 +417,8 @@ pub(crate) trait Handle {
     /// The key id that the license is kept under.
     fn asked(&self) -> Kid;
 
-    /// Its terms, and whose license server signed it.
-    fn terms(&self) -> (&LicenseBody, Digest);
+    /// The license, and whose license server signed it.
+    fn of(&self) -> (&TrustedLicense, Digest);
 
     /// Whether the license is in the store.
     fn is_persistent(&self) -> bool;
@@ -423,19 +429,19 @@ pub(crate) trait Handle {
 
 impl Handle for Inner {
     fn license(&self) -> LicenseId {
-        self.terms.id
+        self.terms().id
     }
 
     fn asked(&self) -> Kid {
         self.about.asked
     }
 
-    fn terms(&self) -> (&LicenseBody, Digest) {
-        (&self.terms, self.state().permit.operator)
+    fn of(&self) -> (&TrustedLicense, Digest) {
+        (&self.license, self.state().permit.operator)
     }
 
     fn is_persistent(&self) -> bool {
-        self.terms.persistent
+        self.terms().persistent
     }
 
     fn end(&self, why: Ended) {

@@ -106,13 +106,13 @@ pub mod session;
 pub mod store;
 mod test_operator;
 mod usage;
+mod verified;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Weak,
 };
 
-use keyward_crypto::exchange::{Algorithm, Operation};
 use keyward_license::{
     ids::{DeviceId, Digest, Kid, LicenseId, TransactionId},
     license::LicenseBody,
@@ -128,7 +128,6 @@ pub use error::{ClientError, LicenseFault};
 
 use acknowledge::Acknowledged;
 use acquire::Wanted;
-use chain::Verified;
 use choose::Recorded;
 use clock::Told;
 use device::KeyStore;
@@ -139,13 +138,14 @@ use flow::Flow;
 use held::{Enrolment, HeldLicense};
 use host::HostProfile;
 use install::Acquired;
-use key_exchange::{Asked, Decryptor, Encryptor, Handle, Prepared, Signer, Unwrapper, Verifier, Wrapper};
+use key_exchange::Handle;
 use lists::{Changes, Distrusted, OperatorTrust, TakenLists};
 use operator::Operator;
 use patience::Occasion;
 use playback::Standing;
 use session::{Acquisition, Needs, Opened};
 use store::{Store, StoreLimits, StoreUsage};
+use verified::Verified;
 
 /// The client component of one device.
 #[derive(Debug)]
@@ -393,99 +393,6 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         Flow::new(move |io| async move { self.run_open(&io, &kids, wanted, acquisition, action).await })
     }
 
-    /// Prepares the key that encrypts under this key id: looks in the store and, if `acquisition` permits, acquires
-    /// what is missing. With an `algorithm` it is the key of that one, be it this key id's or one beside it; without,
-    /// the key id's own. The key is released for this one operation, see [`key_exchange`].
-    ///
-    /// The flow ends with [`ClientError::WrongOperation`] or [`ClientError::WrongAlgorithm`] if the license permits
-    /// another, and with [`ClientError::NotAnExchangeKey`] for a key of content.
-    pub fn prepare_encryptor(
-        &mut self,
-        kid: Kid,
-        algorithm: Option<Algorithm>,
-        wanted: Wanted,
-        acquisition: Acquisition,
-    ) -> Flow<'_, Encryptor> {
-        let asked = Asked::new(kid, algorithm, Operation::Encrypt);
-        Flow::new(move |io| async move { self.run_prepare(&io, asked, wanted, acquisition).await })
-    }
-
-    /// Prepares the key that decrypts, as [`Client::prepare_encryptor`] does the one that encrypts.
-    pub fn prepare_decryptor(
-        &mut self,
-        kid: Kid,
-        algorithm: Option<Algorithm>,
-        wanted: Wanted,
-        acquisition: Acquisition,
-    ) -> Flow<'_, Decryptor> {
-        let asked = Asked::new(kid, algorithm, Operation::Decrypt);
-        Flow::new(move |io| async move { self.run_prepare(&io, asked, wanted, acquisition).await })
-    }
-
-    /// Prepares the key that signs, as [`Client::prepare_encryptor`] does the one that encrypts.
-    pub fn prepare_signer(
-        &mut self,
-        kid: Kid,
-        algorithm: Option<Algorithm>,
-        wanted: Wanted,
-        acquisition: Acquisition,
-    ) -> Flow<'_, Signer> {
-        let asked = Asked::new(kid, algorithm, Operation::Sign);
-        Flow::new(move |io| async move { self.run_prepare(&io, asked, wanted, acquisition).await })
-    }
-
-    /// Prepares the key that verifies, as [`Client::prepare_encryptor`] does the one that encrypts.
-    pub fn prepare_verifier(
-        &mut self,
-        kid: Kid,
-        algorithm: Option<Algorithm>,
-        wanted: Wanted,
-        acquisition: Acquisition,
-    ) -> Flow<'_, Verifier> {
-        let asked = Asked::new(kid, algorithm, Operation::Verify);
-        Flow::new(move |io| async move { self.run_prepare(&io, asked, wanted, acquisition).await })
-    }
-
-    /// Prepares the key that wraps, as [`Client::prepare_encryptor`] does the one that encrypts.
-    pub fn prepare_wrapper(
-        &mut self,
-        kid: Kid,
-        algorithm: Option<Algorithm>,
-        wanted: Wanted,
-        acquisition: Acquisition,
-    ) -> Flow<'_, Wrapper> {
-        let asked = Asked::new(kid, algorithm, Operation::Wrap);
-        Flow::new(move |io| async move { self.run_prepare(&io, asked, wanted, acquisition).await })
-    }
-
-    /// Prepares the key that unwraps, as [`Client::prepare_encryptor`] does the one that encrypts.
-    pub fn prepare_unwrapper(
-        &mut self,
-        kid: Kid,
-        algorithm: Option<Algorithm>,
-        wanted: Wanted,
-        acquisition: Acquisition,
-    ) -> Flow<'_, Unwrapper> {
-        let asked = Asked::new(kid, algorithm, Operation::Unwrap);
-        Flow::new(move |io| async move { self.run_prepare(&io, asked, wanted, acquisition).await })
-    }
-
-    /// judges a prepared key with what the client and its host know now, stores the clock's
-    /// floor, and records further uses if those that were are made. Whoever performs calls it whenever
-    /// [`Prepared::holds`] says no.
-    ///
-    /// If the license does not permit any use, or was removed, the key is wiped and the flow ends with the reason.
-    pub fn keep_up<'a, T>(&'a mut self, prepared: &'a Prepared<T>) -> Flow<'a, ()> {
-        Flow::new(move |io| async move { self.run_keep_up(&io, prepared).await })
-    }
-
-    /// Wipes a prepared key, at once, and then gives back the uses that were recorded and not made. A handle
-    /// that is dropped is wiped as well, and its recorded uses count as made.
-    pub fn close<T>(&mut self, prepared: Prepared<T>) -> Flow<'_, ()> {
-        let rest = prepared.wind_up();
-        Flow::new(move |io| async move { self.run_close(&io, rest).await })
-    }
-
     /// Takes in a discovery document that came by other means, for the requests that follow: it passes the
     /// same checks as one that was fetched. One that is older than the stored one replaces nothing, and is
     /// refused if that is not in use any more. Returns the operator: SHA-256 of its root certificate.
@@ -549,8 +456,17 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         Flow::new(|io| async move { self.run_renew_certificates(&io).await })
     }
 
+    /// V-055: makes a request to be carried by other means for the certificate that follows one in the last third of its
+    /// life; of several, the one that ends first. It is sealed as the stored discovery document says, which must be in use.
+    /// [`Client::install_enrolment`] takes the response.
+    ///
+    /// The flow ends with [`ClientError::NothingToRenew`] if there is none.
+    pub fn request_renewal(&mut self) -> Flow<'_, Vec<u8>> {
+        Flow::new(|io| async move { self.run_request_renewal(&io).await })
+    }
+
     /// Whether a certificate of this device is to be renewed: the last third of its life has begun, by the time that its
-    /// operator's license server has told with its last answer.
+    /// operator's license server has told with its last answer, whether that was sent or carried.
     #[must_use]
     pub fn owes_renewal(&self) -> bool {
         !self.ending.is_empty()
@@ -569,6 +485,12 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     /// of another one at the next call.
     pub fn request_acknowledgement(&mut self) -> Flow<'_, Vec<u8>> {
         Flow::new(|io| async move { self.run_request_acknowledgement(&io).await })
+    }
+
+    /// Whether [`Client::request_acknowledgement`] would make a request of an acknowledgement that is on its way already:
+    /// then the receipt for the earlier one is not taken any more.
+    pub fn replaces_acknowledgement(&self) -> Flow<'_, bool> {
+        Flow::new(|io| async move { self.run_replaces_acknowledgement(&io).await })
     }
 
     /// Takes in a receipt that came by other means, in this process or a later one.
@@ -639,6 +561,13 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             operators: self.operators.len(),
             counted_keys: totals.counted_keys.unwrap_or_default(),
         }
+    }
+
+    /// whether [`Client::clock_floor`] is a time that a license server stated. No fresher answer lowers such a
+    /// one.
+    #[must_use]
+    pub const fn clock_floor_is_stated(&self) -> bool {
+        self.store.head().clock.floor_is_trusted
     }
 
     /// the time below which the host's clock is not believed.

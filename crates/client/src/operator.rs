@@ -57,6 +57,7 @@ impl Operator {
             .first()
             .ok_or(ClientError::StoreDamaged("an operator record has no certificate"))?;
         let mut lists = lists::none(Anchor::from_der(&profile.root.0)?);
+        lists.set_device(&chain);
         lists.adopt_all(stored, None);
         Ok(Self {
             lists,
@@ -83,6 +84,13 @@ impl Operator {
         let left = leaf.not_after().saturating_sub(now.0);
         let life = leaf.not_after().saturating_sub(leaf.not_before());
         now.0 <= leaf.not_after() && left < life / 3
+    }
+
+    /// When the certificate ends; never, if it cannot be read.
+    pub(crate) fn ends(&self) -> u64 {
+        let leaf = self.chain.first().map(|der| Certificate::parse(der));
+        leaf.and_then(Result::ok)
+            .map_or(u64::MAX, |leaf| leaf.not_after())
     }
 
     pub(crate) fn to_record(&self) -> OperatorRecord {

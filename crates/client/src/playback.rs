@@ -30,7 +30,7 @@ use crate::{
     bound::Bound,
     choose::{Chosen, Stop, Unusable},
     device::KeyStore,
-    enforce::Question,
+    enforce::{Question, bodies},
     flow::{Io, Moment},
     host::Outputs,
     install::Acquired,
@@ -361,7 +361,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     pub(crate) fn judge_again(&self, bound: &mut Bound, now: Option<Timestamp>) -> Result<(), Stop> {
         let changes = self.host.outputs.changes();
         if bound.outputs_seen != changes {
-            bound.outputs = self.host.outputs_for(&bound.chain());
+            bound.outputs = self.host.outputs_for(&bodies(&bound.chain()));
             bound.outputs_seen = changes;
         }
         let usage = Usage {
@@ -375,7 +375,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let (chain, of) = (bound.chain(), (&bound.operator, bound.level));
         let allowed = self.judge(&chain, usage, of, &bound.outputs, &question)?;
         // a revocation that is to come.
-        let revoked_from = self.revoked_from(&bound.operator, &chain);
+        let revoked_from = self.revoked_from(&bound.operator, &bodies(&chain));
         bound.allowed.outputs = allowed.outputs;
         bound.allowed.playback_ends = allowed.playback_ends;
         // A license that was in grace when it was opened stays so, whether or not its end stops what plays.
@@ -431,8 +431,8 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     /// Asks a license server for what is lacking, in one request: licenses, or the time. What is denied, or cannot be
     /// had now, leaves the stops as they are. `None` if nothing came.
     async fn help(&mut self, io: &Io, opened: &Opened, lacking: &[Lacking]) -> Option<Option<Acquired>> {
-        let by_time = lacking.iter().filter(|lacking| lacking.stop.is_by_time());
-        let mut bounds = by_time
+        let asking = lacking.iter().filter(|lacking| lacking.stop.asks_for_another());
+        let mut bounds = asking
             .filter_map(|lacking| opened.bound.get(lacking.at))
             .peekable();
         if bounds.peek().is_some() {
@@ -450,7 +450,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
 
 /// Whether a license server may help: with another license, or with the time.
 const fn may_help(stop: Stop) -> bool {
-    stop.is_by_time() || matches!(stop, Stop::Refused(Refusal::NoUsableClock))
+    stop.asks_for_another() || matches!(stop, Stop::Refused(Refusal::NoUsableClock))
 }
 
 /// A key that no license permits to use any more.

@@ -36,6 +36,7 @@ use crate::{
     flow::Io,
     install::Accepted,
     lists,
+    verified::TrustedLicense,
 };
 
 /// Most leaves of one key id that a playback keeps.
@@ -91,6 +92,10 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         for said in others.take(VERIFIED) {
             self.take_in_store(io, said, &demanded).await?;
         }
+        // V-020: what is none any more takes no place.
+        riding
+            .leaves
+            .retain(|leaf| self.trusts(&leaf.operator, &leaf.license));
         let is_new = |leaf: &Said<'_>| !riding.has(leaf.body.id);
         let leaves: Vec<_> = leaves.into_iter().filter(is_new).collect();
         let roots = leaves.iter().filter_map(|leaf| leaf.body.leaf_of());
@@ -123,7 +128,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let Some(above) = known.or_else(|| above.next()) else {
             return false;
         };
-        let above = Some((&above.operator, &*above.license));
+        let above = Some((&above.operator, &**above.license));
         let key = self.open_content_key(&leaf.license, above, &mut riding.roots);
         zeroize::zeroize_stack::<STACK>();
         key.is_ok()
@@ -177,7 +182,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         if self.store.tombstone(io, &id).await?.is_some() {
             return Ok(());
         }
-        let accepted = Accepted::new(kid, kept.license, said.bytes);
+        let accepted = Accepted::new(kid, kept.license);
         self.install_carried(io, kept.operator, &accepted).await
     }
 
@@ -200,7 +205,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             let license = self.verified(id, bytes)?;
             demanded.trusts(id, bytes).then_some((*id, license))
         };
-        let (id, license): (Digest, Arc<License>) = self.operators.keys().find_map(verified)?;
+        let (id, license): (Digest, Arc<TrustedLicense>) = self.operators.keys().find_map(verified)?;
         let operator = self.operators.get(&id)?;
         let is_in_memory = license.body().nonce.is_some();
         let fit = self.fit().ok()?;

@@ -2,15 +2,15 @@
 
 use std::fs;
 
-use keyward_client::{flow::Moment, store::StoreLimits};
+use keyward_client::{flow::Moment, session::Acquisition, store::StoreLimits};
 use keyward_client_native::{
-    Clock, Options,
+    Clock, NativeClient, NoTransport, Options,
     doctor::{Finding, Standing, examine, examine_with, examine_with_clock},
 };
 use keyward_license::time::Timestamp;
 use keyward_testkit::pki::{DAY, NOW};
 
-use crate::world::{World, open_offline};
+use crate::world::{World, kid, open_offline, wanted};
 
 /// A clock that stands at one time, or was never set.
 struct At(Option<Timestamp>);
@@ -123,6 +123,25 @@ fn a_clock_behind_what_was_seen() {
     assert_eq!(bad(&at(&world, floor.minus(300))), []);
     let findings = at(&world, floor.minus(301));
     assert_eq!(bad(&findings), [(Standing::Error, "clock")]);
+    let clock = |findings: &[Finding]| {
+        findings
+            .iter()
+            .find(|finding| finding.about == "clock")
+            .unwrap()
+            .what
+            .clone()
+    };
+    assert!(clock(&findings).contains("a time that a license server stated"));
+    // A clock of this machine that was ahead is told from that.
+    let ahead = Box::new(At(Some(floor.plus(10_000))));
+    let mut client = NativeClient::open_with_clock(&world.folder(), Box::new(NoTransport), ahead).unwrap();
+    client
+        .open_content(vec![kid(1)], wanted(1), Acquisition::Never)
+        .unwrap();
+    drop(client);
+    let findings = at(&world, floor);
+    assert_eq!(bad(&findings), [(Standing::Error, "clock")]);
+    assert!(clock(&findings).contains("a time that was seen"));
     let unset = examine_with_clock(&world.folder(), Box::new(At(None)));
     assert_eq!(bad(&unset), [(Standing::Error, "clock")]);
 }

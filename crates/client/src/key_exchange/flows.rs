@@ -146,14 +146,14 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         let key = key?;
         let counted = Counted::of(&about, &chosen);
         let block = self.record_uses(io, &counted, question.now).await?;
-        let mut permit = Permit::new(chosen.candidate.body().clone(), chosen.candidate.operator);
+        let mut permit = Permit::new(Arc::clone(&chosen.candidate.license), chosen.candidate.operator);
         self.inform(io, &mut permit);
         let mut allowance = Allowance::default();
         allowance.grant(block);
         let prepared = Prepared {
             inner: Arc::new(Inner {
                 about,
-                terms: permit.license.clone(),
+                license: Arc::clone(&permit.license),
                 memory: Arc::clone(&self.host.memory),
                 state: Mutex::new(State {
                     key: Ok(key),
@@ -197,7 +197,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
 
     fn inform(&self, io: &Io, permit: &mut Permit) {
         let level = self.level(&permit.operator);
-        let revoked = self.revoked_from(&permit.operator, &[&permit.license]);
+        let revoked = self.revoked_from(&permit.operator, &[permit.license.body()]);
         permit.keep_up(
             (level, revoked),
             &self.host.extended,
@@ -224,7 +224,7 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         if outcome.is_err() {
             zeroize_stack::<STACK>();
         }
-        if inner.terms.is_time_limited() {
+        if inner.terms().is_time_limited() {
             self.store_floor(io, seen).await?;
         }
         let counted = Counted::of_handle(inner);
@@ -407,12 +407,15 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         self.end_handles(|license| gone.contains(&license));
     }
 
-    /// wipes the keys of every handle whose license ends with the revocation that has become known.
+    /// V-020, R-015: wipes the keys of every handle whose license is none any more, or ends with a revocation, by what
+    /// has become known.
     pub(crate) fn end_revoked(&self, io: &Io) {
         let now = self.now(io);
         for handle in self.prepared.iter().filter_map(Weak::upgrade) {
-            let (license, operator) = handle.terms();
-            if has_come(self.revoked_from(&operator, &[license]), now) {
+            let (license, operator) = handle.of();
+            if !self.trusts(&operator, license) {
+                handle.end(Ended::Refused(Stop::Distrusted));
+            } else if has_come(self.revoked_from(&operator, &[license.body()]), now) {
                 handle.end(Ended::Refused(Refusal::DeviceRevoked.into()));
             }
         }
@@ -448,10 +451,10 @@ impl Counted {
     fn of_handle(inner: &Inner) -> Self {
         Self {
             about: inner.about.clone(),
-            license: inner.terms.id,
-            is_time_limited: inner.terms.is_time_limited(),
-            due: inner.terms.removal_date,
-            is_persistent: inner.terms.persistent,
+            license: inner.terms().id,
+            is_time_limited: inner.terms().is_time_limited(),
+            due: inner.terms().removal_date,
+            is_persistent: inner.terms().persistent,
         }
     }
 

@@ -1,8 +1,9 @@
 //! what a handle judges its license by, at every call and without the client.
 
+use std::sync::Arc;
+
 use keyward_license::{
     ids::Digest,
-    license::LicenseBody,
     time::Timestamp,
     usage_rules::{Action, Allowed, Host, Understood, Usage, evaluate},
 };
@@ -12,6 +13,7 @@ use crate::{
     clock::{Clocked, Pace},
     enforce::has_come,
     flow::Moment,
+    verified::TrustedLicense,
 };
 
 /// Seconds after which a handle asks its client to keep up, so that the clock's floor is stored.
@@ -19,7 +21,7 @@ const KEEPS_UP_EVERY: u64 = 60;
 
 /// The terms of a license, and what is known of the device and the time.
 pub(super) struct Permit {
-    pub(super) license: LicenseBody,
+    pub(super) license: Arc<TrustedLicense>,
     /// Whose license server signed it.
     pub(super) operator: Digest,
     level: u64,
@@ -35,7 +37,7 @@ pub(super) struct Permit {
 }
 
 impl Permit {
-    pub(super) fn new(license: LicenseBody, operator: Digest) -> Self {
+    pub(super) fn new(license: Arc<TrustedLicense>, operator: Digest) -> Self {
         Self {
             license,
             operator,
@@ -72,7 +74,13 @@ impl Permit {
             revoked: has_come(self.revoked_from, now),
             ..Host::of_level(self.level)
         };
-        let decision = evaluate(&[&self.license], &Usage::default(), &host, Action::Perform, now);
+        let decision = evaluate(
+            &[self.license.body()],
+            &Usage::default(),
+            &host,
+            Action::Perform,
+            now,
+        );
         self.allowed = Some(choose::judged(decision)?);
         Ok(())
     }
@@ -80,7 +88,7 @@ impl Permit {
     /// Whether the client has nothing to add to what is known here.
     pub(super) fn is_kept_up(&self, moment: Moment, extended: &[Understood]) -> bool {
         let in_time = match (self.pace.now(moment), self.kept_up) {
-            _ if !self.license.is_time_limited() => true,
+            _ if !self.license.body().is_time_limited() => true,
             (Some(now), Some(last)) => {
                 let changes = self.allowed.as_ref().and_then(|allowed| allowed.changes_at);
                 now < last.plus(KEEPS_UP_EVERY) && changes.is_none_or(|changes| now < changes)

@@ -104,15 +104,20 @@ fn v_065_a_host_that_does_not_tell_does_not_say_so_and_nothing_waits() {
     assert_eq!(client.waiting_acknowledgements(), 0);
 }
 
-#[test]
-fn v_065_what_cannot_be_told_waits_for_the_next_contact_in_this_process_or_a_later_one() {
-    let (mut world, mut client) = world();
-    world.run(client.acquire(wanted(&[1]))).unwrap();
+/// The server takes no acknowledgement from now on, for this reason.
+fn refuses(world: &mut World, why: ErrorCode) {
     world
         .server
         .bent
         .instead
-        .insert(ACKNOWLEDGEMENT_PATH, problem(ErrorCode::Internal));
+        .insert(ACKNOWLEDGEMENT_PATH, problem(why));
+}
+
+#[test]
+fn v_065_what_cannot_be_told_waits_for_the_next_contact_in_this_process_or_a_later_one() {
+    let (mut world, mut client) = world();
+    world.run(client.acquire(wanted(&[1]))).unwrap();
+    refuses(&mut world, ErrorCode::Internal);
     let told = world.run(client.acknowledge()).unwrap();
     assert_eq!((told.received.len(), told.waiting), (0, 1));
     assert!(matches!(told.failed, Some(ClientError::ServerRefused(_))));
@@ -139,11 +144,7 @@ fn v_065_what_cannot_be_told_waits_for_the_next_contact_in_this_process_or_a_lat
 fn v_065_what_a_server_knows_nothing_of_waits_no_more() {
     let (mut world, mut client) = world();
     world.run(client.acquire(wanted(&[1]))).unwrap();
-    world
-        .server
-        .bent
-        .instead
-        .insert(ACKNOWLEDGEMENT_PATH, problem(ErrorCode::TransactionRefused));
+    refuses(&mut world, ErrorCode::TransactionRefused);
     let told = world.run(client.acknowledge()).unwrap();
     assert_eq!((told.received.len(), told.waiting), (0, 0));
     assert!(matches!(told.failed, Some(ClientError::ServerRefused(_))));
@@ -269,9 +270,11 @@ fn v_065_several_are_carried_one_after_the_other_and_come_back_in_any_order() {
     for number in 1..=3 {
         world.by_hand(&mut client, wanted(&[number])).unwrap();
     }
+    assert!(!world.run(client.replaces_acknowledgement()).unwrap());
     let requests: Vec<_> = (0..3)
         .map(|_| world.run(client.request_acknowledgement()).unwrap())
         .collect();
+    assert!(world.run(client.replaces_acknowledgement()).unwrap());
     let receipts: Vec<_> = requests
         .iter()
         .map(|request| receipt(&mut world, request))
@@ -328,11 +331,7 @@ fn v_065_after_a_failure_the_rest_of_that_operator_waits_for_the_next_contact() 
     for number in 1..=3 {
         world.run(client.acquire(wanted(&[number]))).unwrap();
     }
-    world
-        .server
-        .bent
-        .instead
-        .insert(ACKNOWLEDGEMENT_PATH, problem(ErrorCode::Internal));
+    refuses(&mut world, ErrorCode::Internal);
     let sent = world.sent.len();
     let told = world.run(client.acknowledge()).unwrap();
     assert_eq!((told.received.len(), told.waiting), (0, 3));

@@ -1,16 +1,17 @@
 //! Devices without a network: discovery documents, enrolments and licenses that others carry.
 
-use keyward_client::{ClientError, enforce::Availability};
+use keyward_client::{ClientError, enforce::Availability, host::HostProfile};
 use keyward_crypto::{hpke::Suite, x509::Role};
 use keyward_license::{
-    codec::Wire, envelope::SealedRequest, ids::Digest, signed::MessageError, time::Timestamp,
+    codec::Wire, envelope::SealedRequest, ids::Digest, request::ClockKind, signed::MessageError,
+    time::Timestamp,
 };
 use keyward_testkit::{
     fake_server::FakeServer,
-    pki::{DAY, NOW, Operator},
+    pki::{DAY, NOW, Operator, YEAR},
 };
 
-use crate::world::{Device, World, kid, wanted};
+use crate::world::{Device, TestClient, World, kid, wanted};
 
 /// A world without a network.
 fn offline() -> World {
@@ -368,4 +369,101 @@ fn v_061_an_enrolment_that_was_long_on_its_way_does_not_bring_back_an_older_docu
         matches!(refused, Err(ClientError::DiscoveryRefused(said)) if said == why),
         "{refused:?}"
     );
+}
+
+/// When the device's certificate ends: at first a year after it was enrolled, 395 days from its beginning.
+fn ends(client: &TestClient) -> u64 {
+    let enrolment = client.enrolments().next().unwrap();
+    enrolment.certificate().unwrap().not_after()
+}
+
+#[test]
+fn v_055_a_certificate_in_its_last_third_is_renewed_by_what_is_carried() {
+    let (mut world, mut client) = World::enrolled();
+    later(&mut world, 233);
+    let document = world.server.discovery();
+    world.run(client.install_discovery(document)).unwrap();
+    world.by_hand(&mut client, wanted(&[1])).unwrap();
+    assert!(!client.owes_renewal());
+    let early = world.run(client.request_renewal());
+    assert!(matches!(early, Err(ClientError::NothingToRenew)), "{early:?}");
+    later(&mut world, 234);
+    let document = world.server.discovery();
+    world.run(client.install_discovery(document)).unwrap();
+    world.by_hand(&mut client, wanted(&[2])).unwrap();
+    assert!(client.owes_renewal(), "the carried answer says what time it is");
+    // In another process, which has no network.
+    world.online = false;
+    drop(client);
+    let mut client = world.open().unwrap();
+    let request = world.run(client.request_renewal()).unwrap();
+    let response = world.answer_enrolment(&request);
+    drop(client);
+    let mut client = world.open().unwrap();
+    let enrolled = world.run(client.install_enrolment(response.clone())).unwrap();
+    assert_eq!(enrolled.valid_until, NOW.plus(234 * DAY + YEAR));
+    assert_eq!(ends(&client), enrolled.valid_until.0);
+    let again = world.run(client.install_enrolment(response));
+    assert!(matches!(again, Err(ClientError::NoPendingRequest)), "{again:?}");
+    let done = world.run(client.request_renewal());
+    assert!(matches!(done, Err(ClientError::NothingToRenew)), "{done:?}");
+    // What it held is there, and it asks with the new certificate.
+    assert_eq!(world.run(client.licenses()).unwrap().len(), 2);
+    world.by_hand(&mut client, wanted(&[3])).unwrap();
+    assert!(!client.owes_renewal());
+}
+
+#[test]
+fn v_055_a_carried_renewal_that_comes_to_nothing_changes_nothing() {
+    let (mut world, mut client) = World::enrolled();
+    later(&mut world, 250);
+    let before = ends(&client);
+    let stale = world.run(client.request_renewal());
+    assert!(
+        matches!(stale, Err(ClientError::DiscoveryRefused(_))),
+        "{stale:?}"
+    );
+    let document = world.server.discovery();
+    world.run(client.install_discovery(document)).unwrap();
+    let request = world.run(client.request_renewal()).unwrap();
+    world.server.bent.enrolment = Some(Box::new(|response| response.chain.0.reverse()));
+    let response = world.answer_enrolment(&request);
+    assert!(world.run(client.install_enrolment(response)).is_err());
+    assert_eq!(ends(&client), before);
+    // Its request is consumed, and another one may be made.
+    world.server.bent.enrolment = None;
+    let late = world.answer_enrolment(&request);
+    assert!(world.run(client.install_enrolment(late)).is_err());
+    let request = world.run(client.request_renewal()).unwrap();
+    let response = world.answer_enrolment(&request);
+    world.run(client.install_enrolment(response)).unwrap();
+    assert_eq!(ends(&client), NOW.plus(250 * DAY + YEAR).0);
+    // One that has ended is renewed by nobody.
+    later(&mut world, 250 + 366);
+    let ended = world.run(client.request_renewal());
+    assert!(matches!(ended, Err(ClientError::NothingToRenew)), "{ended:?}");
+}
+
+#[test]
+fn v_055_without_a_clock_what_a_carried_answer_told_says_that_a_certificate_ends() {
+    let (mut world, client) = World::enrolled();
+    let mut client = client.on_host(HostProfile {
+        clock: ClockKind::None,
+        ..HostProfile::default()
+    });
+    world.moment.utc = None;
+    let none = world.run(client.request_renewal());
+    assert!(matches!(none, Err(ClientError::NothingToRenew)), "{none:?}");
+    let request = world.run(client.request(wanted(&[1]))).unwrap();
+    world.server.now = NOW.plus(250 * DAY);
+    let response = world.answer(&request);
+    world.run(client.install(response)).unwrap();
+    assert!(client.owes_renewal());
+    let document = world.server.discovery();
+    world.run(client.install_discovery(document)).unwrap();
+    let request = world.run(client.request_renewal()).unwrap();
+    let response = world.answer_enrolment(&request);
+    world.run(client.install_enrolment(response)).unwrap();
+    assert_eq!(ends(&client), NOW.plus(250 * DAY + YEAR).0);
+    assert!(!client.owes_renewal());
 }

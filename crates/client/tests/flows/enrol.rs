@@ -1,7 +1,7 @@
 //! Enrolment.
 
 use keyward_client::{ClientError, host::HostProfile};
-use keyward_crypto::{hpke::Suite, x509::Role};
+use keyward_crypto::{hpke::Suite, kdf::sha256, x509::Role};
 use keyward_license::{
     certificate::SealingKey,
     codec::{Bytes, Wire},
@@ -10,17 +10,23 @@ use keyward_license::{
     envelope::SealedRequest,
     error_code::ErrorCode,
     ids::{Digest, Nonce},
+    license::Flag,
     operator_profile::OperatorProfile,
     party::PartyKeys,
     request::ClockKind,
+    revocation::RevokedDevices,
     signed::MessageError,
+    usage_rules::Refusal,
 };
 use keyward_testkit::{
-    fake_server::{ENROLMENT_PATH, FakeServer, ORIGIN, Reply, problem},
+    fake_server::{ENROLMENT_PATH, FakeServer, LICENSE_PATH, ORIGIN, Reply, problem},
     pki::{DAY, Leaf, NOW, Operator, YEAR, claims},
 };
 
-use crate::world::{TestClient, World, kid, wanted};
+use crate::{
+    licensed::{licensed, open, refusal},
+    world::{TestClient, World, kid, wanted},
+};
 
 /// Enrols in a world that a test has changed; nothing must have been stored if that fails.
 fn enrol(change: impl FnOnce(&mut World)) -> Result<(), ClientError> {
@@ -116,6 +122,74 @@ fn v_055_a_renewal_that_cannot_be_sent_takes_no_license_away() {
     world.online = true;
     world.run(client.acquire(wanted(&[1]))).unwrap();
     assert!(client.owes_renewal());
+}
+
+/// Requests for licenses that were sent, those for the time alone among them.
+fn license_requests(world: &World) -> usize {
+    let sent = world.sent.iter().map(|(outgoing, _)| &outgoing.url);
+    sent.filter(|url| url.ends_with(LICENSE_PATH)).count()
+}
+
+#[test]
+fn r_015_v_055_whose_exemption_does_not_name_the_new_certificate_yet_asks_for_the_list_that_does() {
+    for (is_named, is_answered) in [(false, true), (true, true), (false, false)] {
+        let (mut world, mut client) = licensed(|body| body.ends_with_revocation = Some(Flag));
+        let own = client.enrolments().next().unwrap().certificate().unwrap();
+        let now = NOW.plus(250 * DAY);
+        certified(&mut world, &[Role::Device], |leaf| {
+            leaf.not_before = now;
+            leaf.not_after = now.plus(YEAR);
+        });
+        // Which certificate will come is known beforehand.
+        let mut chain = Vec::new();
+        world.server.bent.device_chain.as_ref().unwrap()(&mut chain);
+        let next = chain.remove(0);
+        let exempt = |world: &mut World, number, certificates: &[&[u8]]| {
+            let allowed = certificates.iter().map(|der| Digest::new(sha256(&[der])));
+            world.server.device_list(number, |body| {
+                body.revoked = Some(vec![RevokedDevices {
+                    maker: "Keyward".into(),
+                    model: None,
+                    robustness_below: None,
+                    since: NOW,
+                    reason: None,
+                }]);
+                body.allowed = Some(allowed.collect());
+            })
+        };
+        (world.moment.utc, world.server.now) = (Some(now), now);
+        let of_both = [own.der(), &next];
+        let first = exempt(&mut world, 1, if is_named { &of_both } else { &of_both[..1] });
+        let second = exempt(&mut world, 2, &of_both);
+        world.server.lists = vec![first];
+        world.run(client.acquire(wanted(&[1]))).unwrap();
+        open(&mut world, &mut client).unwrap();
+        world.server.lists = vec![second];
+        if !is_answered {
+            let busy = problem(ErrorCode::Busy);
+            world.server.bent.instead.insert(LICENSE_PATH, busy);
+        }
+        let before = license_requests(&world);
+        let renewed = world.run(client.renew_certificates()).unwrap();
+        assert_eq!(
+            renewed.operators,
+            [world.server.operator.id()],
+            "it has the certificate"
+        );
+        let own = client.enrolments().next().unwrap().certificate().unwrap();
+        assert_eq!(own.der(), next);
+        assert_eq!(renewed.failed.is_some(), !is_answered, "{:?}", renewed.failed);
+        if is_answered {
+            assert_eq!(license_requests(&world) - before, usize::from(!is_named));
+            open(&mut world, &mut client).unwrap();
+        } else {
+            // It is judged by what it knows, until it hears more.
+            assert_eq!(refusal(&mut world, &mut client), Refusal::DeviceRevoked);
+            world.server.bent.instead.clear();
+            world.run(client.acquire(wanted(&[1]))).unwrap();
+            open(&mut world, &mut client).unwrap();
+        }
+    }
 }
 
 /// Acquires a license so many days from the beginning, and does what is due then; how many enrolment requests there were by then.

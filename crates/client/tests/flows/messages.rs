@@ -56,6 +56,8 @@ fn every_error() -> Vec<ClientError> {
         },
         ClientError::NoLicenseServer,
         ClientError::ProfileRefused(ProfileFault::OtherVersion),
+        ClientError::TestOperator,
+        ClientError::WishNotCarried,
         ClientError::ContentHeader(HeaderError::NoHeaderRecord),
         ClientError::NoLicense { kid: kid(1) },
         refused(Refusal::RightNotGranted),
@@ -139,6 +141,7 @@ fn every_error() -> Vec<ClientError> {
         full(StoreBound::Operators, 64),
         full(StoreBound::CountedKeys, 1_000_000),
         ClientError::TooMuchToRenew { limit: 256 << 20 },
+        ClientError::NothingToRenew,
         ClientError::HostOutOfStep,
         ClientError::Crypto(CryptoError::Internal("ECDSA")),
         ClientError::Decode(DecodeError::Invalid("the store is of another version")),
@@ -154,6 +157,7 @@ fn every_refused_call() -> Vec<PerformError> {
     let ended = |why| PerformError::Ended { kid: kid(1), why };
     vec![
         ended(Ended::Refused(Stop::Refused(Refusal::Ended { end: NOW }))),
+        ended(Ended::Refused(Stop::Distrusted)),
         ended(Ended::UsedUp),
         ended(Ended::Removed),
         ended(Ended::Closed),

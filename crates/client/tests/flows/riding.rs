@@ -3,11 +3,12 @@
 use keyward_client::{
     ClientError,
     acquire::Wanted,
+    host::HostProfile,
     install::ToEmbed,
     session::{Acquisition, Needs, Opened},
 };
 use keyward_content::media::MAX_RIDING_LICENSES;
-use keyward_crypto::{RootKey, hpke::Suite};
+use keyward_crypto::{RootKey, hpke::Suite, x509::Role};
 use keyward_license::{
     embedded::EmbeddedStore,
     ids::Kid,
@@ -15,14 +16,14 @@ use keyward_license::{
     response::Denial,
     usage_rules::Refusal,
 };
-use keyward_testkit::pki::NOW;
+use keyward_testkit::pki::{DAY, Leaf, NOW};
 
 use crate::{
     chained::{
         OTHER_ROOT, ROOT, acquire, acquire_leaves, acquire_root, asked, held, license_of, needs, open,
         open_live, open_with, rooted, with_root,
     },
-    licensed::{asking, commits, pass, restarted},
+    licensed::{asking, commits, go_on, pass, restarted},
     world::{Device, KIND_LICENSE, KIND_TOMBSTONE, TestClient, World, kid, opens, wanted},
 };
 
@@ -288,4 +289,89 @@ fn r_045_licenses_that_say_so_are_handed_out_to_be_embedded_and_usable_whether_o
     let riding = world.server.leaf(kid(4), kid(ROOT));
     open_with(&mut world, &mut client, 4, &[riding]).unwrap();
     assert!(world.run(client.acquire(wanted(&[1]))).is_err(), "V-029");
+}
+
+/// A host that trusts nothing that comes without lists that are not over, and the device's root license.
+fn demanding() -> (World, TestClient) {
+    let (world, client) = with_root(|_| {});
+    let host = HostProfile {
+        demands_lists: true,
+        ..asking()
+    };
+    (world, client.on_host(host))
+}
+
+/// Lists of the root and of the authority of servers, of now.
+fn install_lists(world: &mut World, client: &mut TestClient, number: u64) {
+    let of = [None, Some(Role::LicenseServer)];
+    let lists = of.map(|of| world.server.list(of, number, &[]));
+    let file = world.server.lists_file(lists.to_vec());
+    let (_, taken) = world.run(client.install_lists(file)).unwrap();
+    assert!(taken.newer && taken.refused.is_empty());
+}
+
+#[test]
+fn v_039_v_064_where_lists_are_demanded_nothing_that_rides_is_used_without_them() {
+    let (mut world, mut client) = demanding();
+    let leaf = world.server.leaf(kid(1), kid(ROOT));
+    let rootless = world.server.leaf(kid(2), kid(OTHER_ROOT));
+    let opened = open_with(&mut world, &mut client, 1, core::slice::from_ref(&leaf));
+    assert!(is_missing(&opened), "{opened:?}");
+    // Nor does it say what is asked for.
+    let requests = world.server.requests.len();
+    assert!(stream(&mut world, &mut client, 2, core::slice::from_ref(&rootless)).is_err());
+    assert_eq!(asked(&world, requests), [[kid(2)]]);
+    install_lists(&mut world, &mut client, 1);
+    open_with(&mut world, &mut client, 1, core::slice::from_ref(&leaf)).unwrap();
+    let requests = world.server.requests.len();
+    stream(&mut world, &mut client, 2, &[rootless]).unwrap();
+    assert_eq!(asked(&world, requests), [[kid(OTHER_ROOT)]]);
+    // They are over; what plays does not depend on that, and what comes does.
+    let mut opened = open_live(&mut world, &mut client, Wanted::default(), Acquisition::Never);
+    let place = needs(1, core::slice::from_ref(&leaf));
+    world.run(client.reach(&mut opened, place)).unwrap();
+    pass(&mut world, 8 * DAY);
+    world.server.now = NOW.plus(8 * DAY);
+    assert_eq!(go_on(&mut world, &mut client, &mut opened).playing, 1);
+    let late = open_with(&mut world, &mut client, 1, core::slice::from_ref(&leaf));
+    assert!(is_missing(&late), "{late:?}");
+    install_lists(&mut world, &mut client, 2);
+    open_with(&mut world, &mut client, 1, &[leaf]).unwrap();
+}
+
+#[test]
+fn v_039_v_064_a_signer_that_has_ended_is_judged_by_a_list_that_reaches_to_its_end() {
+    let (mut world, mut client) = demanding();
+    let ending = |world: &mut World, days| {
+        let signer = world.server.operator.issue(&Leaf {
+            not_after: NOW.plus(days * DAY),
+            ..Leaf::new("ending", &[Role::LicenseServer])
+        });
+        world.server.bent.license_signer = Some(signer);
+        let leaf = world.server.leaf(kid(1), kid(ROOT));
+        world.server.bent.license_signer = None;
+        leaf
+    };
+    let (within, beyond) = (ending(&mut world, 6), ending(&mut world, 8));
+    install_lists(&mut world, &mut client, 1);
+    pass(&mut world, 9 * DAY);
+    let opened = open_with(&mut world, &mut client, 1, &[beyond]);
+    assert!(is_missing(&opened), "{opened:?}");
+    open_with(&mut world, &mut client, 1, &[within]).unwrap();
+}
+
+#[test]
+fn v_039_v_064_where_lists_are_demanded_no_license_of_content_is_stored_without_them() {
+    let (mut world, client) = World::enrolled();
+    let (client, signed) = carried(&mut world, client, |_| {});
+    let mut client = client.on_host(HostProfile {
+        demands_lists: true,
+        ..asking()
+    });
+    let opened = open_with(&mut world, &mut client, 1, core::slice::from_ref(&signed));
+    assert!(is_missing(&opened), "{opened:?}");
+    assert_eq!(world.device.count(KIND_LICENSE), 0);
+    install_lists(&mut world, &mut client, 1);
+    open_with(&mut world, &mut client, 1, &[signed]).unwrap();
+    assert_eq!(world.device.count(KIND_LICENSE), 1);
 }
