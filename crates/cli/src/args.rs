@@ -22,7 +22,10 @@ use keyward_client::store::StoreLimits;
 use keyward_license::ids::Kid;
 
 pub(crate) use authorization::AuthorizationArgs;
-pub(crate) use carry::{AcknowledgeArgs, AnswerArgs, DiscoveryArgs, EnrolArgs, InstallArgs, RequestArgs};
+pub(crate) use carry::{
+    AcknowledgeArgs, AcknowledgementState, AcknowledgementsArgs, AnswerArgs, DiscoveryArgs, EnrolArgs,
+    InstallArgs, RenewArgs, RequestArgs,
+};
 pub(crate) use danger::{DangerCommand, DecryptArgs, TrackChoice};
 pub(crate) use explain::ExplainArgs;
 pub(crate) use inspect::InspectArgs;
@@ -109,11 +112,15 @@ pub(crate) enum Command {
     /// or unwrap
     #[command(subcommand)]
     KeyExchange(KeyExchangeCommand),
-    /// The licenses in the store: list, show, delete
+    /// The licenses in the store: list, show, delete, embed, clean up; revocation lists; the store's key
     #[command(subcommand)]
     Licenses(LicensesCommand),
     /// Make a license request to be carried by other means
     Request(RequestArgs),
+    /// Make a request to be carried by other means for another certificate of this device, in the last third of its life
+    ///
+    /// A device that reaches its license server renews its certificate by itself, right after it has acquired licenses.
+    Renew(RenewArgs),
     /// Answer a license request, an enrolment request or an acknowledgement on the operator's side, without a network
     Answer(AnswerArgs),
     /// Install what was carried by other means: a license or enrolment response, a receipt, a discovery document,
@@ -277,6 +284,8 @@ pub(crate) enum AdminCommand {
     Revocation(RevocationCommand),
     /// Revoke an authority with the root key, or make the root's revocation list anew
     RevokeAuthority(RevokeAuthorityArgs),
+    /// List answers that are to be acknowledged, and what became of their licenses
+    Acknowledgements(AcknowledgementsArgs),
     /// Tokens for the administration interface
     #[command(subcommand)]
     AdminToken(AdminTokenCommand),
@@ -343,6 +352,16 @@ pub(crate) struct TokenArgs {
     /// Security level for the device's certificate: 150 (test) or 2000 (software)
     #[arg(long, default_value_t = 2000)]
     pub(crate) security_level: u64,
+    /// Who makes the device, for its certificate: a company is revoked by this name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) maker: Option<String>,
+    /// The device's model, for its certificate: a model is revoked by its maker's name and this
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+    /// Version of the robustness rules that the device was made to, for its certificate, from 1: those below one are
+    /// revoked by it [default: made to none, which is below all]
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) robustness_version: Option<u64>,
 }
 
 #[derive(Args)]

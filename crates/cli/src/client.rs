@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, rc::Rc, time::Duration};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use keyward_client::{
     acquire::Wanted,
     error::one_line,
@@ -11,6 +12,7 @@ use keyward_client::{
 };
 use keyward_client_native::{NativeClient, NativeError, Options, SystemClock};
 use keyward_license::{
+    error_code::ErrorCode,
     ids::{Digest, Kid, LicenseId},
     response::Denial,
 };
@@ -22,7 +24,7 @@ use crate::{
     failure::{Exit, Failure, denial_hint},
     protected::{Content, Protected},
     report::{self, Report},
-    transport::{Http, request_id},
+    transport::{Http, sent_request_id},
 };
 
 /// Opens the client in its folder.
@@ -176,6 +178,10 @@ pub(crate) fn report(report: Report, acquired: &Acquired, asked: &[Asked]) -> Re
             report::time(at)
         ));
     }
+    if let Some(text) = acquired.custom_data.as_deref() {
+        let text = String::from_utf8_lossy(text);
+        lines.push(format!("the service's own data: {}", report::quoted(&text)));
+    }
     let embedded: Vec<_> = embedding::into_all(acquired, asked, report)
         .iter()
         .map(ToString::to_string)
@@ -184,6 +190,7 @@ pub(crate) fn report(report: Report, acquired: &Acquired, asked: &[Asked]) -> Re
         "keys": keys,
         "renew_at": acquired.renew_at.map(|at| at.0),
         "embedded": embedded,
+        "custom_data": acquired.custom_data.as_deref().map(|data| STANDARD.encode(data)),
         "lists": trust::taken(&acquired.lists, report),
         "transaction": acquired.transaction.map(|transaction| transaction.to_string()),
     });
@@ -193,7 +200,8 @@ pub(crate) fn report(report: Report, acquired: &Acquired, asked: &[Asked]) -> Re
         Some((kid, denial)) => Err(Failure {
             exit: Exit::NotPermitted,
             page: denial.url.clone(),
-            request: Some(request_id()),
+            code: Some(denial.code),
+            request: sent_request_id(),
             ..Failure::new(
                 format!(
                     "the license server denied a license for key {kid}: {}",
@@ -239,7 +247,12 @@ fn told(kid: Kid, outcome: &AcquiredKey) -> (String, serde_json::Value) {
             format!("key {kid}: denied: {}{}", one_line(&denial.sentence), see(denial)),
             serde_json::json!({
                 "kid": kid.to_string(),
-                "denied": { "code": denial.code, "sentence": denial.sentence, "url": denial.url },
+                "denied": {
+                    "code": denial.code,
+                    "name": ErrorCode::from_number(denial.code).map(ErrorCode::name),
+                    "sentence": denial.sentence,
+                    "url": denial.url,
+                },
             }),
         ),
     }
@@ -253,6 +266,21 @@ pub(crate) fn operator_name(client: &NativeClient, operator: Digest) -> String {
         || operator.to_string(),
         |profile| one_line(&profile.name).to_string(),
     )
+}
+
+/// The same for people, who are told that an operator is one for tests.
+pub(crate) fn operator_words(client: &NativeClient, operator: Digest) -> String {
+    let mark = match is_test_operator(client, operator) {
+        true => " (a test operator)",
+        false => "",
+    };
+    format!("{}{mark}", operator_name(client, operator))
+}
+
+/// Whether an operator that this device is enrolled with is one for tests.
+pub(crate) fn is_test_operator(client: &NativeClient, operator: Digest) -> bool {
+    let mut enrolments = client.enrolments();
+    enrolments.any(|known| known.profile().operator() == operator && known.is_test())
 }
 
 /// The page that a denial names.

@@ -11,7 +11,7 @@ use keyward_license::{
     response::Denial,
 };
 
-use crate::transport::request_id;
+use crate::transport::sent_request_id;
 
 /// A failure as a person or a script meets it.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub(crate) struct Failure {
     pub(crate) exit: Exit,
     /// A page that the operator names, for the viewer.
     pub(crate) page: Option<String>,
+    /// Number of the other side's error in `spec/errors.md`, if it is that which failed.
+    pub(crate) code: Option<u64>,
     /// Names the request in the logs of the license server and of proxies, if it failed there.
     pub(crate) request: Option<&'static str>,
 }
@@ -58,6 +60,7 @@ impl Failure {
             hint: hint.to_string(),
             exit: Exit::Failed,
             page: None,
+            code: None,
             request: None,
         }
     }
@@ -120,10 +123,16 @@ impl From<NativeError> for Failure {
             NativeError::Client(error) => error.page().map(str::to_owned),
             _ => None,
         };
+        let code = match &error {
+            NativeError::Client(ClientError::ServerRefused(problem)) => Some(problem.code),
+            NativeError::Client(ClientError::Denied { denial, .. }) => Some(denial.code),
+            _ => None,
+        };
         Self {
             exit,
             page,
-            request: happened_there.then(request_id),
+            code,
+            request: sent_request_id().filter(|_| happened_there),
             ..Self::new(&error, hint)
         }
     }
@@ -150,14 +159,10 @@ impl From<PerformError> for Failure {
 
 /// What to do about a denial: see the page that the operator names, if it names one.
 pub(crate) fn denial_hint(denial: &Denial) -> String {
-    let usual = match ErrorCode::from_number(denial.code) {
-        Some(code @ (ErrorCode::ClientLacksCapability | ErrorCode::ExchangeKeyDisabled)) => code.hint(),
-        _ => "obtain the right to it from its provider, then try again",
-    };
-    denial
-        .url
-        .as_deref()
-        .map_or_else(|| usual.to_owned(), |url| format!("see {}", one_line(url)))
+    denial.url.as_deref().map_or_else(
+        || denial.hint().to_owned(),
+        |url| format!("see {}", one_line(url)),
+    )
 }
 
 impl From<FileError> for Failure {

@@ -77,6 +77,7 @@ fn run(command: Command, report: Report) -> Result<(), Failure> {
         Command::KeyExchange(command) => commands::key_exchange::run(command, report),
         Command::Licenses(command) => commands::licenses::run(command, report),
         Command::Request(args) => commands::carry::request(args, report),
+        Command::Renew(args) => commands::carry::renew(args, report),
         Command::Answer(args) => commands::carry::answer(&args, report),
         Command::Install(args) => commands::carry::install(args, report),
         Command::Acknowledge(args) => commands::acknowledge::run(args, report),

@@ -11,7 +11,6 @@ use getrandom::SysRng;
 use keyward_crypto::{ContentKey, SecretBytes};
 use keyward_license::{
     codec::Wire,
-    enrolment::EnrolmentRole,
     error_code::{ErrorCode, Problem},
     ids::{DeviceId, Kid},
     license::KeyType,
@@ -20,7 +19,9 @@ use keyward_license::{
 };
 use keyward_server::{
     Error, Server,
+    acknowledgements::Transaction,
     admin::{AdminToken, Device, Entitlement, Scope, TokenRequest},
+    carried::Carried,
     clock::{Clock, SystemClock},
     danger,
     key_exchange::PerformFault,
@@ -197,19 +198,7 @@ impl Operator {
         Ok(has.max(levels.get(label).copied()))
     }
 
-    pub(crate) fn enrolment_token(
-        &self,
-        account: &str,
-        hours: u64,
-        security_level: u64,
-        role: EnrolmentRole,
-    ) -> Result<Token, Failure> {
-        let request = TokenRequest {
-            role,
-            security_level,
-            expires_in: hours.saturating_mul(3600),
-            ..TokenRequest::new(account)
-        };
+    pub(crate) fn enrolment_token(&self, request: TokenRequest) -> Result<Token, Failure> {
         Ok(self.run(self.server.create_enrolment_token(request))?)
     }
 
@@ -248,7 +237,8 @@ impl Operator {
         Ok(self.run(self.server.devices())?)
     }
 
-    pub(crate) fn revoke_device(&self, device: DeviceId) -> Result<(), Failure> {
+    /// Returns since when it was revoked already, if it was.
+    pub(crate) fn revoke_device(&self, device: DeviceId) -> Result<Option<Timestamp>, Failure> {
         Ok(self.run(self.server.revoke_device(device))?)
     }
 
@@ -299,21 +289,14 @@ impl Operator {
     }
 
     /// Answers a sealed license request, enrolment request or acknowledgement. Which it is shows by what it opens as.
-    pub(crate) fn answer(&self, request: &[u8]) -> Result<(Answered, Vec<u8>), Failure> {
-        let mut answered = self.run(self.server.issue(request));
-        let mut what = Answered::LicenseRequest;
-        if answered.as_ref().is_err_and(is_not_opened) {
-            what = Answered::EnrolmentRequest;
-            answered = self.run(self.server.enrol(request));
-        }
-        if answered.as_ref().is_err_and(is_not_opened) {
-            what = Answered::Acknowledgement;
-            answered = self.run(self.server.acknowledge(request));
-        }
-        match answered {
-            Ok(response) => Ok((what, response)),
-            Err(problem) => Err(refused(&problem)),
-        }
+    pub(crate) fn answer(&self, request: &[u8]) -> Result<Carried, Failure> {
+        self.run(self.server.answer_carried(request))
+            .map_err(|problem| refused(&problem))
+    }
+
+    /// Answers that are to be acknowledged, the newest first: those that were, those that were not, or all.
+    pub(crate) fn transactions(&self, acknowledged: Option<bool>) -> Result<Vec<Transaction>, Failure> {
+        Ok(self.run(self.server.transactions(acknowledged))?)
     }
 
     /// Serves until the process is told to stop; a test operator may be recorded.
@@ -372,19 +355,6 @@ impl Drop for Operator {
     }
 }
 
-/// What was answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answered {
-    LicenseRequest,
-    EnrolmentRequest,
-    Acknowledgement,
-}
-
-/// Whether a request does not open as what it was tried as.
-const fn is_not_opened(problem: &Problem) -> bool {
-    problem.code == ErrorCode::NotOpened.number()
-}
-
 /// A request that was carried here and gets no answer.
 fn refused(problem: &Problem) -> Failure {
     let hint = match ErrorCode::from_number(problem.code) {
@@ -402,6 +372,7 @@ fn refused(problem: &Problem) -> Failure {
     };
     Failure {
         exit,
+        code: Some(problem.code),
         ..Failure::new(
             format!("the request was refused: {} ({})", problem.detail, problem.name),
             hint,
@@ -467,7 +438,7 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| {
         Failure::new(
             format!("cannot listen on {address}: {error}"),
-            "stop what listens there, or change the address, in operator.toml or with `--listen`",
+            "stop what listens there, or change the address: `listen` and `admin_listen` in operator.toml, or the options of the same names",
         )
     })
 }

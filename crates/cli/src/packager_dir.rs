@@ -3,7 +3,7 @@
 //! ```text
 //!  packager.keys       the packager's private keys and its certificate, sealed
 //!  packager.secret     what they are sealed under
-//!  packager.keys.lock  held by the process that enrols
+//!  packager.keys.lock  held by the process that enrols, or has the certificate renewed
 //! ```
 
 use std::path::Path;
@@ -29,7 +29,8 @@ use rand_core::UnwrapErr;
 
 use crate::{
     failure::{Exit, Failure},
-    transport::{Http, request_id},
+    report::Report,
+    transport::{Http, sent_request_id},
 };
 
 /// A packager whose folder is open.
@@ -38,21 +39,46 @@ pub(crate) struct PackagerDir {
     identity: Identity,
 }
 
-/// A packager that no other process enrols meanwhile.
+/// A packager that no other process enrols, or has renewed, meanwhile.
 pub(crate) struct LockedPackager {
     dir: PackagerDir,
     _lock: FolderLock,
 }
 
 impl PackagerDir {
-    /// Opens the packager in a folder.
-    pub(crate) fn open(folder: &Path) -> Result<Self, Failure> {
-        Self::read(folder)?.ok_or_else(|| {
+    /// Opens the packager in a folder, to package: its certificate is renewed if the last third of its life has begun.
+    /// A renewal that comes to nothing is told, and keeps the packager from nothing.
+    pub(crate) fn open(folder: &Path, report: Report) -> Result<Self, Failure> {
+        let mut dir = Self::read(folder)?.ok_or_else(|| {
             Failure::new(
                 format!("there is no packager in {}", folder.display()),
                 "run `keyward packager enrol` with a token that the operator made for a packager",
             )
-        })
+        })?;
+        if let Err(failure) = dir.renew_if_due(&mut Network::new()) {
+            report.note(&format!(
+                "the packager's certificate is to be renewed, and was not: {}\nhint: {}",
+                failure.message, failure.hint
+            ));
+        }
+        Ok(dir)
+    }
+
+    /// V-055
+    fn renew_if_due(&mut self, host: &mut impl Host) -> Result<(), Failure> {
+        if !self.identity.owes_renewal(host.now()) {
+            return Ok(());
+        }
+        let _lock = self.file.lock()?;
+        // Another process may have been first.
+        if let Some(identity) = identity_in(&self.file)? {
+            self.identity = identity;
+        }
+        if self.identity.owes_renewal(host.now()) {
+            self.identity.renew(host, &mut UnwrapErr(SysRng))?;
+            self.store()?;
+        }
+        Ok(())
     }
 
     /// Asks the license server for key ids, keys and content header of a piece of content, and for leaf licenses if
@@ -79,16 +105,8 @@ impl PackagerDir {
 
     fn read(folder: &Path) -> Result<Option<Self>, Failure> {
         let file = sealed_file(folder);
-        let Some(bytes) = file.read()? else {
-            return Ok(None);
-        };
-        let identity = Identity::from_secret_bytes(&bytes).map_err(|error| {
-            Failure::new(
-                format!("{} cannot be read: {error}", file.path().display()),
-                "restore the folder from its backup, or remove it and enrol anew",
-            )
-        })?;
-        Ok(Some(Self { file, identity }))
+        let identity = identity_in(&file)?;
+        Ok(identity.map(|identity| Self { file, identity }))
     }
 
     fn make(folder: &Path) -> Result<Self, Failure> {
@@ -118,15 +136,29 @@ impl LockedPackager {
     }
 
     /// Enrols with an operator, in the place of the one before.
-    pub(crate) fn enrol(&mut self, profile: OperatorProfile, token: String) -> Result<Enrolled, Failure> {
+    pub(crate) fn enrol(
+        &mut self,
+        profile: OperatorProfile,
+        token: String,
+        mut network: Network,
+    ) -> Result<Enrolled, Failure> {
         let rng = &mut UnwrapErr(SysRng);
-        let enrolled = self
-            .dir
-            .identity
-            .enrol(profile, token, &mut Network::new(), rng)?;
+        let enrolled = self.dir.identity.enrol(profile, token, &mut network, rng)?;
         self.dir.store()?;
         Ok(enrolled)
     }
+}
+
+fn identity_in(file: &SealedFile) -> Result<Option<Identity>, Failure> {
+    let read = |bytes| {
+        Identity::from_secret_bytes(&bytes).map_err(|error| {
+            Failure::new(
+                format!("{} cannot be read: {error}", file.path().display()),
+                "restore the folder from its backup, or remove it and enrol anew",
+            )
+        })
+    };
+    file.read()?.map(read).transpose()
 }
 
 fn sealed_file(folder: &Path) -> SealedFile {
@@ -139,11 +171,21 @@ fn sealed_file(folder: &Path) -> SealedFile {
 }
 
 /// The network and the clock of this machine.
-pub(crate) struct Network(Http);
+pub(crate) struct Network {
+    http: Http,
+    accepts_test_operators: bool,
+}
 
 impl Network {
     pub(crate) fn new() -> Self {
-        Self(Http::new())
+        Self::accepting_test_operators(false)
+    }
+
+    pub(crate) fn accepting_test_operators(accepts_test_operators: bool) -> Self {
+        Self {
+            http: Http::new(),
+            accepts_test_operators,
+        }
     }
 }
 
@@ -157,7 +199,11 @@ impl Host for Network {
     }
 
     fn send(&mut self, outgoing: &Outgoing) -> Result<Answer, String> {
-        self.0.send_patiently(outgoing)
+        self.http.send_patiently(outgoing)
+    }
+
+    fn accepts_test_operators(&self) -> bool {
+        self.accepts_test_operators
     }
 }
 
@@ -172,10 +218,91 @@ impl From<ExchangeError> for Failure {
             error,
             ExchangeError::Transport(_) | ExchangeError::ServerRefused(_) | ExchangeError::NotAnAnswer { .. }
         );
+        let code = match &error {
+            ExchangeError::ServerRefused(problem) => Some(problem.code),
+            _ => None,
+        };
         Self {
             exit,
-            request: happened_there.then(request_id),
+            code,
+            request: sent_request_id().filter(|_| happened_there),
             ..Self::new(&error, error.hint())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keyward_license::{error_code::ErrorCode, license::KeyType};
+    use keyward_testkit::{
+        fake_server::{ENROLMENT_PATH, FakeServer, Reply, problem},
+        pki::{DAY, NOW},
+    };
+
+    use super::*;
+
+    /// A license server, and the time there and here.
+    struct Line(FakeServer);
+
+    impl Host for Line {
+        fn now(&self) -> Timestamp {
+            self.0.now
+        }
+
+        fn client_info(&self) -> ClientInfo {
+            client_info()
+        }
+
+        fn send(&mut self, outgoing: &Outgoing) -> Result<Answer, String> {
+            let Reply { status, body } = self.0.answer(&outgoing.url, &outgoing.body);
+            Ok(Answer { status, body })
+        }
+    }
+
+    fn opened(folder: &Path) -> PackagerDir {
+        PackagerDir::read(folder).unwrap().unwrap()
+    }
+
+    #[test]
+    fn v_055_a_packagers_certificate_is_renewed_in_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut line = Line(FakeServer::new([5; 32]));
+        let rng = &mut UnwrapErr(SysRng);
+        let mut dir = PackagerDir::make(folder.path()).unwrap();
+        let profile = line.0.operator.profile();
+        dir.identity
+            .enrol(profile, "the-token".into(), &mut line, rng)
+            .unwrap();
+        dir.store().unwrap();
+        let first = std::fs::read(dir.file.path()).unwrap();
+        dir.renew_if_due(&mut line).unwrap();
+        let unchanged = std::fs::read(dir.file.path()).unwrap();
+        assert_eq!(unchanged, first, "nothing is due");
+
+        line.0.now = NOW.plus(250 * DAY);
+        let refused = problem(ErrorCode::DeviceRevoked);
+        line.0.bent.instead.insert(ENROLMENT_PATH, refused);
+        assert!(dir.renew_if_due(&mut line).is_err());
+        assert!(opened(folder.path()).identity.owes_renewal(line.now()));
+        line.0.bent.instead.clear();
+        let mut second = opened(folder.path());
+        dir.renew_if_due(&mut line).unwrap();
+        assert!(!opened(folder.path()).identity.owes_renewal(line.now()));
+        // Another process, which read the folder before, finds it done: the license server is not asked again.
+        line.0
+            .bent
+            .instead
+            .insert(ENROLMENT_PATH, problem(ErrorCode::DeviceRevoked));
+        assert!(second.identity.owes_renewal(line.now()));
+        second.renew_if_due(&mut line).unwrap();
+        assert!(!second.identity.owes_renewal(line.now()));
+
+        let track = WantedTrack {
+            label: "video".into(),
+            key_type: KeyType::CencCtr,
+        };
+        let wanted = Wanted::new("film".into(), vec![track]);
+        let packager = opened(folder.path()).identity;
+        assert!(packager.packaging_data(&wanted, &mut line, rng).is_ok());
     }
 }

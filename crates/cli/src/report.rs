@@ -7,7 +7,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use keyward_license::time::Timestamp;
+use keyward_license::{error_code::ErrorCode, time::Timestamp};
 
 use crate::failure::{Exit, Failure};
 
@@ -48,6 +48,12 @@ impl Report {
         self.print(text, json).map_err(|error| unprinted(&error))
     }
 
+    /// A token: by itself, for who assigns it, with the words as a remark.
+    pub(crate) fn token(self, what: &str, token: &str, json: &serde_json::Value) -> Result<(), Failure> {
+        self.note(&format!("{what}, shown once:"));
+        self.result_shown_once(token, json)
+    }
+
     fn print(self, text: &str, json: &serde_json::Value) -> std::io::Result<()> {
         let line = if self.json {
             json.to_string()
@@ -72,6 +78,10 @@ impl Report {
             let mut json = serde_json::json!({ "error": failure.message, "hint": failure.hint });
             if let Some(page) = &failure.page {
                 json = with(json, [("page", page.clone().into())]);
+            }
+            if let Some(code) = failure.code {
+                let name = ErrorCode::from_number(code).map(ErrorCode::name);
+                json = with(json, [("code", code.into()), ("name", name.into())]);
             }
             if let Some(request) = failure.request {
                 json = with(json, [("request_id", request.into())]);

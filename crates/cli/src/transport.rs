@@ -26,9 +26,16 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const REQUEST_ID: &str = "x-request-id";
 
 /// One id for all requests of this process: it leads to everything that a command asked for.
-pub(crate) fn request_id() -> &'static str {
-    static ID: OnceLock<String> = OnceLock::new();
+static ID: OnceLock<String> = OnceLock::new();
+
+/// The id that goes with a request.
+fn request_id() -> &'static str {
     ID.get_or_init(|| format!("{:016x}", UnwrapErr(SysRng).next_u64()))
+}
+
+/// The id that went with the requests of this process; none if it has sent none.
+pub(crate) fn sent_request_id() -> Option<&'static str> {
+    ID.get().map(String::as_str)
 }
 
 /// How often a request that was told to come again is repeated.

@@ -15,7 +15,9 @@ use aws_lc_rs::{
     iv::FixedLength,
 };
 use cbc::cipher::{BlockModeDecrypt, KeyIvInit};
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
+use criterion::{
+    BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
+};
 use keyward_content::cenc::{Iv, Pattern, SampleCipher, Scheme, Subsample};
 use keyward_crypto::ContentKey;
 
@@ -74,7 +76,13 @@ fn cenc(criterion: &mut Criterion) {
         let key = UnboundCipherKey::new(&AES_128, &KEY).unwrap();
         let context = DecryptionContext::Iv128(FixedLength::from(IV));
         let mut stream = StreamingDecryptingKey::ctr(key, context).unwrap();
-        bencher.iter(|| stream.update(black_box(&media), &mut clear).unwrap().written().len());
+        bencher.iter(|| {
+            stream
+                .update(black_box(&media), &mut clear)
+                .unwrap()
+                .written()
+                .len()
+        });
     });
     group.finish();
 }
@@ -83,7 +91,12 @@ fn cbcs(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("cbcs");
     let key = ContentKey::new(KEY);
     let patterned = SampleCipher::new(&key, Scheme::Cbcs, Pattern::VIDEO).unwrap();
-    samples(&mut group, ("video samples of 150 kB", VIDEO), &patterned, &video());
+    samples(
+        &mut group,
+        ("video samples of 150 kB", VIDEO),
+        &patterned,
+        &video(),
+    );
     let whole = SampleCipher::new(&key, Scheme::Cbcs, Pattern::NONE).unwrap();
     samples(&mut group, ("audio samples of 470 B", AUDIO), &whole, &[]);
 

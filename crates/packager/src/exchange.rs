@@ -1,7 +1,9 @@
-//! What a packager exchanges with a license server: it enrols once, and asks for packaging data.
+//! What a packager exchanges with a license server: it enrols once, has its certificate renewed, and asks for packaging
+//! data.
 //!
 //! ```text
 //!  enrol           discovery ─► enrolment request ─► certificate
+//!  renew           discovery ─► enrolment request ─► the certificate that follows, in its last third
 //!  packaging_data  discovery ─► packaging request ─► key ids, keys, content header, leaf licenses
 //!  ExchangePeriods the same for the crypto periods that media reaches, some at a time
 //! ```
@@ -47,6 +49,13 @@ pub trait Host {
 
     /// The program, as it names itself to the license server.
     fn client_info(&self) -> ClientInfo;
+
+    /// Whether the packager may enrol with an operator for tests
+    /// ([`Anchor::is_test`](keyward_crypto::x509::Anchor::is_test)): who knows its published seed has the keys of all
+    /// content that is protected with it.
+    fn accepts_test_operators(&self) -> bool {
+        false
+    }
 
     /// Sends and waits for the answer. Follows no redirects; cuts off answers beyond
     /// [`MAX_ANSWER`](keyward_license::carrier::MAX_ANSWER).
@@ -153,6 +162,9 @@ impl Identity {
         rng: &mut impl CryptoRng,
     ) -> Result<Enrolled, ExchangeError> {
         let anchor = profile.anchor().map_err(ExchangeError::Profile)?;
+        if anchor.is_test() && !host.accepts_test_operators() {
+            return Err(ExchangeError::TestOperator);
+        }
         // Enrolling again with an operator does not make the packager forget the best suite that it has seen.
         let best_seen = self
             .enrolment
@@ -169,9 +181,38 @@ impl Identity {
         enrolment.best_suite = best_seen.max(server.suite.number());
 
         let asking = (token, host.client_info());
-        let (pending, request) =
-            PendingEnrolment::request(&server, EnrolmentRole::Packager, asking, &self.keys, rng)
-                .map_err(|error| ExchangeError::message("the enrolment request", error))?;
+        let asked = PendingEnrolment::request(&server, EnrolmentRole::Packager, asking, &self.keys, rng)
+            .map_err(|error| ExchangeError::message("the enrolment request", error))?;
+        self.certify(enrolment, (server, asked), host)
+    }
+
+    /// V-055: gets the certificate that follows the packager's, for the same keys and without a token, when
+    /// [`Identity::owes_renewal`] says so. The identity is to be stored after it. While the certificate that it has is
+    /// valid, nothing depends on this: it can be tried again.
+    ///
+    /// # Errors
+    /// [`ExchangeError`]; the packager has the certificate that it had.
+    pub fn renew(
+        &mut self,
+        host: &mut impl Host,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Enrolled, ExchangeError> {
+        let mut enrolment = self.enrolment.clone().ok_or(ExchangeError::NotEnrolled)?;
+        let server = find_server(&enrolment, &self.keys, host)?;
+        enrolment.best_suite = enrolment.best_suite.max(server.suite.number());
+        let asking = (&enrolment.chain[..], host.client_info());
+        let asked = PendingEnrolment::renewal(&server, EnrolmentRole::Packager, asking, &self.keys, rng)
+            .map_err(|error| ExchangeError::message("the request to renew the certificate", error))?;
+        self.certify(enrolment, (server, asked), host)
+    }
+
+    /// Sends a request for a certificate, and takes the one that comes.
+    fn certify(
+        &mut self,
+        mut enrolment: Enrolment,
+        (server, (pending, request)): (LicenseServer, (PendingEnrolment, Vec<u8>)),
+        host: &mut impl Host,
+    ) -> Result<Enrolled, ExchangeError> {
         let answer = post(host, server.enrolment_url, media_type::ENROLMENT_REQUEST, request)?;
         let now = host.now();
         // At the stated time as well: a signer cannot state a time beyond its own end.

@@ -1,13 +1,17 @@
 //! A packager as an operator knows it: its keys, and the certificate that the operator gave it.
 
-use keyward_crypto::{CryptoError, Secret, SecretBytes, x509::Anchor};
+use keyward_crypto::{
+    CryptoError, Secret, SecretBytes,
+    x509::{Anchor, Certificate},
+};
 use keyward_license::{
     cbor_map,
-    certificate::device_id,
+    certificate::{device_id, is_ending},
     codec::{Bytes, DecodeError, Wire},
     ids::DeviceId,
     operator_profile::OperatorProfile,
     party::{KeysError, PartyKeys, PrivateKey, SoftwareParty},
+    time::Timestamp,
 };
 use rand_core::CryptoRng;
 
@@ -19,7 +23,7 @@ pub struct Identity {
 }
 
 /// An operator that the packager is enrolled with.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Enrolment {
     pub(crate) profile: OperatorProfile,
     pub(crate) anchor: Anchor,
@@ -50,6 +54,15 @@ impl Identity {
     #[must_use]
     pub fn operator(&self) -> Option<&OperatorProfile> {
         self.enrolment.as_ref().map(|enrolment| &enrolment.profile)
+    }
+
+    /// V-055: whether the packager's certificate is to be renewed: the last third of its life has begun, and it has
+    /// not ended.
+    #[must_use]
+    pub fn owes_renewal(&self, now: Timestamp) -> bool {
+        let chain = self.enrolment.as_ref().map(|enrolment| &enrolment.chain);
+        let leaf = chain.and_then(|chain| Certificate::parse(chain.first()?).ok());
+        leaf.is_some_and(|leaf| is_ending(&leaf, now))
     }
 
     /// The encoding, to be sealed at rest. Whoever has it is the packager.

@@ -1,4 +1,6 @@
-//! What clients acknowledged, for administration.
+//! What clients say became of their licenses: it is recorded and answered with a receipt, and listed for administration.
+
+pub(crate) mod receipt;
 
 use keyward_license::{
     acknowledgement::AcknowledgedLicense,
@@ -7,6 +9,7 @@ use keyward_license::{
     time::Timestamp,
 };
 
+pub use crate::metrics::outcome_name;
 use crate::{Error, Server};
 
 /// An answer that was to be acknowledged.

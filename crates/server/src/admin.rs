@@ -14,7 +14,10 @@ use crate::{
     Error, Server,
     chance::rng,
     policy::{Policy, PolicyTerms, check_name, is_security_level},
-    store::{DeviceProfile, KeyRow, KeySource, sqlite::NewToken},
+    store::{
+        DeviceProfile, KeyRow, KeySource,
+        sqlite::{DeviceCertificateRow, NewToken},
+    },
     token::{self, Token},
     vault::{self, PackagingKey, RegisteredKey, Registration, Source},
 };
@@ -33,6 +36,8 @@ pub struct TokenRequest {
     pub maker: String,
     /// The device's model; up to 255 bytes.
     pub model: String,
+    /// Version of the robustness rules that the device was made to, 1 or higher; `None`: to none.
+    pub robustness_version: Option<u64>,
     /// Seconds until the token expires: 1 to 31536000 (a year).
     pub expires_in: u64,
 }
@@ -47,6 +52,7 @@ impl TokenRequest {
             security_level: SECURITY_LEVEL_SOFTWARE,
             maker: String::new(),
             model: String::new(),
+            robustness_version: None,
             expires_in: 86_400,
         }
     }
@@ -82,10 +88,25 @@ pub struct Device {
     pub maker: String,
     /// Its model.
     pub model: String,
+    /// Version of the robustness rules that it was made to, if it was to one.
+    pub robustness_version: Option<u64>,
     /// When it was last enrolled.
     pub enrolled: Timestamp,
     /// When it was revoked, if it was.
     pub revoked: Option<Timestamp>,
+    /// Its certificates that have not ended, the newest first.
+    pub certificates: Vec<DeviceCertificate>,
+}
+
+/// A certificate of a device or packager.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceCertificate {
+    /// Its serial number: the content of the DER INTEGER, big-endian.
+    pub serial: Vec<u8>,
+    /// When it ends.
+    pub not_after: Timestamp,
+    /// Whether the list of its authority names it.
+    pub is_revoked: bool,
 }
 
 /// What an admin token permits.
@@ -155,6 +176,15 @@ impl Server {
                 expected: "at most 255 bytes each",
             });
         }
+        if request
+            .robustness_version
+            .is_some_and(|version| !VERSIONS.contains(&version))
+        {
+            return Err(Error::OutOfRange {
+                what: "the robustness version",
+                expected: "1 or higher",
+            });
+        }
         if !(1..=YEAR).contains(&request.expires_in) {
             return Err(Error::OutOfRange {
                 what: "the token's lifetime",
@@ -174,6 +204,7 @@ impl Server {
                 security_level: request.security_level,
                 maker: request.maker,
                 model: request.model,
+                robustness_version: request.robustness_version,
             },
             expires: now.plus(request.expires_in),
         };
@@ -377,24 +408,28 @@ impl Server {
     /// # Errors
     /// A failure of the database.
     pub async fn devices(&self) -> Result<Vec<Device>, Error> {
-        let devices = self.store().devices().await?.into_iter().map(|row| Device {
+        let devices = self.store().devices(self.inner().clock.now()).await?;
+        let devices = devices.into_iter().map(|row| Device {
             id: row.id,
             account: row.account,
             role: row.role,
             security_level: row.profile.security_level,
             maker: row.profile.maker,
             model: row.profile.model,
+            robustness_version: row.profile.robustness_version,
             enrolled: row.enrolled,
             revoked: row.revoked,
+            certificates: row.certificates.into_iter().map(listed_certificate).collect(),
         });
         Ok(devices.collect())
     }
 
-    /// Revokes a device for good: it gets no more licenses and cannot enrol again.
+    /// Revokes a device for good: it gets no more licenses and cannot enrol again. Revoking it again changes nothing;
+    /// then since when it is revoked comes back.
     ///
     /// # Errors
     /// [`Error::DeviceUnknown`], or a failure of the database.
-    pub async fn revoke_device(&self, device: DeviceId) -> Result<(), Error> {
+    pub async fn revoke_device(&self, device: DeviceId) -> Result<Option<Timestamp>, Error> {
         self.store().revoke_device(device, self.inner().clock.now()).await
     }
 
@@ -536,5 +571,15 @@ pub fn role_from_name(name: &str) -> Option<EnrolmentRole> {
         .find(|role| role_name(*role) == name)
 }
 
+fn listed_certificate(row: DeviceCertificateRow) -> DeviceCertificate {
+    DeviceCertificate {
+        serial: row.serial.to_vec(),
+        not_after: row.not_after,
+        is_revoked: row.is_revoked,
+    }
+}
+
 const MAX_TEXT: usize = 255;
+/// Robustness versions that the database holds.
+const VERSIONS: core::ops::RangeInclusive<u64> = 1..=i64::MAX.unsigned_abs();
 const YEAR: u64 = 365 * 86_400;

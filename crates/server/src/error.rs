@@ -77,6 +77,9 @@ pub enum Error {
         /// Whether it lies in the file `kek`.
         in_file: bool,
     },
+    /// The new key-encryption key is the one that it should take the place of.
+    #[error("the new key-encryption key is the one that is in use")]
+    KekInUse,
     /// A key of the server was rolled by somebody else at the same time.
     #[error("{0} was rolled by somebody else meanwhile")]
     RolledMeanwhile(&'static str),
@@ -235,6 +238,14 @@ pub enum Error {
     /// No certificate of this operator has this serial number.
     #[error("this operator issued no certificate with serial number {0}")]
     CertificateUnknown(String),
+    /// An authority's certificate is on the root's list, or on none.
+    #[error("the certificate {0} is an authority's, which the root revokes")]
+    OfAuthority(String),
+    /// A certificate that is no authority's is on the list of the authority that issued it, and not on the root's.
+    #[error(
+        "the certificate {0} is no authority's: not the root revokes it, but the authority that issued it"
+    )]
+    NotOfAuthority(String),
     /// The server works with a certificate that should be revoked.
     #[error("the server works with the certificate {0}")]
     CertificateInUse(String),
@@ -244,6 +255,9 @@ pub enum Error {
     /// A certificate that should be taken off a list is one of a device or packager that is revoked.
     #[error("the device or packager of certificate {0} is revoked, for good")]
     DeviceRevokedForGood(String),
+    /// What is revoked now would not be until a time to come.
+    #[error("entry {0} revokes the same already: it would be trusted again until then")]
+    RevokedEarlier(i64),
     /// No entry of this number on the operator's own revocation list.
     #[error("there is no revoked model {0}")]
     ModelUnknown(i64),
@@ -398,6 +412,7 @@ impl Error {
             Self::BackupDamaged { .. } => "use another backup, or another copy of this one",
             Self::File { source, .. } => match source.kind() {
                 ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room on the disk, and repeat",
+                ErrorKind::AlreadyExists => "name a file that does not exist",
                 ErrorKind::ReadOnlyFilesystem => "name a place on a disk that can be written",
                 _ => "check the path and its permissions",
             },
@@ -409,7 +424,7 @@ impl Error {
             Self::WrongKek => "supply the key-encryption key that belongs to this operator directory",
             Self::KekRolled | Self::RolledMeanwhile(_) => "repeat the command",
             Self::KekGiven { in_file: true } => "leave the new key out: the server draws it",
-            Self::KekGiven { in_file: false } => {
+            Self::KekGiven { in_file: false } | Self::KekInUse => {
                 "make another key of 64 hexadecimal digits, and name where it is: `--new-kek-env NAME`"
             }
             Self::RolledBy(_) => {
@@ -462,7 +477,16 @@ impl Error {
             Self::AboveRoot { .. } => "put it under a root of that security level, or leave it out",
             Self::TooManyRoots(_) => "take it off a root that is not sold any more",
             Self::NotUnderRoot(..) | Self::BlackoutUnknown(_) => "show the root to see what is under it",
-            Self::CertificateUnknown(_) => "list the certificates, or the devices, to see which there are",
+            Self::CertificateUnknown(_) => {
+                "see `keyward admin devices` for those of devices and packagers, and `keyward admin revocation \
+                 certificates` for the operator's own"
+            }
+            Self::OfAuthority(_) => "revoke it with the root's private key: `keyward admin revoke-authority`",
+            Self::NotOfAuthority(_) => "revoke it with `keyward admin revocation certificate`",
+            Self::RevokedEarlier(_) => {
+                "leave the time out; if it is to be trusted until then, take the entry off the list first: `keyward admin \
+                 revocation restore-model`"
+            }
             Self::CertificateInUse(_) => {
                 "put another in its place first: `keyward admin roll`; before a server authority is revoked, roll \
                  license-server, request-encryption, receipt and revocation-list as well"
@@ -555,6 +579,9 @@ impl Error {
                 | Self::NotUnderRoot(..)
                 | Self::BlackoutUnknown(_)
                 | Self::CertificateUnknown(_)
+                | Self::OfAuthority(_)
+                | Self::NotOfAuthority(_)
+                | Self::RevokedEarlier(_)
                 | Self::CertificateInUse(_)
                 | Self::CertificateNotRevoked(_)
                 | Self::DeviceRevokedForGood(_)
@@ -580,6 +607,7 @@ impl Error {
                 | Self::PolicyAboutPlaying { .. }
                 | Self::OutOfRange { .. }
                 | Self::KekGiven { .. }
+                | Self::KekInUse
                 | Self::RolledMeanwhile(_)
                 | Self::RolledBy(_)
                 | Self::RolledHere(_)

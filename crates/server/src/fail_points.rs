@@ -12,7 +12,7 @@
 //! of the disk as it is then: what a process that died there would leave.
 
 #[cfg(test)]
-#[path = "../tests/packaging/asking.rs"]
+#[path = "../tests/all/asking.rs"]
 #[expect(dead_code, reason = "these tests use their part")]
 mod asking;
 #[cfg(test)]
@@ -91,6 +91,7 @@ pub(crate) enum Write {
     Secret,
     Roll,
     AuthorityRequest,
+    KeyDestruction,
     Resealing,
     Act,
     /// Nothing that stays: whether the database takes writes.
@@ -191,7 +192,7 @@ impl Point {
             backup::MANIFEST,
             operator::{
                 CONFIG_FILE, DATABASE_FILE, PROFILE_FILE, ROOT_KEY_FILE,
-                kek::{KEK_NEXT, ROOT_KEY_NEXT},
+                kek::{KEK_NEXT, KEK_OLD, ROOT_KEY_NEXT},
             },
             sealing::KEK_FILE,
         };
@@ -233,6 +234,7 @@ impl Point {
         for file in [KEK_NEXT, ROOT_KEY_NEXT] {
             all.extend(extents.map(|extent| Self::Rolled(file, extent)));
         }
+        all.extend([Extent::Made, Extent::Written].map(|extent| Self::Rolled(KEK_OLD, extent)));
         all.sort_unstable();
         all
     }
@@ -240,7 +242,7 @@ impl Point {
 
 #[cfg(test)]
 impl Write {
-    const ALL: [Self; 41] = [
+    const ALL: [Self; 42] = [
         Self::Founding,
         Self::License,
         Self::Enrolment,
@@ -279,6 +281,7 @@ impl Write {
         Self::Secret,
         Self::Roll,
         Self::AuthorityRequest,
+        Self::KeyDestruction,
         Self::Resealing,
         Self::Act,
         Self::Probe,

@@ -23,11 +23,14 @@ mod along;
 mod decide;
 mod revoked;
 
+use core::time::Duration;
+use std::sync::OnceLock;
+
 use keyward_crypto::Secret;
 use keyward_license::{
     codec::{Bytes, Wire, grease},
     envelope::SealedResponse,
-    ids::{DeviceId, Digest, TransactionId},
+    ids::{DeviceId, Digest, Kid, TransactionId},
     license::{LicenseBody, LicenseKeys, LicenseKind, PreparedLicense},
     request::LicenseRequest,
     response::{KeyResult, LicenseResponse},
@@ -63,31 +66,87 @@ pub(crate) struct Issued {
     pub(crate) told: Told,
 }
 
+/// What a license request came to.
+pub(crate) struct Outcome<E> {
+    pub(crate) issued: Result<Issued, E>,
+    /// For how long whoever answers keeps it back: what a request to a test operator asks for, and nothing of any other.
+    pub(crate) latency: Duration,
+}
+
 /// Who was answered, and what became of each key id.
 #[derive(Debug, Clone)]
 pub(crate) struct Told {
     pub(crate) device: DeviceId,
     pub(crate) results: String,
+    /// Of each key id its license, or the number of its denial. None of them if the answer was given before.
+    pub(crate) keys: Vec<KeyTold>,
 }
 
-/// Answers a sealed license request with a sealed license response. The `query` that came with it is for a test
-/// operator.
-///
-/// # Errors
-/// V-001 to V-005, V-040 to V-044; [`Refusal::Failed`], [`Refusal::Busy`], [`Refusal::TestError`].
-pub(crate) async fn issue(server: &Inner, bytes: &[u8], query: Option<&str>) -> Result<Issued, Refusal> {
+/// A key id, and the number of its denial if it got no license.
+pub(crate) type KeyTold = (Kid, Option<u64>);
+
+impl Told {
+    fn of(device: DeviceId, keys: Vec<KeyTold>) -> Self {
+        let results: Vec<_> = keys
+            .iter()
+            .map(|(kid, denied)| match denied {
+                None => format!("{kid}:license"),
+                Some(code) => format!("{kid}:{code}"),
+            })
+            .collect();
+        Self {
+            device,
+            results: results.join(" "),
+            keys,
+        }
+    }
+
+    fn again(device: DeviceId) -> Self {
+        Self {
+            device,
+            results: "again".to_owned(),
+            keys: Vec::new(),
+        }
+    }
+}
+
+/// Answers a sealed license request with a sealed license response, or refuses it: V-001 to V-005, V-040 to V-044,
+/// [`Refusal::Failed`], [`Refusal::Busy`], [`Refusal::TestError`]. The `query` that came with it is for a test operator.
+pub(crate) async fn issue(server: &Inner, bytes: &[u8], query: Option<&str>) -> Outcome<Refusal> {
     let now = server.clock.now();
-    revocation::judged(server, now, |trust| async move {
-        issue_by(server, &trust, (bytes, query), now).await
-    })
-    .await
+    let latency = OnceLock::new();
+    let asked = Asked {
+        bytes,
+        query,
+        latency: &latency,
+    };
+    let issued = revocation::judged(server, now, |trust| async move {
+        issue_by(server, &trust, asked, now).await
+    });
+    Outcome {
+        issued: issued.await,
+        latency: latency.into_inner().unwrap_or_default(),
+    }
+}
+
+/// A license request as it came.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    bytes: &'a [u8],
+    query: Option<&'a str>,
+    /// For how long the answer is to be kept back, once that is known.
+    latency: &'a OnceLock<Duration>,
 }
 
 /// Answers by the revocation lists of one time.
 async fn issue_by(
     server: &Inner,
     trust: &Trust,
-    (bytes, query): (&[u8], Option<&str>),
+    Asked {
+        bytes,
+        query,
+        latency,
+    }: Asked<'_>,
     now: Timestamp,
 ) -> Result<Issued, Refusal> {
     let identity = server.identity();
@@ -111,7 +170,10 @@ async fn issue_by(
     // 3. Entitle: each key id by the handlers that this operator asks. A test operator gives what the request asks for.
     let test = test_mode::wishes(&identity, query, asked.request.body());
     let now = match &test {
-        Some(test) => test.begin(now).await?,
+        Some(test) => {
+            latency.get_or_init(|| test.answer.latency.unwrap_or_default());
+            test.begin(now)?
+        }
         None => now,
     };
     let Rights { keys, custom_data } = match &test {
@@ -165,10 +227,7 @@ async fn issue_by(
         .denials
         .iter()
         .for_each(|code| server.metrics.license_denied(*code));
-    let told = Told {
-        device: signed.device,
-        results: signed.summary,
-    };
+    let told = Told::of(signed.device, signed.keys);
     Ok(Issued { answer, told })
 }
 
@@ -190,8 +249,7 @@ async fn answer_again(
             answer
         }
     };
-    let results = "again".to_owned();
-    let told = Told { device, results };
+    let told = Told::again(device);
     Ok(Issued { answer, told })
 }
 
@@ -331,7 +389,7 @@ struct Signed {
     device: DeviceId,
     request: Digest,
     response: Vec<u8>,
-    summary: String,
+    keys: Vec<KeyTold>,
     licenses: u64,
     /// Numbers of the denials.
     denials: Vec<u64>,
@@ -346,13 +404,13 @@ fn sign(
     let answer = recorded.into_inner();
     let signer = identity.signer_at(Purpose::LicenseServer, answer.server_time)?;
     let (chain, key) = (&signer.chain[..], &*signer.key);
-    let mut summary = Vec::with_capacity(answer.results.len());
+    let mut keys = Vec::with_capacity(answer.results.len());
     let mut results = Vec::with_capacity(answer.results.len());
     let (mut licenses, mut denials) = (0, Vec::new());
     for PreparedResult { kid, outcome } in answer.results {
         let (license, denial) = match outcome {
             PreparedOutcome::License { license, .. } => {
-                summary.push(format!("{kid}:license"));
+                keys.push((kid, None));
                 licenses += 1;
                 (
                     Some(Bytes(license.sign(chain, key).map_err(Error::Making)?)),
@@ -360,7 +418,7 @@ fn sign(
                 )
             }
             PreparedOutcome::Denied(denial) => {
-                summary.push(format!("{kid}:{}", denial.code));
+                keys.push((kid, Some(denial.code)));
                 denials.push(denial.code);
                 (None, Some(denial))
             }
@@ -385,7 +443,7 @@ fn sign(
         device,
         request,
         response,
-        summary: summary.join(" "),
+        keys,
         licenses,
         denials,
     })

@@ -71,12 +71,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod acknowledge;
 pub mod acknowledgements;
 pub mod admin;
 mod answers;
 mod authenticate;
 pub mod backup;
+pub mod carried;
 mod chance;
 pub mod clock;
 pub mod config;
@@ -112,7 +112,8 @@ pub mod vault;
 mod webhook;
 
 #[cfg(test)]
-#[path = "../tests/common/mod.rs"]
+#[expect(dead_code, reason = "the tests outside use the rest")]
+#[path = "../tests/all/common.rs"]
 mod common;
 /// Tests that stand inside share their world with those outside.
 #[cfg(test)]

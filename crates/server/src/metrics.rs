@@ -210,7 +210,8 @@ impl fmt::Debug for Metrics {
 }
 
 /// The name of what became of a license.
-pub(crate) const fn outcome_name(outcome: LicenseOutcome) -> &'static str {
+#[must_use]
+pub const fn outcome_name(outcome: LicenseOutcome) -> &'static str {
     match outcome {
         LicenseOutcome::Stored => "stored",
         LicenseOutcome::InMemory => "in-memory",

@@ -8,6 +8,7 @@
 //!   kek                 the key-encryption key, unless the environment supplies it
 //!   root-key.sealed     the root's private key; serving never reads it, so it can be moved offline
 //!   kek.next, root-key.next     there while the key-encryption key is rolled
+//!   kek.old-1, kek.old-2 …      key-encryption keys of before, until somebody moves them away
 //! ```
 
 mod identity;
@@ -15,6 +16,7 @@ pub(crate) mod kek;
 mod keys;
 mod leaves;
 pub(crate) mod making;
+mod overlap;
 pub(crate) mod pki;
 mod serving;
 
@@ -33,10 +35,11 @@ use keyward_license::{
 };
 use rand_core::CryptoRng;
 
-pub(crate) use identity::{Identity, Settings, Signer, accepted_until};
+pub(crate) use identity::{Identity, Settings, Signer};
 pub(crate) use keys::{CHECK, PurposeKey, cell as secret_cell, check_secrets};
 use making::{Making, flush};
-pub(crate) use pki::{CLOCK_TOLERANCE, Issuer, serial};
+pub(crate) use overlap::earlier_keys;
+pub(crate) use pki::{CLOCK_TOLERANCE, Issuer, serial, serial_number};
 pub use serving::Serving;
 
 use crate::{

@@ -41,11 +41,11 @@ use crate::{
     test_mode, token,
 };
 
-/// Answers a sealed enrolment request with a sealed enrolment response.
+/// Answers a sealed enrolment request with a sealed enrolment response, and says whose it is.
 ///
 /// # Errors
 /// V-001 to V-005, V-040, V-042, V-050 to V-052, V-054; [`Refusal::Failed`], [`Refusal::Busy`].
-pub(crate) async fn enrol(server: &Inner, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+pub(crate) async fn enrol(server: &Inner, bytes: &[u8]) -> Result<(DeviceId, Vec<u8>), Refusal> {
     let now = server.clock.now();
     revocation::judged(server, now, |trust| async move {
         enrol_by(server, &trust, bytes, now).await
@@ -54,7 +54,12 @@ pub(crate) async fn enrol(server: &Inner, bytes: &[u8]) -> Result<Vec<u8>, Refus
 }
 
 /// Answers by the revocation lists of one time.
-async fn enrol_by(server: &Inner, trust: &Trust, bytes: &[u8], now: Timestamp) -> Result<Vec<u8>, Refusal> {
+async fn enrol_by(
+    server: &Inner,
+    trust: &Trust,
+    bytes: &[u8],
+    now: Timestamp,
+) -> Result<(DeviceId, Vec<u8>), Refusal> {
     let identity = server.identity();
 
     // 1. Decode: the envelope is ours and opens.
@@ -84,7 +89,8 @@ async fn enrol_by(server: &Inner, trust: &Trust, bytes: &[u8], now: Timestamp) -
     // 6. Answer: the chain under a key that takes all sealing keys to open.
     let role = role_name(device.request.body().role);
     tracing::info!(device = %device.id, role, "device enrolled");
-    device.answer(&identity, certificate, now)
+    let answer = device.answer(&identity, certificate, now)?;
+    Ok((device.id, answer))
 }
 
 /// A device that holds the keys it names.
@@ -249,7 +255,7 @@ fn claims(role: EnrolmentRole, profile: DeviceProfile, sealing_keys: Vec<Sealing
             security_level: Some(profile.security_level),
             maker: Some(profile.maker),
             model: Some(profile.model),
-            robustness_version: None,
+            robustness_version: profile.robustness_version,
             sealing_keys,
         },
         EnrolmentRole::Packager => Claims {

@@ -22,7 +22,7 @@ use keyward_license::{
     codec::Wire,
     ids::{DeviceId, Digest},
     revocation::{
-        ListId, ListNumber, MAX_ALLOWED as MOST_ALLOWED, MAX_REVOKED, MAX_TEXT, RevocationList,
+        ISSUED_AHEAD, ListId, ListNumber, MAX_ALLOWED as MOST_ALLOWED, MAX_REVOKED, MAX_TEXT, RevocationList,
         RevocationListsFile,
     },
     time::Timestamp,
@@ -31,14 +31,15 @@ use keyward_license::{
 use crate::{
     Error, Server,
     store::{
-        Purpose,
-        revocation::{ModelRow, RevokedRow},
+        OperatorCertificate, Purpose,
+        revocation::{ExemptRow, ListOf, ModelRow, RevokedRow},
     },
 };
 
 pub use of_root::RevokedAuthority;
 
 pub use crate::store::revocation::{reason_from_name, reason_name};
+pub(crate) use signing::tried;
 pub(crate) use trust::{Trust, TrustCache, judged};
 use trust::{current, renew};
 
@@ -52,10 +53,14 @@ pub const MAX_ALLOWED: usize = MOST_ALLOWED;
 pub struct RevokedCertificate {
     /// Its serial number: the content of the DER INTEGER, big-endian.
     pub serial: Vec<u8>,
-    /// The authority: `device-authority`, `packager-authority` or `server-authority`.
+    /// The authority: `device-authority`, `packager-authority`, `server-authority`, or the `root`.
     pub authority: &'static str,
-    /// When the certificate ends.
-    pub not_after: Timestamp,
+    /// The device or packager that has it, if it is one's.
+    pub device: Option<DeviceId>,
+    /// What it is for, if it is the operator's own.
+    pub purpose: Option<&'static str>,
+    /// When the certificate ends, if that is known here.
+    pub not_after: Option<Timestamp>,
     /// When it was revoked.
     pub revoked: Timestamp,
     /// Since when its key may have been in other hands, if that is earlier.
@@ -105,12 +110,46 @@ pub struct IssuedCertificate {
     pub purpose: &'static str,
     /// Its serial number: the content of the DER INTEGER, big-endian.
     pub serial: Vec<u8>,
+    /// What became of it.
+    pub state: CertificateState,
     /// When it begins.
     pub not_before: Timestamp,
     /// When it ends.
     pub not_after: Timestamp,
     /// The DER bytes.
     pub der: Vec<u8>,
+}
+
+/// What became of a certificate of the operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateState {
+    /// The newest of its purpose: the operator works with it.
+    InUse,
+    /// Another took its place, by renewal or by a roll. What it signed, or certified, is accepted as before.
+    Replaced,
+    /// A list names it.
+    Revoked,
+}
+
+impl CertificateState {
+    /// Its name, in text and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InUse => "in-use",
+            Self::Replaced => "replaced",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+/// A certificate that the operator's own list exempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exemption {
+    /// SHA-256 of its DER.
+    pub certificate: Digest,
+    /// The device that has it, if this operator's database knows it.
+    pub device: Option<DeviceId>,
 }
 
 /// A list as it is now.
@@ -120,6 +159,9 @@ pub struct PublishedList {
     pub name: &'static str,
     /// Names the lists of one issuer.
     pub id: ListId,
+    /// Serial number of the authority's certificate, of which there may be several of one name; none of the root's list
+    /// and of the operator's own.
+    pub authority: Option<Vec<u8>>,
     /// Its number.
     pub number: ListNumber,
     /// When it was issued.
@@ -138,16 +180,49 @@ impl Server {
     /// # Errors
     /// A failure of the database.
     pub async fn revoked_certificates(&self) -> Result<Vec<RevokedCertificate>, Error> {
-        let rows = self.store().revoked_certificates().await?.into_iter();
-        let listed = rows.map(|row| RevokedCertificate {
-            serial: row.serial,
-            authority: row.authority.as_str(),
-            not_after: row.not_after,
-            revoked: row.revoked,
-            invalid_since: row.invalid_since,
-            reason: row.reason,
-        });
-        Ok(listed.collect())
+        let own = self.own_certificates(Timestamp(0)).await?;
+        let purpose = |serial: &[u8]| own.iter().find(|(certificate, _)| certificate.serial() == serial);
+        let rows = self.store().revoked_with_devices().await?.into_iter();
+        let mut listed: Vec<_> = rows
+            .map(|(row, device)| RevokedCertificate {
+                purpose: purpose(&row.serial).map(|(_, stored)| stored.purpose.as_str()),
+                serial: row.serial,
+                authority: row.authority.as_str(),
+                device,
+                not_after: Some(row.not_after),
+                revoked: row.revoked,
+                invalid_since: row.invalid_since,
+                reason: row.reason,
+            })
+            .collect();
+        for der in self.store().imported_lists().await? {
+            let list = CertificateRevocationList::parse(&der)?;
+            listed.extend(list.revoked().map(|(serial, since)| {
+                let known = purpose(serial);
+                RevokedCertificate {
+                    serial: serial.to_vec(),
+                    authority: ListOf::Root.as_str(),
+                    device: None,
+                    purpose: known.map(|(_, stored)| stored.purpose.as_str()),
+                    not_after: known.map(|(_, stored)| stored.not_after),
+                    revoked: Timestamp(since),
+                    invalid_since: None,
+                    reason: None,
+                }
+            }));
+        }
+        Ok(listed)
+    }
+
+    /// The operator's own certificates that are valid after `since`, newest first, read and as they are stored.
+    async fn own_certificates(
+        &self,
+        since: Timestamp,
+    ) -> Result<Vec<(Certificate, OperatorCertificate)>, Error> {
+        let stored = self.store().operator_certificates(since).await?.into_iter();
+        stored
+            .map(|stored| Ok((Certificate::parse(&stored.der)?, stored)))
+            .collect()
     }
 
     /// Puts a certificate that the operator issued, to a device, a packager or itself, on the list of its authority.
@@ -157,8 +232,8 @@ impl Server {
     /// well. A thief can date a license back, so where it is not known, give the begin of the certificate.
     ///
     /// # Errors
-    /// [`Error::CertificateUnknown`]; [`Error::CertificateInUse`] for one that the server itself works with: put
-    /// another in its place first; [`Error::OutOfRange`] for a time to come; a failure of the database.
+    /// [`Error::CertificateUnknown`]; [`Error::OfAuthority`] for an authority's, which [`Server::revoke_authority`]
+    /// revokes; [`Error::CertificateInUse`] for one that the server itself works with: put another in its place first; [`Error::OutOfRange`] for a time to come; a failure of the database.
     pub async fn revoke_certificate(
         &self,
         serial: &[u8],
@@ -201,25 +276,37 @@ impl Server {
     /// A failure of the database.
     pub async fn certificates(&self) -> Result<Vec<IssuedCertificate>, Error> {
         let now = self.inner().clock.now();
-        let certificates = self.store().operator_certificates(now).await?.into_iter();
-        let listed = certificates.map(|stored| {
-            let certificate = Certificate::parse(&stored.der)?;
-            Ok(IssuedCertificate {
+        let revoked = self.revoked_certificates().await?;
+        let mut newer = Vec::new();
+        let listed = self.own_certificates(now).await?.into_iter();
+        let listed = listed.map(|(certificate, stored)| {
+            let state = match (
+                revoked.iter().any(|one| one.serial == certificate.serial()),
+                newer.contains(&stored.purpose),
+            ) {
+                (true, _) => CertificateState::Revoked,
+                (false, true) => CertificateState::Replaced,
+                (false, false) => CertificateState::InUse,
+            };
+            newer.push(stored.purpose);
+            IssuedCertificate {
                 purpose: stored.purpose.as_str(),
                 serial: certificate.serial().to_vec(),
+                state,
                 not_before: Timestamp(certificate.not_before()),
                 not_after: Timestamp(certificate.not_after()),
                 der: stored.der,
-            })
+            }
         });
-        listed.collect()
+        Ok(listed.collect())
     }
 
     /// Puts a model, or a whole company, on the operator's own list, in the place of what the list says of it. Returns
     /// the number of the entry.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`], [`Error::ListFull`]; [`Error::NoListSigner`] if this operator cannot sign a list of its
+    /// [`Error::OutOfRange`], [`Error::ListFull`]; [`Error::RevokedEarlier`] if it is revoked now, and would not be until
+    /// a time to come; [`Error::NoListSigner`] if this operator cannot sign a list of its
     /// own; a failure of the database.
     pub async fn revoke_model(&self, model: NewModel) -> Result<i64, Error> {
         self.check_list_signer()?;
@@ -243,6 +330,20 @@ impl Server {
             created: now,
         };
         self.store().revoke_model(row, now).await
+    }
+
+    /// How many enrolled devices an entry of the operator's own list names, exempt ones as well; revoked ones are not
+    /// counted.
+    ///
+    /// # Errors
+    /// A failure of the database.
+    pub async fn devices_named(
+        &self,
+        maker: &str,
+        model: Option<&str>,
+        robustness_below: Option<u64>,
+    ) -> Result<u64, Error> {
+        self.store().count_devices(maker, model, robustness_below).await
     }
 
     /// Takes an entry off the operator's own list.
@@ -272,14 +373,18 @@ impl Server {
     }
 
     /// Exempts a device certificate, by the SHA-256 of its DER, from what the operator's own list names, and from
-    /// nothing else.
+    /// nothing else. Lists that are issued after the end of the certificate do not name it any more. One that this
+    /// operator's database does not know stays until [`Server::disallow_certificate`].
     ///
     /// # Errors
     /// [`Error::ListFull`], [`Error::NoListSigner`], or a failure of the database.
     pub async fn allow_certificate(&self, digest: Digest) -> Result<(), Error> {
         self.check_list_signer()?;
+        let now = self.inner().clock.now();
+        let known = self.store().certificates_of(&[digest], now).await?;
+        let not_after = known.first().map(|(_, _, not_after)| *not_after);
         self.store()
-            .allow_certificate(digest, self.inner().clock.now())
+            .allow_certificate(ExemptRow { digest, not_after }, now)
             .await
     }
 
@@ -290,9 +395,11 @@ impl Server {
     pub async fn allow_device(&self, device: DeviceId) -> Result<Digest, Error> {
         let der = self.store().device_certificate(device).await?;
         let certificate = Certificate::parse(&der.ok_or(Error::DeviceUnknown(device))?)?;
-        let digest = Digest::new(certificate.digest());
-        self.allow_certificate(digest).await?;
-        Ok(digest)
+        self.check_list_signer()?;
+        let exempt = ExemptRow::of(&certificate);
+        let now = self.inner().clock.now();
+        self.store().allow_certificate(exempt, now).await?;
+        Ok(exempt.digest)
     }
 
     /// Ends an exemption.
@@ -305,12 +412,32 @@ impl Server {
             .await
     }
 
-    /// The certificates that are exempt.
+    /// The certificates that are exempt and have not ended.
     ///
     /// # Errors
     /// A failure of the database.
     pub async fn allowed_certificates(&self) -> Result<Vec<Digest>, Error> {
-        self.store().allowed_certificates().await
+        self.store().allowed_certificates(self.inner().clock.now()).await
+    }
+
+    /// As [`Server::allowed_certificates`], each with its device.
+    ///
+    /// # Errors
+    /// A failure of the database.
+    pub async fn exemptions(&self) -> Result<Vec<Exemption>, Error> {
+        let allowed = self.allowed_certificates().await?;
+        let known = self
+            .store()
+            .certificates_of(&allowed, self.inner().clock.now())
+            .await?;
+        let listed = allowed.into_iter().map(|certificate| Exemption {
+            device: known
+                .iter()
+                .find(|(digest, ..)| *digest == certificate)
+                .map(|(_, device, _)| *device),
+            certificate,
+        });
+        Ok(listed.collect())
     }
 
     /// Every list as it is now; those that are due are signed on this occasion.
@@ -345,16 +472,9 @@ impl Server {
     /// [`Error::ListUntrusted`] if it is not one of this operator's root; [`Error::ListRefused`] if it is not newer
     /// than the one that is there; a failure of the database.
     pub async fn import_revocation_list(&self, der: &[u8]) -> Result<(), Error> {
-        let (inner, identity) = (self.inner(), self.inner().identity());
-        let now = inner.clock.now();
+        let now = self.inner().clock.now();
         let list = CertificateRevocationList::parse(der).map_err(Error::ListUntrusted)?;
-        identity
-            .anchor
-            .verify_list_of(&list, &[], now.0, now.0)
-            .map_err(Error::ListUntrusted)?;
-        if list.this_update() > now.plus(keyward_license::revocation::ISSUED_AHEAD).0 {
-            return Err(Error::ListRefused("it was issued later than now"));
-        }
+        self.check_root_list(&list, now)?;
         let authority = list.authority_key_identifier().to_vec();
         let takes_place = move |held: Option<&[u8]>| {
             let held = held.map(CertificateRevocationList::parse).transpose()?;
@@ -368,12 +488,30 @@ impl Server {
             .await
     }
 
+    /// V-064: whether the root signed the list, by now.
+    fn check_root_list(&self, list: &CertificateRevocationList, now: Timestamp) -> Result<(), Error> {
+        let identity = self.inner().identity();
+        identity
+            .anchor
+            .verify_list_of(list, &[], now.0, now.0)
+            .map_err(Error::ListUntrusted)?;
+        if list.this_update() > now.plus(ISSUED_AHEAD).0 {
+            return Err(Error::ListRefused("it was issued later than now"));
+        }
+        Ok(())
+    }
+
     /// The root's revocation list that was imported, in DER.
     ///
     /// # Errors
     /// A failure of the database.
     pub async fn imported_revocation_list(&self) -> Result<Option<Vec<u8>>, Error> {
         Ok(self.store().imported_lists().await?.into_iter().next())
+    }
+
+    /// Whether lists can be made of what the rows say now: without them nobody is answered.
+    pub(crate) async fn makes_lists(&self) -> Result<(), Error> {
+        self.newest_trust().await.map(drop)
     }
 
     /// The lists of what the rows say now.

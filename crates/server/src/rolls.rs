@@ -11,7 +11,7 @@
 //! | rolled | what is accepted of before, and until when |
 //! |---|---|
 //! | license server | what it signed, until its certificate ends; an answer that is repeated is signed with the key of its time |
-//! | request encryption | requests sealed to it, for `certificates.overlap_days` |
+//! | request encryption | requests sealed to it, for `certificates.overlap_days`; then its private key is destroyed |
 //! | an authority | certificates that it issued, until they end |
 //! | key-encryption key | nothing: who has the database as it was, such as a backup, needs the old key |
 //! | seed | everything: a key id keeps its key |
@@ -33,7 +33,7 @@ use crate::{
     Error, Server,
     chance::rng,
     operator::{
-        CLOCK_TOLERANCE, PurposeKey, accepted_until,
+        CLOCK_TOLERANCE, PurposeKey, earlier_keys,
         kek::{self, Found, RootKey},
         pki::{self, Issuer},
         serial,
@@ -56,6 +56,32 @@ pub struct RolledKey {
     pub ends: u64,
     /// Until when what is for the key before it, or certified by it, is accepted, in seconds since 1970.
     pub before_accepted_until: Option<u64>,
+}
+
+/// The keys of one purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Keys {
+    /// The name of their [`Purpose`].
+    pub what: String,
+    /// How many keys of the purpose there were before the one in use.
+    pub number: u64,
+    /// When its certificate ends, in seconds since 1970.
+    pub ends: u64,
+    /// Those before it of which something is accepted, the newest first.
+    pub before: Vec<EarlierKey>,
+    /// Whether there is one more, of an authority, that the root has yet to sign the certificate of.
+    pub awaits_certificate: bool,
+}
+
+/// A key that was rolled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct EarlierKey {
+    /// How many keys of the purpose there were before it.
+    pub number: u64,
+    /// Until when what is for it, or certified or signed by it, is accepted, in seconds since 1970.
+    pub accepted_until: u64,
 }
 
 /// A new key of an authority, and what the root is to sign for it.
@@ -87,6 +113,9 @@ pub struct RolledKek {
     /// Whether the root's private key in the operator's directory was sealed anew. A copy elsewhere never is: it needs
     /// the key-encryption key that it was sealed under.
     pub root_key_resealed: bool,
+    /// The file in the operator's directory that holds the key-encryption key of before, if that lay there: it opens
+    /// backups of before, and such a copy.
+    pub old_in: Option<String>,
 }
 
 /// A new license key seed.
@@ -132,6 +161,19 @@ impl Server {
         inner.store.add_key(secrets, certificate, now).await?;
         drop(sealing);
         self.rolled(purpose).await
+    }
+
+    /// The keys of every purpose that has one: what is in use, and what of before is accepted beside it.
+    ///
+    /// # Errors
+    /// A failure of the database.
+    pub async fn rolls(&self) -> Result<Vec<Keys>, Error> {
+        let now = self.inner().clock.now();
+        let mut rolls = Vec::new();
+        for purpose in Purpose::ALL {
+            rolls.extend(self.keys_of(purpose, now).await?);
+        }
+        Ok(rolls)
     }
 
     /// Makes another key for an authority, and says what the root is to sign for it ([`sign_authority`]). Until its
@@ -209,11 +251,12 @@ impl Server {
     /// transaction; requests to seal something wait for so long, all others go on. Whoever calls has the right to serve
     /// the operator: it is [`Server::serve`]'s, or [`Server::right_to_serve`] gives it.
     ///
-    /// A key that lies in the operator's directory is drawn here, and `given` is absent. One that the caller supplied
+    /// A key that lies in the operator's directory is drawn here, and `given` is absent; the one before is kept beside
+    /// it. One that the caller supplied
     /// when the operator was opened is supplied again as `given`, and has to be from then on.
     ///
     /// # Errors
-    /// [`Error::KekGiven`] if it is the other way about; [`Error::File`], or a failure of the database. If the files
+    /// [`Error::KekGiven`] if it is the other way about; [`Error::KekInUse`]; [`Error::File`], or a failure of the database. If the files
     /// could not be put in place after the database was changed, the next start does it.
     pub async fn roll_kek(&self, given: Option<KeyEncryptionKey>) -> Result<RolledKek, Error> {
         let server = self.clone();
@@ -225,7 +268,8 @@ impl Server {
         let _rolling = inner.rolling.lock().await;
         let new = match (inner.kek_in_file, given) {
             (true, None) => KeyEncryptionKey::generate(&mut rng()),
-            (false, Some(new)) if !new.is(&inner.vault.kek()) => new,
+            (false, Some(new)) if new.is(&inner.vault.kek()) => return Err(Error::KekInUse),
+            (false, Some(new)) => new,
             (in_file, _) => return Err(Error::KekGiven { in_file }),
         };
         let _nobody_seals = inner.vault.nobody_seals().await;
@@ -254,11 +298,12 @@ impl Server {
         inner.vault.adopt(new.after(&old.key));
         inner.store.begin_era(Some(check));
         tracing::info!(values = resealed, "key-encryption key rolled");
-        let root_key = change.finish()?;
+        let finished = change.finish()?;
         Ok(RolledKek {
             resealed,
             in_file: old.in_file,
-            root_key_resealed: root_key == RootKey::Resealed,
+            root_key_resealed: finished.root_key == RootKey::Resealed,
+            old_in: finished.old,
         })
     }
 
@@ -279,6 +324,7 @@ impl Server {
             resealed: 0,
             in_file: false,
             root_key_resealed: root_key == RootKey::Resealed,
+            old_in: None,
         })
     }
 
@@ -354,27 +400,41 @@ impl Server {
 
     /// Uses what was added, and says what it is.
     async fn rolled(&self, purpose: Purpose) -> Result<RolledKey, Error> {
-        let inner = self.inner();
-        let now = inner.clock.now();
+        let now = self.inner().clock.now();
         self.use_newest(now).await?;
-        let certificates = inner.store.operator_certificates(now).await?;
-        let mut of_purpose = certificates.iter().filter(|stored| stored.purpose == purpose);
-        let newest = of_purpose
-            .next()
-            .ok_or(Error::Damaged("a key that was rolled is not there"))?;
-        let before = of_purpose.filter(|stored| stored.key < newest.key);
-        let overlap = match purpose {
-            Purpose::RequestEncryption => inner.config.certificates.overlap,
-            _ => u64::MAX,
-        };
-        let until = before.map(|stored| accepted_until(&certificates, stored, overlap).0);
-        tracing::info!(what = purpose.as_str(), number = newest.key, "key rolled");
+        let keys = self.keys_of(purpose, now).await?;
+        let keys = keys.ok_or(Error::Damaged("a key that was rolled is not there"))?;
+        tracing::info!(what = purpose.as_str(), number = keys.number, "key rolled");
         Ok(RolledKey {
+            before_accepted_until: keys.before.iter().map(|key| key.accepted_until).max(),
+            what: keys.what,
+            number: keys.number,
+            ends: keys.ends,
+        })
+    }
+
+    /// The keys of a purpose, if it has one that has not ended.
+    async fn keys_of(&self, purpose: Purpose, now: Timestamp) -> Result<Option<Keys>, Error> {
+        let inner = self.inner();
+        let certificates = inner.store.operator_certificates(now).await?;
+        let Some(newest) = certificates.iter().find(|stored| stored.purpose == purpose) else {
+            return Ok(None);
+        };
+        let (secrets, overlap) = (inner.store.secrets().await?, inner.config.certificates.overlap);
+        let earlier = earlier_keys(&secrets, &certificates, purpose, overlap).into_iter();
+        let accepted = earlier.filter(|(_, until)| now <= *until);
+        Ok(Some(Keys {
             what: purpose.as_str().to_owned(),
             number: newest.key,
             ends: newest.not_after.0,
-            before_accepted_until: until.max(),
-        })
+            before: accepted
+                .map(|(number, until)| EarlierKey {
+                    number,
+                    accepted_until: until.0,
+                })
+                .collect(),
+            awaits_certificate: inner.store.authority_request(purpose).await?.is_some(),
+        }))
     }
 }
 

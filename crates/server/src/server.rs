@@ -10,7 +10,8 @@ use keyward_license::{error_code::Problem, ids::Digest, time::Timestamp};
 use tokio::net::TcpListener;
 
 use crate::{
-    Error, Refusal, acknowledge,
+    Error, Refusal,
+    acknowledgements::receipt,
     answers::Answers,
     chance::rng,
     clock::Clock,
@@ -18,7 +19,7 @@ use crate::{
     discovery::{self, DiscoveryCache},
     handler::{LicenseHandler, Source, sources},
     http::{self, addresses::Addresses},
-    issue::{self, Issued},
+    issue::{self, Issued, Outcome},
     metrics::Metrics,
     operator::{
         self, CHECK, Identity, Settings,
@@ -29,7 +30,7 @@ use crate::{
     revocation::TrustCache,
     sealing::KekSource,
     store::Store,
-    test_mode::transcript::Recorder,
+    test_mode::{self, transcript::Recorder},
     token::KnownTokens,
     vault::Vault,
 };
@@ -198,17 +199,22 @@ impl Server {
     /// # Errors
     /// Those of [`Server::issue`], and the one that the query asks for.
     pub async fn issue_as_asked(&self, request: &[u8], query: Option<&str>) -> Result<Vec<u8>, Problem> {
-        let Issued { answer, told } = self.issued(request, query).await?;
+        let Outcome { issued, latency } = self.issued(request, query).await;
+        test_mode::keep_back(latency).await;
+        let Issued { answer, told } = issued?;
         tracing::info!(device = %told.device, results = told.results, "license request answered");
         Ok(answer)
     }
 
-    /// As [`Server::issue_as_asked`], for a caller that says in the log what was answered.
-    pub(crate) async fn issued(&self, request: &[u8], query: Option<&str>) -> Result<Issued, Problem> {
+    /// As [`Server::issue_as_asked`], for a caller that keeps the answer back, and says in the log what was answered.
+    pub(crate) async fn issued(&self, request: &[u8], query: Option<&str>) -> Outcome<Problem> {
         let started = tokio::time::Instant::now();
-        let answer = issue::issue(&self.0, request, query).await;
+        let Outcome { issued, latency } = issue::issue(&self.0, request, query).await;
         self.0.metrics.issue_took(started.elapsed());
-        answer.map_err(Refusal::into_problem)
+        Outcome {
+            issued: issued.map_err(Refusal::into_problem),
+            latency,
+        }
     }
 
     /// Answers a sealed enrolment request, as `POST /enrolment` does.
@@ -216,9 +222,8 @@ impl Server {
     /// # Errors
     /// A problem of `spec/errors.md`; its cause stands in the log.
     pub async fn enrol(&self, request: &[u8]) -> Result<Vec<u8>, Problem> {
-        provision::enrol(&self.0, request)
-            .await
-            .map_err(Refusal::into_problem)
+        let enrolled = provision::enrol(&self.0, request).await;
+        enrolled.map(|(_, answer)| answer).map_err(Refusal::into_problem)
     }
 
     /// Answers a sealed packaging request, as `POST /packaging` does.
@@ -236,8 +241,9 @@ impl Server {
     /// # Errors
     /// A problem of `spec/errors.md`; its cause stands in the log.
     pub async fn acknowledge(&self, request: &[u8]) -> Result<Vec<u8>, Problem> {
-        acknowledge::acknowledge(&self.0, request)
-            .await
+        let acknowledged = receipt::acknowledge(&self.0, request).await;
+        acknowledged
+            .map(|(_, receipt)| receipt)
             .map_err(Refusal::into_problem)
     }
 
@@ -374,6 +380,17 @@ impl Server {
         inner
             .discovery
             .sign(&identity, inner.config.lifetimes.discovery, now)
+    }
+
+    /// Forgets keys that requests are not accepted for any more, which takes them out of the database as well.
+    pub(crate) async fn end_overlaps(&self) -> Result<(), Error> {
+        let inner = &self.0;
+        let now = inner.clock.now();
+        if inner.identity().holds_over(now) {
+            let _rolling = inner.rolling.lock().await;
+            self.use_newest(now).await?;
+        }
+        Ok(())
     }
 
     /// What whoever has got the right to serve does first: what was rolled since the operator was opened is taken, and

@@ -56,7 +56,7 @@ use keyward_license::{
 use crate::policy::PolicyTerms;
 
 pub use brackets::{MAX_GROUPS, MAX_LENGTH};
-pub(crate) use issue::{leaf_body, rights, wishes};
+pub(crate) use issue::{keep_back, leaf_body, rights, wishes};
 pub use parameters::{Does, PARAMETERS, Parameter};
 
 /// The published test key seed: everybody has it, so that content can be packaged for a test operator anywhere.

@@ -1,13 +1,15 @@
 //! The system allows fewer open files than the configuration wants connections. A test program of its own,
-//! because the limit is the whole process's.
+//! because the limit is the whole process's, which the program of all others shares.
 #![cfg(target_os = "linux")]
 #![expect(
     clippy::unwrap_used,
     reason = "helpers of tests fail the test that calls them"
 )]
 
+#[expect(dead_code, reason = "the other tests use the rest")]
+#[path = "all/common.rs"]
 mod common;
-#[path = "proxy/surroundings.rs"]
+#[path = "all/surroundings.rs"]
 #[expect(dead_code, reason = "the tests of the proxy use the rest")]
 mod surroundings;
 

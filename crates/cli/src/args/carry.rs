@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{ClientDir, OperatorDir, WantedArgs};
 
@@ -54,6 +54,23 @@ pub(crate) struct RequestArgs {
 }
 
 #[derive(Args)]
+pub(crate) struct RenewArgs {
+    #[command(flatten)]
+    pub(crate) client: ClientDir,
+    /// A discovery document of the operator's `keyward admin discovery`, if the device's own is not in use any
+    /// more; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) discovery: Option<PathBuf>,
+    /// Where the request goes, for the operator's `keyward answer`; `-` is standard output. `keyward install` takes the
+    /// response
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Replace the output if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Args)]
 pub(crate) struct AnswerArgs {
     #[command(flatten)]
     pub(crate) operator: OperatorDir,
@@ -87,6 +104,24 @@ pub(crate) struct AcknowledgeArgs {
     /// Replace the output if it exists
     #[arg(long, requires = "output")]
     pub(crate) force: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct AcknowledgementsArgs {
+    #[command(flatten)]
+    pub(crate) operator: OperatorDir,
+    /// Only those that were acknowledged, or those that were not
+    #[arg(long)]
+    pub(crate) state: Option<AcknowledgementState>,
+}
+
+/// Whether an answer was acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AcknowledgementState {
+    /// Not yet
+    Open,
+    /// It was
+    Acknowledged,
 }
 
 #[derive(Args)]

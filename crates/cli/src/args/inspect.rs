@@ -35,8 +35,9 @@ With --json, one object:
   file         what was named
   kind         protected_file, mp4, pssh, playready_object, playready_header, license, license_request,
                license_response, enrolment_request, enrolment_response, packaging_request, packaging_response,
-               discovery_document, signed_message, sealed_request, sealed_response, operator_profile,
-               problem_document, certificates
+               acknowledge_request, receipt, discovery_document, signed_message, sealed_request,
+               sealed_response, operator_profile, revocation_lists, certificate_revocation_list,
+               device_revocation_list, problem_document, certificates
   bytes        size, of what text stands for
   encoding     base64, hexadecimal or pem, if it was text
   standing     verified or unverified

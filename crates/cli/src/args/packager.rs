@@ -25,6 +25,9 @@ pub(crate) struct EnrolPackagerArgs {
     /// Which of the profile's license servers or proxies to ask, now and for keys [default: the first]
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
+    /// Enrol with the operator although it is one for tests: the seed of its keys is published
+    #[arg(long)]
+    pub(crate) accept_test_operator: bool,
 }
 
 /// Keys by exchange with the license server.

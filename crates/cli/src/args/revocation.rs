@@ -12,7 +12,8 @@ use super::{OperatorDir, RevokeDeviceArgs, policy::time};
 pub(crate) enum RevocationCommand {
     /// List what is revoked, and the lists that say so
     List(OperatorDir),
-    /// List the operator's own certificates, with the serial numbers to revoke them by
+    /// List the operator's own certificates, with the serial numbers to revoke them by; `keyward admin devices` lists
+    /// those of devices and packagers
     Certificates(OperatorDir),
     /// Revoke a device or packager for good, with all its certificates
     Device(RevokeDeviceArgs),
@@ -38,7 +39,7 @@ pub(crate) enum RevocationCommand {
 pub(crate) struct RevokeCertificateArgs {
     #[command(flatten)]
     pub(crate) operator: OperatorDir,
-    /// Serial number, in hexadecimal digits
+    /// Serial number, in hexadecimal digits, see `keyward admin devices` and `keyward admin revocation certificates`
     pub(crate) serial: String,
     #[command(flatten)]
     pub(crate) why: WhyArgs,
@@ -116,7 +117,7 @@ pub(crate) struct RevokeModelArgs {
 /// Which of them, from when on, and why.
 #[derive(Args)]
 pub(crate) struct WhichArgs {
-    /// Only those of a lower robustness version [default: all]
+    /// Only those whose certificate says a lower robustness version, or none [default: all]
     #[arg(long, value_name = "VERSION")]
     pub(crate) below: Option<u64>,
     /// From this time on, such as `2030-12-31T23:00:00Z` [default: now]
@@ -156,6 +157,7 @@ pub(crate) struct ExportListsArgs {
     #[command(flatten)]
     pub(crate) operator: OperatorDir,
     /// Where the lists go; `-` is standard output
+    #[arg(long, short, value_name = "FILE")]
     pub(crate) output: PathBuf,
     /// Replace the output if it exists
     #[arg(long)]

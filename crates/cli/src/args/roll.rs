@@ -17,7 +17,7 @@ pub(crate) struct RollArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) root_key: Option<PathBuf>,
     /// Of an authority: file of the key-encryption key that the root's private key is sealed under, if that is an
-    /// earlier one [default: the operator's]
+    /// earlier one, such as `kek.old-1` [default: the operator's]
     #[arg(long, value_name = "FILE")]
     pub(crate) root_kek_file: Option<PathBuf>,
     /// Of the key-encryption key, if it comes from elsewhere: environment variable that holds the new one, 64
@@ -42,7 +42,7 @@ pub(crate) enum Rolled {
     DeviceAuthority,
     /// Certifies packagers; certificates that the old one issued stay valid
     PackagerAuthority,
-    /// The key-encryption key: everything that is sealed is sealed anew
+    /// The key-encryption key: everything that is sealed is sealed anew; the old one is kept beside it as `kek.old-1`
     Kek,
     /// The license key seed: key ids that are registered keep their keys
     Seed,

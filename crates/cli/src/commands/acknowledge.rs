@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::{
     args::AcknowledgeArgs,
     client,
-    commands::carry::{Carried, offline},
+    commands::carry::{CarriedFile, offline},
     failure::Failure,
     report::Report,
 };
@@ -14,10 +14,14 @@ pub(crate) fn run(args: AcknowledgeArgs, report: Report) -> Result<(), Failure> 
     let Some(path) = &args.output else {
         return tell(args, report);
     };
-    let output = Carried::create(path, args.force)?;
-    let request = client::open(args.client)?
-        .request_acknowledgement()
-        .map_err(offline)?;
+    let output = CarriedFile::create(path, args.force)?;
+    let mut client = client::open(args.client)?;
+    if client.replaces_acknowledgement()? {
+        report.note(
+            "One is on its way already, and this one takes its place: a receipt for the earlier file is refused from now on.",
+        );
+    }
+    let request = client.request_acknowledgement().map_err(offline)?;
     output.write(("request", "acknowledgement"), &request, report)
 }
 

@@ -1,6 +1,7 @@
 //! `keyward admin …`: acts on the operator's folder on this machine. The same acts over the network are
 //! the administration interface's.
 
+mod acknowledgements;
 mod channels;
 mod grants;
 mod key_exchange;
@@ -13,8 +14,8 @@ use std::io::Write;
 
 use keyward_license::{enrolment::EnrolmentRole, ids::DeviceId};
 use keyward_packager::OutputSink;
-use keyward_server::admin::{AdminToken, Scope, role_name};
-use serde_json::json;
+use keyward_server::admin::{AdminToken, Device, Scope, TokenRequest, role_name};
+use serde_json::{Value, json};
 
 use crate::{
     args::{
@@ -43,6 +44,7 @@ pub(crate) fn run(command: AdminCommand, report: Report) -> Result<(), Failure> 
         AdminCommand::RevokeDevice(args) => revoke_device(&args, report),
         AdminCommand::Revocation(command) => revocation::run(command, report),
         AdminCommand::RevokeAuthority(args) => revocation::revoke_authority(&args, report),
+        AdminCommand::Acknowledgements(args) => acknowledgements::list(&args, report),
         AdminCommand::AdminToken(command) => admin_token(&command, report),
         AdminCommand::ServiceToken(command) => services::run(&command, report),
         AdminCommand::Profile(operator) => profile(&operator, report),
@@ -57,14 +59,18 @@ pub(crate) fn run(command: AdminCommand, report: Report) -> Result<(), Failure> 
 fn enrolment_token(args: &TokenArgs, report: Report) -> Result<(), Failure> {
     let operator = Operator::open(&args.operator)?;
     let role = args.role.enrolment();
-    let token = operator.enrolment_token(&args.account, args.hours, args.security_level, role)?;
-    report.result_shown_once(
-        &format!(
-            "enrolment token for one {} of {} (shown once): {}",
-            role_name(role),
-            args.account,
-            token.expose()
-        ),
+    let token = operator.enrolment_token(TokenRequest {
+        role,
+        security_level: args.security_level,
+        maker: args.maker.clone().unwrap_or_default(),
+        model: args.model.clone().unwrap_or_default(),
+        robustness_version: args.robustness_version,
+        expires_in: args.hours.saturating_mul(3600),
+        ..TokenRequest::new(&args.account)
+    })?;
+    report.token(
+        &format!("enrolment token for one {} of {}", role_name(role), args.account),
+        token.expose(),
         &json!({ "account": args.account, "role": role_name(role), "token": token.expose() }),
     )
 }
@@ -86,43 +92,70 @@ fn register_key(args: &RegisterKeyArgs, report: Report) -> Result<(), Failure> {
 
 fn devices(args: &DevicesArgs, report: Report) -> Result<(), Failure> {
     let devices = Operator::open(&args.operator)?.devices()?;
-    let lines: Vec<String> = devices
-        .iter()
-        .map(|device| {
-            let revoked = device
-                .revoked
-                .map_or_else(String::new, |at| format!(", revoked {}", report::time(at)));
-            let what = match device.role {
-                EnrolmentRole::Device => format!("security level {}", device.security_level),
-                EnrolmentRole::Packager => "packager".to_owned(),
-            };
-            format!(
-                "{} of {}, {what}, enrolled {}{revoked}",
-                device.id,
-                device.account,
-                report::time(device.enrolled)
-            )
-        })
-        .collect();
-    let listed: Vec<_> = devices
-        .iter()
-        .map(|device| {
-            json!({
-                "device": device.id.to_string(),
-                "account": device.account,
-                "role": role_name(device.role),
-                "security_level": device.security_level,
-                "enrolled": device.enrolled.0,
-                "revoked": device.revoked.map(|at| at.0),
-            })
-        })
-        .collect();
+    let lines: Vec<String> = devices.iter().map(device_lines).collect();
+    let listed: Vec<_> = devices.iter().map(device_fields).collect();
     let text = if lines.is_empty() {
         "no device is enrolled".to_owned()
     } else {
         lines.join("\n")
     };
     report.result(&text, &json!({ "devices": listed }))
+}
+
+/// A device or packager, and a line for each of its certificates.
+fn device_lines(device: &Device) -> String {
+    let what = match device.role {
+        EnrolmentRole::Device => format!("security level {}{}", device.security_level, made(device)),
+        EnrolmentRole::Packager => "packager".to_owned(),
+    };
+    let revoked = device
+        .revoked
+        .map_or_else(String::new, |at| format!(", revoked {}", report::time(at)));
+    let (id, account, enrolled) = (device.id, &device.account, report::time(device.enrolled));
+    let mut lines = format!("{id} of {account}, {what}, enrolled {enrolled}{revoked}");
+    for one in &device.certificates {
+        let revoked = if one.is_revoked { ", revoked" } else { "" };
+        let (serial, end) = (hex::encode(&one.serial), report::time(one.not_after));
+        lines.push_str(&format!("\n  certificate {serial} until {end}{revoked}"));
+    }
+    lines
+}
+
+/// What a device's certificate says of how it was made.
+fn made(device: &Device) -> String {
+    let (maker, model) = (report::quoted(&device.maker), report::quoted(&device.model));
+    let what = match (device.maker.is_empty(), device.model.is_empty()) {
+        (true, true) => String::new(),
+        (true, false) => format!(", model {model}"),
+        (false, true) => format!(", of {maker}"),
+        (false, false) => format!(", model {model} of {maker}"),
+    };
+    device.robustness_version.map_or_else(
+        || what.clone(),
+        |version| format!("{what}, robustness version {version}"),
+    )
+}
+
+fn device_fields(device: &Device) -> Value {
+    let certificates = device.certificates.iter().map(|one| {
+        json!({
+            "serial": hex::encode(&one.serial),
+            "not_after": one.not_after.0,
+            "is_revoked": one.is_revoked,
+        })
+    });
+    json!({
+        "device": device.id.to_string(),
+        "account": device.account,
+        "role": role_name(device.role),
+        "security_level": device.security_level,
+        "maker": device.maker,
+        "model": device.model,
+        "robustness_version": device.robustness_version,
+        "enrolled": device.enrolled.0,
+        "revoked": device.revoked.map(|at| at.0),
+        "certificates": certificates.collect::<Vec<_>>(),
+    })
 }
 
 fn revoke_device(args: &RevokeDeviceArgs, report: Report) -> Result<(), Failure> {
@@ -135,10 +168,18 @@ fn revoke_device(args: &RevokeDeviceArgs, report: Report) -> Result<(), Failure>
                 "see `keyward admin devices`",
             )
         })?;
-    Operator::open(&args.operator)?.revoke_device(device)?;
+    let before = Operator::open(&args.operator)?.revoke_device(device)?;
+    let said = match before {
+        None => format!("device {device} is revoked"),
+        Some(at) => format!(
+            "device {device} has been revoked since {}: nothing changes",
+            report::time(at)
+        ),
+    };
+    let revoked_before = before.map(|at| at.0);
     report.result(
-        &format!("device {device} is revoked"),
-        &json!({ "device": device.to_string() }),
+        &said,
+        &json!({ "device": device.to_string(), "revoked_before": revoked_before }),
     )
 }
 
@@ -147,8 +188,9 @@ fn admin_token(command: &AdminTokenCommand, report: Report) -> Result<(), Failur
         AdminTokenCommand::Add(args) => {
             let scope = if args.read_only { Scope::Read } else { Scope::Full };
             let token = Operator::open(&args.operator)?.add_admin_token(&args.name, scope)?;
-            report.result_shown_once(
-                &format!("admin token {} (shown once): {}", args.name, token.expose()),
+            report.token(
+                &format!("admin token {}", args.name),
+                token.expose(),
                 &json!({ "name": args.name, "token": token.expose() }),
             )
         }

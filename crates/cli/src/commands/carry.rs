@@ -1,4 +1,4 @@
-//! `keyward request`, `answer` and `install`: the same messages over files, for devices and servers
+//! `keyward request`, `renew`, `answer` and `install`: the same messages over files, for devices and servers
 //! that do not reach one another. `keyward admin discovery` gives such devices what they would fetch.
 
 use std::{
@@ -6,48 +6,112 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use keyward_client::ClientError;
+use keyward_client::{ClientError, error::one_line};
 use keyward_client_native::{NativeClient, NativeError};
-use keyward_license::{discovery, revocation::RevocationListsFile};
+use keyward_license::{
+    codec::Wire, discovery, envelope::SealedRequest, error_code::ErrorCode, revocation::RevocationListsFile,
+};
 use keyward_packager::OutputSink;
-use serde_json::json;
+use keyward_server::carried::{Carried, Message};
+use serde_json::{Value, json};
 
 use crate::{
-    args::{AnswerArgs, DiscoveryArgs, InstallArgs, RequestArgs},
+    args::{AnswerArgs, ClientDir, DiscoveryArgs, InstallArgs, RenewArgs, RequestArgs},
     client,
     commands::{enrol, trust},
     failure::{Failure, file_error},
     input,
-    operator::{Answered, Operator},
+    operator::Operator,
     output::{FileSink, commit_error},
-    report::Report,
+    report::{self, Report},
 };
 
 /// On the device: makes a request and remembers it.
 pub(crate) fn request(args: RequestArgs, report: Report) -> Result<(), Failure> {
     let (wanted, _) = client::wanted(args.wanted)?;
     let discovery = args.discovery.as_deref().map(input::read).transpose()?;
-    let output = Carried::create(&args.output, args.force)?;
-    let mut client = client::open(args.client)?;
-    if let Some(document) = discovery {
+    let output = CarriedFile::create(&args.output, args.force)?;
+    let request = with_discovery(args.client, discovery)?
+        .request(wanted)
+        .map_err(offline)?;
+    output.write(("request", "request"), &request, report)
+}
+
+/// On the device: makes a request for another certificate and remembers it.
+pub(crate) fn renew(args: RenewArgs, report: Report) -> Result<(), Failure> {
+    let discovery = args.discovery.as_deref().map(input::read).transpose()?;
+    let output = CarriedFile::create(&args.output, args.force)?;
+    let request = with_discovery(args.client, discovery)?
+        .request_renewal()
+        .map_err(offline)?;
+    output.write(("request", "request for another certificate"), &request, report)
+}
+
+/// The client, which has taken in a discovery document if there is one.
+fn with_discovery(folder: ClientDir, document: Option<Vec<u8>>) -> Result<NativeClient, Failure> {
+    let mut client = client::open(folder)?;
+    if let Some(document) = document {
         client.install_discovery(document)?;
     }
-    let request = client.request(wanted).map_err(offline)?;
-    output.write(("request", "request"), &request, report)
+    Ok(client)
 }
 
 /// On the operator's side: answers a license request, an enrolment request or an acknowledgement. The same request again
 /// gets the same licenses, the same certificate, or another receipt.
 pub(crate) fn answer(args: &AnswerArgs, report: Report) -> Result<(), Failure> {
     let request = input::read(&args.request)?;
-    let output = Carried::create(&args.output, args.force)?;
-    let (answered, response) = Operator::open(&args.operator)?.answer(&request)?;
-    let what = match answered {
-        Answered::LicenseRequest => "response",
-        Answered::EnrolmentRequest => "enrolment response",
-        Answered::Acknowledgement => "receipt",
+    if SealedRequest::decode(&request).is_err() {
+        return Err(Failure::new(
+            format!("{} is no request", args.request.display()),
+            "name the file that `keyward request`, `keyward enrol --request` or `keyward acknowledge` wrote, whole",
+        ));
+    }
+    let output = CarriedFile::create(&args.output, args.force)?;
+    let operator = Operator::open(&args.operator)?;
+    let answered = operator.answer(&request)?;
+    let what = match answered.message {
+        Message::License => "response",
+        Message::Enrolment => "enrolment response",
+        Message::Acknowledgement => "receipt",
+        _ => "answer",
     };
-    output.write(("response", what), &response, report)
+    let whose = whose(&operator, &answered)?;
+    output.write_with(("response", what), &answered.answer, whose, report)
+}
+
+/// Who was answered, and what became of each key id: for people and for programs.
+fn whose(operator: &Operator, answered: &Carried) -> Result<(String, Value), Failure> {
+    let device = answered.device;
+    let known = operator.devices()?.into_iter().find(|known| known.id == device);
+    let account = known.map(|known| known.account);
+    let mut lines = vec![match &account {
+        Some(account) => format!("for device {device} of {}", one_line(account)),
+        None => format!("for device {device}"),
+    }];
+    lines.extend(answered.keys.iter().map(|(kid, denied)| match denied {
+        None => format!("key {kid}: license issued"),
+        Some(code) => format!("key {kid}: denied: {}", named(*code)),
+    }));
+    if answered.message == Message::License && answered.keys.is_empty() {
+        lines.push("as it was answered before".to_owned());
+    }
+    let keys: Vec<_> = answered
+        .keys
+        .iter()
+        .map(|(kid, denied)| json!({ "kid": kid.to_string(), "denied": denied.map(error_fields) }))
+        .collect();
+    let fields = json!({ "device": device.to_string(), "account": account, "keys": keys });
+    Ok((lines.join("\n"), fields))
+}
+
+/// A number of `spec/errors.md` with its name.
+fn named(code: u64) -> String {
+    ErrorCode::from_number(code)
+        .map_or_else(|| code.to_string(), |known| format!("{} ({code})", known.name()))
+}
+
+fn error_fields(code: u64) -> Value {
+    json!({ "code": code, "name": ErrorCode::from_number(code).map(ErrorCode::name) })
 }
 
 /// On the device again, in this process or a later one: installs what came.
@@ -73,6 +137,9 @@ pub(crate) fn install(args: InstallArgs, report: Report) -> Result<(), Failure> 
             client::report(report, &acquired, &[])?;
             if acquired.transaction.is_some() {
                 report.note("the license server wants to know what became of it: `keyward acknowledge`");
+            }
+            if client.owes_renewal() {
+                report.note("the device's certificate comes to its end: `keyward renew`");
             }
             Ok(())
         }
@@ -103,18 +170,18 @@ fn install_enrolment(mut client: NativeClient, response: Vec<u8>, report: Report
 
 /// On the operator's side: a discovery document for devices that cannot fetch one.
 pub(crate) fn discovery(args: &DiscoveryArgs, report: Report) -> Result<(), Failure> {
-    let output = Carried::create(&args.output, args.force)?;
+    let output = CarriedFile::create(&args.output, args.force)?;
     let document = Operator::open(&args.operator)?.discovery(args.hours)?;
     output.write(("discovery", "discovery document"), &document, report)
 }
 
 /// A message to be carried as a file.
-pub(super) struct Carried {
+pub(super) struct CarriedFile {
     sink: FileSink,
     path: PathBuf,
 }
 
-impl Carried {
+impl CarriedFile {
     /// An output that is refused is refused before a message is made for it.
     pub(super) fn create(path: &Path, force: bool) -> Result<Self, Failure> {
         Ok(Self {
@@ -125,20 +192,33 @@ impl Carried {
 
     /// Writes the message and says so.
     pub(super) fn write(
+        self,
+        (kind, what): (&str, &str),
+        message: &[u8],
+        report: Report,
+    ) -> Result<(), Failure> {
+        self.write_with((kind, what), message, (String::new(), json!({})), report)
+    }
+
+    /// Writes the message and says so, and some more.
+    fn write_with(
         mut self,
         (kind, what): (&str, &str),
         message: &[u8],
+        (more, fields): (String, Value),
         report: Report,
     ) -> Result<(), Failure> {
         let (path, length) = (&self.path, message.len());
         self.sink.write_all(message).map_err(file_error("write", path))?;
         self.sink.commit().map(drop).map_err(commit_error(path))?;
         let file = path.display();
-        report.result_beside(
-            path,
-            &format!("{what} of {length} bytes in {file}"),
-            &json!({ kind: file.to_string(), "bytes": length }),
-        )
+        let written = format!("{what} of {length} bytes in {file}");
+        let text = match more.is_empty() {
+            true => written,
+            false => format!("{written}\n{more}"),
+        };
+        let json = [(kind, file.to_string().into()), ("bytes", length.into())];
+        report.result_beside(path, &text, &report::with(fields, json))
     }
 }
 

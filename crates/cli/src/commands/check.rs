@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::{
     args::CheckArgs,
     client,
+    commands::trust,
     failure::Failure,
     protected::{Content, Protected},
     report::{self, Report},
@@ -37,7 +38,9 @@ pub(crate) fn run(args: CheckArgs, report: Report) -> Result<(), Failure> {
     if missing.is_none() || keys.len() > 1 {
         report.result(&lines.join("\n"), &json!({ "keys": keys }))?;
     }
-    missing.map_or(Ok(()), |missing| Err(NativeError::Client(missing).into()))
+    missing.map_or(Ok(()), |missing| {
+        Err(trust::explained(&mut client, NativeError::Client(missing)))
+    })
 }
 
 /// What there is of a key.

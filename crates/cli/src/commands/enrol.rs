@@ -8,7 +8,7 @@ use keyward_license::{codec::Wire, ids::DeviceId, operator_profile::OperatorProf
 use crate::{
     args::EnrolArgs,
     client,
-    commands::carry::Carried,
+    commands::carry::CarriedFile,
     failure::Failure,
     input,
     report::{self, Report},
@@ -19,7 +19,7 @@ pub(crate) fn run(args: EnrolArgs, report: Report) -> Result<(), Failure> {
     match (&args.request, &args.discovery) {
         (Some(request), Some(discovery)) => {
             let discovery = input::read(discovery)?;
-            let request = Carried::create(request, args.force)?;
+            let request = CarriedFile::create(request, args.force)?;
             let mut client = client::open(args.client)?;
             client.host_mut().accept_test_operators = args.accept_test_operator;
             let bytes = client.request_enrolment(profile, args.token, discovery)?;

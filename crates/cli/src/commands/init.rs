@@ -1,6 +1,6 @@
 //! `keyward init`: makes an operator.
 
-use keyward_server::operator::InitOptions;
+use keyward_server::{operator::InitOptions, sealing::KekSource};
 use serde_json::json;
 
 use crate::{
@@ -18,13 +18,18 @@ pub(crate) fn run(args: InitArgs, report: Report) -> Result<(), Failure> {
         admin_listen: args.admin_listen,
         kek: operator::kek(None)?,
     };
+    let kek_in_file = matches!(options.kek, KekSource::File);
     let made = match args.test {
         true => Operator::init_test(&args.dir, options)?,
         false => Operator::init(&args.dir, options)?,
     };
     let dir = args.dir.display();
+    let kek = match kek_in_file {
+        true => format!("{dir}/kek"),
+        false => "the key-encryption key in KEYWARD_KEK".to_owned(),
+    };
     report.note(&format!(
-        "Keep safe, apart from one another: {dir}/kek (seals every secret of the operator) and\n\
+        "Keep safe, apart from one another: {kek} (seals every secret of the operator) and\n\
          {dir}/root-key.sealed (needed only to make new authorities; move it to another place).\n\
          Give {dir}/operator-profile to the devices. Start with: keyward serve --operator {dir}"
     ));

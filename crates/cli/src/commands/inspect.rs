@@ -8,6 +8,7 @@
 //!  explanation  the same fields as words or as JSON
 //! ```
 
+mod acknowledgement;
 mod certificate;
 mod content_header;
 mod embedded;

@@ -43,12 +43,13 @@ fn list(dir: ClientDir, report: Report) -> Result<(), Failure> {
             format!(
                 "license {} of {}",
                 body.id,
-                client::operator_name(&client, license.operator)
+                client::operator_words(&client, license.operator)
             ),
             format!(
-                "{}{}",
+                "{}{}{}",
                 report::until(ends(license)),
-                if is_over(license) { " (ended)" } else { "" }
+                if is_over(license) { " (ended)" } else { "" },
+                after_first_play(license)
             ),
             if body.persistent {
                 "persistent"
@@ -75,7 +76,11 @@ fn list(dir: ClientDir, report: Report) -> Result<(), Failure> {
         lines.push(format!("key {kid}: {}", says.join(", ")));
     }
     let listed: Vec<_> = each_key(&held)
-        .map(|(kid, license)| listed(kid, license, &client::operator_name(&client, license.operator)))
+        .map(|(kid, license)| {
+            let fields = listed(kid, license, &client::operator_name(&client, license.operator));
+            let is_test = client::is_test_operator(&client, license.operator);
+            report::with(fields, [("test_operator", is_test.into())])
+        })
         .collect();
     let (none_any_more, distrusted) = trust::distrusted(&mut client, None)?;
     lines.extend(none_any_more);
@@ -142,6 +147,17 @@ fn ends(license: &HeldLicense) -> Option<Timestamp> {
     let after = ends.expiration_after_first_play.zip(license.first_play);
     let played_out = after.map(|(seconds, first_play)| first_play.plus(seconds));
     license.usable_until().into_iter().chain(played_out).min()
+}
+
+/// What the first play will do to its end, for people.
+fn after_first_play(license: &HeldLicense) -> String {
+    let ends = license.root.as_ref().unwrap_or(&license.body);
+    let not_played = ends
+        .expiration_after_first_play
+        .filter(|_| license.first_play.is_none());
+    not_played.map_or_else(String::new, |seconds| {
+        format!(", and for {} after its first play", report::seconds(seconds))
+    })
 }
 
 fn is_over(license: &HeldLicense) -> bool {

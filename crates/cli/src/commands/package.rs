@@ -14,6 +14,7 @@ use keyward_content::{
     cenc::Scheme,
     media::{Matroska, begins_like_mp4},
 };
+use keyward_license::operator_profile::same_origin;
 
 use crate::{
     args::{PackageArgs, Protection},
@@ -89,6 +90,7 @@ fn scheme(
 fn warn_of_url(named: Option<&str>, known: Option<&str>, report: Report) {
     if let (Some(named), Some(known)) = (named, known)
         && named != known
+        && !same_origin(named, known)
     {
         report.note(&format!(
             "devices call only license servers that the operator's profile names ({known}); {named} must be among them"

@@ -6,7 +6,7 @@ use crate::{
     args::{EnrolPackagerArgs, PackagerCommand},
     commands::enrol,
     failure::Failure,
-    packager_dir::LockedPackager,
+    packager_dir::{LockedPackager, Network},
     report::{self, Report},
 };
 
@@ -18,7 +18,8 @@ pub(crate) fn run(command: PackagerCommand, report: Report) -> Result<(), Failur
 
 fn enrol(args: EnrolPackagerArgs, report: Report) -> Result<(), Failure> {
     let profile = enrol::preferring(enrol::read_profile(&args.profile)?, args.server.as_deref())?;
-    let enrolled = LockedPackager::open_or_make(&args.packager)?.enrol(profile, args.token)?;
+    let network = Network::accepting_test_operators(args.accept_test_operator);
+    let enrolled = LockedPackager::open_or_make(&args.packager)?.enrol(profile, args.token, network)?;
     report.result(
         &format!(
             "packager {} is enrolled with {}, certificate valid until {}",

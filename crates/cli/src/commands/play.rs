@@ -12,6 +12,7 @@ use keyward_packager::OutputSink;
 use crate::{
     args::PlayArgs,
     client::Watcher,
+    commands::trust,
     failure::{Failure, file_error, of_content},
     output::{FileSink, commit_error, differs},
     playback::{Places, Playback, Played},
@@ -61,9 +62,10 @@ fn open(args: &PlayArgs, content: Content, report: Report) -> Result<Playback, F
     let watcher = Watcher::of(args.client.clone())?;
     let mut client = watcher.open()?;
     let at_once = if on_demand { Vec::new() } else { kids.clone() };
-    let opened = client
-        .open_content(at_once, wanted, acquisition)
-        .map_err(|error| Failure::from(error).context(format!("cannot open {}", args.file.display())))?;
+    let opened = client.open_content(at_once, wanted, acquisition);
+    let opened = opened.map_err(|error| {
+        trust::explained(&mut client, error).context(format!("cannot open {}", args.file.display()))
+    })?;
     let played = Played {
         file: &args.file,
         kids,

@@ -19,8 +19,9 @@ pub(crate) fn run(command: &ServiceTokenCommand, report: Report) -> Result<(), F
 
 fn add(args: &ServiceTokenArgs, report: Report) -> Result<(), Failure> {
     let token = Operator::open(&args.operator)?.add_service_token(&args.name)?;
-    report.result_shown_once(
-        &format!("service token {} (shown once): {}", args.name, token.expose()),
+    report.token(
+        &format!("service token {}", args.name),
+        token.expose(),
         &json!({ "name": args.name, "token": token.expose() }),
     )
 }

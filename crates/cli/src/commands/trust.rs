@@ -1,7 +1,10 @@
 //! What a client knows of trust: revocation lists, its own revocation, licenses that are none any more.
 
-use keyward_client::lists::{Distrusted, OperatorTrust, TakenLists};
-use keyward_client_native::NativeClient;
+use keyward_client::{
+    ClientError,
+    lists::{Distrusted, OperatorTrust, TakenLists},
+};
+use keyward_client_native::{NativeClient, NativeError};
 use keyward_license::{
     ids::{Digest, Kid},
     revocation::{ListId, ListState},
@@ -11,7 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     args::ClientDir,
     client,
-    failure::Failure,
+    failure::{Exit, Failure},
     report::{self, Report},
 };
 
@@ -124,20 +127,53 @@ pub(crate) fn installed(
     }
 }
 
-/// Licenses of a key that are none any more, for people and for programs.
+/// Licenses of a key, or of all, that are none any more, for people and for programs.
 pub(crate) fn distrusted(
     client: &mut NativeClient,
     kid: Option<Kid>,
 ) -> Result<(Vec<String>, Vec<Value>), Failure> {
     let distrusted = client.distrusted_licenses(kid)?;
-    Ok(distrusted.iter().map(one_distrusted).unzip())
+    let of_all = distrusted.iter().map(|license| {
+        let (words, fields) = one_distrusted(license);
+        match (kid, license.body.asked_kid()) {
+            // Among those of other keys.
+            (None, Ok(kid)) => (format!("key {kid}: {words}"), fields),
+            _ => (words, fields),
+        }
+    });
+    Ok(of_all.unzip())
+}
+
+/// The failure of who finds no license for a key: with the reason, if there was one that is none any more.
+pub(crate) fn explained(client: &mut NativeClient, error: NativeError) -> Failure {
+    let NativeError::Client(ClientError::NoLicense { kid }) = error else {
+        return error.into();
+    };
+    let distrusted = client.distrusted_licenses(Some(kid)).unwrap_or_default();
+    match distrusted.first() {
+        None => error.into(),
+        Some(license) => Failure {
+            exit: Exit::NotPermitted,
+            ..Failure::new(
+                format!(
+                    "no license in the store covers key {kid} any more: {}",
+                    why(license)
+                ),
+                "request a new one: `keyward acquire FILE`",
+            )
+        },
+    }
+}
+
+fn why(license: &Distrusted) -> String {
+    license.fault.map_or_else(
+        || "its operator is not known any more".to_owned(),
+        |fault| fault.to_string(),
+    )
 }
 
 fn one_distrusted(license: &Distrusted) -> (String, Value) {
-    let why = license.fault.map_or_else(
-        || "its operator is not known any more".to_owned(),
-        |fault| fault.to_string(),
-    );
+    let why = why(license);
     let id = license.body.id;
     let kid = license.body.asked_kid().ok();
     (

@@ -1,27 +1,22 @@
 //! What the operator does not trust any more.
 
-use std::path::Path;
-
 use keyward_crypto::{ecdsa::SigningKey, x509::issue::Reason};
 use keyward_license::{
     ids::{DeviceId, Digest},
     time::Timestamp,
 };
-use keyward_server::{
-    operator,
-    revocation::{
-        IssuedCertificate, NewModel, PublishedList, RevokedAuthority, RevokedCertificate, RevokedModel,
-    },
+use keyward_server::revocation::{
+    Exemption, IssuedCertificate, NewModel, PublishedList, RevokedAuthority, RevokedCertificate, RevokedModel,
 };
 
-use super::{Operator, kek};
-use crate::{args::OperatorDir, failure::Failure};
+use super::Operator;
+use crate::failure::Failure;
 
 /// What is revoked, and the lists that say so.
 pub(crate) struct Revocations {
     pub(crate) certificates: Vec<RevokedCertificate>,
     pub(crate) models: Vec<RevokedModel>,
-    pub(crate) allowed: Vec<Digest>,
+    pub(crate) exemptions: Vec<Exemption>,
     pub(crate) lists: Vec<PublishedList>,
 }
 
@@ -30,7 +25,7 @@ impl Operator {
         Ok(Revocations {
             certificates: self.run(self.server.revoked_certificates())?,
             models: self.run(self.server.revoked_models())?,
-            allowed: self.run(self.server.allowed_certificates())?,
+            exemptions: self.run(self.server.exemptions())?,
             lists: self.run(self.server.revocation_lists())?,
         })
     }
@@ -53,9 +48,13 @@ impl Operator {
         Ok(self.run(self.server.restore_certificate(serial))?)
     }
 
-    /// Returns the number of the entry.
-    pub(crate) fn revoke_model(&self, model: NewModel) -> Result<i64, Failure> {
-        Ok(self.run(self.server.revoke_model(model))?)
+    /// Returns the number of the entry, and how many enrolled devices it names.
+    pub(crate) fn revoke_model(&self, model: NewModel) -> Result<(i64, u64), Failure> {
+        let named = self
+            .server
+            .devices_named(&model.maker, model.model.as_deref(), model.robustness_below);
+        let devices = self.run(named)?;
+        Ok((self.run(self.server.revoke_model(model))?, devices))
     }
 
     pub(crate) fn restore_model(&self, number: i64) -> Result<(), Failure> {
@@ -86,20 +85,5 @@ impl Operator {
         self.run(self.server.revoke_authority(key, revoked, lifetime))?;
         let lists = self.run(self.server.revocation_lists())?;
         Ok(lists.into_iter().find(|list| list.name == "root"))
-    }
-
-    /// Opens the root's private key, in the operator's folder or where it was moved; it may be sealed under an earlier
-    /// key-encryption key than the operator's.
-    pub(crate) fn root_key(
-        &self,
-        dir: &OperatorDir,
-        (file, kek_file): (Option<&Path>, Option<&Path>),
-    ) -> Result<SigningKey, Failure> {
-        let kek = kek(kek_file.or(dir.kek_file.as_deref()))?.load(&dir.operator)?;
-        let operator = self.server.operator();
-        Ok(match file {
-            Some(file) => operator::read_root_key_file(file, &operator, &kek)?,
-            None => operator::read_root_key(&dir.operator, &operator, &kek)?,
-        })
     }
 }

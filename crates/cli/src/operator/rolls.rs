@@ -19,17 +19,45 @@ use serde_json::{Value, json};
 use ureq::{Agent, Body, http::Response};
 use zeroize::Zeroizing;
 
-use super::Operator;
-use crate::failure::Failure;
+use super::{Operator, kek};
+use crate::{args::OperatorDir, failure::Failure};
 
 /// Where the root's private key is.
 pub(crate) struct RootKey<'a> {
-    /// The operator's folder.
-    pub(crate) dir: &'a Path,
+    /// The operator's folder, and the key-encryption key that goes with it.
+    pub(crate) dir: &'a OperatorDir,
     /// A file in the place of the folder's.
     pub(crate) file: Option<&'a Path>,
-    /// What it is sealed under.
-    pub(crate) kek: &'a KeyEncryptionKey,
+    /// The key-encryption key that it is sealed under, if that is an earlier one than the operator's.
+    pub(crate) kek_file: Option<&'a Path>,
+}
+
+impl Operator {
+    /// Opens the root's private key.
+    pub(crate) fn root_key(&self, of: &RootKey<'_>) -> Result<SigningKey, Failure> {
+        let dir = of.dir;
+        let kek = kek(of.kek_file.or(dir.kek_file.as_deref()))?.load(&dir.operator)?;
+        let operator = self.server.operator();
+        let read = match of.file {
+            Some(file) => read_root_key_file(file, &operator, &kek),
+            None => read_root_key(&dir.operator, &operator, &kek),
+        };
+        read.map_err(|error| match error {
+            Error::WrongKek if of.kek_file.is_some() => Failure::new(
+                "the root's private key does not open under the key-encryption key that was named",
+                "name the one that was the operator's when it was sealed last, such as that of a backup of then",
+            ),
+            Error::WrongKek => Failure::new(
+                "the root's private key does not open under the key-encryption key",
+                "if that was rolled since, name the one that it is sealed under: `--root-kek-file FILE`",
+            ),
+            Error::File { .. } => Failure::new(
+                &error,
+                "bring the root's private key from where you keep it, and name it: `--root-key FILE`",
+            ),
+            error => error.into(),
+        })
+    }
 }
 
 /// Who rolls.
@@ -93,7 +121,7 @@ impl Rolls<'_> {
 
     /// An authority: its key is made there, and certified here.
     pub(crate) fn authority(&self, purpose: Purpose, root_key: &RootKey<'_>) -> Result<RolledKey, Failure> {
-        let root_key = self.root_key(root_key)?;
+        let root_key = self.operator.root_key(root_key)?;
         let request: AuthorityRequest = match &self.by {
             By::Us { .. } => self
                 .operator
@@ -132,25 +160,6 @@ impl Rolls<'_> {
             By::Us { .. } => Ok(self.operator.run(self.operator.server.roll_seed())?),
             By::Server(server) => server.roll("seed", &json!({})),
         }
-    }
-
-    fn root_key(&self, of: &RootKey<'_>) -> Result<SigningKey, Failure> {
-        let operator = self.operator.server.operator();
-        let read = match of.file {
-            Some(file) => read_root_key_file(file, &operator, of.kek),
-            None => read_root_key(of.dir, &operator, of.kek),
-        };
-        read.map_err(|error| match error {
-            Error::WrongKek => Failure::new(
-                "the root's private key does not open under the key-encryption key",
-                "if that was rolled since, name the one that it is sealed under: `--root-kek-file FILE`",
-            ),
-            Error::File { .. } => Failure::new(
-                &error,
-                "bring the root's private key from where you keep it, and name it: `--root-key FILE`",
-            ),
-            error => error.into(),
-        })
     }
 
     fn now(&self) -> Timestamp {

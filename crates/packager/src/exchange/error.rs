@@ -23,6 +23,9 @@ pub enum ExchangeError {
     /// The operator profile is of no use.
     #[error("the operator profile is refused: {0}")]
     Profile(ProfileFault),
+    /// The operator is one for tests, and the host accepts none of them.
+    #[error("the operator is one for tests: the seed of its keys is published")]
+    TestOperator,
     /// The operator profile names no license server.
     #[error("the operator profile names no license server")]
     NoLicenseServer,
@@ -122,6 +125,9 @@ impl ExchangeError {
                 "run `keyward packager enrol` with a token that the operator made for a packager"
             }
             Self::Profile(_) | Self::NoLicenseServer => "ask the operator for its profile again",
+            Self::TestOperator => {
+                "ask the operator for the profile of the service itself; in a test of your own, say so: `keyward packager enrol --accept-test-operator`"
+            }
             Self::Url { .. } => "ask the operator for a profile with an https URL",
             Self::Wanted(_) => "shorten the content id or label, or ask for fewer tracks at a time",
             Self::Transport(_) => "check the network and that the license server is running, then try again",

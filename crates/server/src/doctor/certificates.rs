@@ -5,7 +5,7 @@ use keyward_license::{finding::days, time::Timestamp};
 
 use super::Finding;
 use crate::{
-    operator::accepted_until,
+    operator::earlier_keys,
     store::{OperatorCertificate, Purpose, sqlite::examination::Rows},
 };
 
@@ -129,15 +129,9 @@ fn judge_dates(party: Party, certificate: &Certificate, now: Timestamp) -> Findi
 
 /// Says of what was rolled until when it is accepted.
 fn judge_overlap(rows: &Rows, overlap: u64, now: Timestamp) -> Option<Finding> {
-    let of_purpose = || {
-        let certificates = rows.certificates.iter();
-        certificates.filter(|stored| stored.purpose == Purpose::RequestEncryption)
-    };
-    let newest = of_purpose().map(|stored| stored.key).max()?;
-    let before = of_purpose().filter(|stored| stored.key < newest);
-    let until = before
-        .map(|stored| accepted_until(&rows.certificates, stored, overlap))
-        .max()?;
+    let purpose = Purpose::RequestEncryption;
+    let earlier = earlier_keys(&rows.secrets, &rows.certificates, purpose, overlap);
+    let until = earlier.into_iter().map(|(_, until)| until).max()?;
     (now <= until).then(|| {
         let left = days(until.0.saturating_sub(now.0));
         Finding::good(

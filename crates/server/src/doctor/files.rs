@@ -6,7 +6,7 @@ use super::Finding;
 use crate::{
     operator::{
         CONFIG_FILE, DATABASE_FILE, PROFILE_FILE, ROOT_KEY_FILE,
-        kek::{KEK_NEXT, ROOT_KEY_NEXT},
+        kek::{KEK_NEXT, ROOT_KEY_NEXT, old_files},
     },
     sealing::KEK_FILE,
 };
@@ -43,6 +43,18 @@ pub(super) fn judge(dir: &Path) -> Vec<Finding> {
             "if none is under way, start the server, which puts them away",
         ));
     }
+    let old = old_files(dir);
+    if !old.is_empty() {
+        findings.push(Finding::warning(
+            "files",
+            format!(
+                "key-encryption keys of before a roll lie beside the one in use: {}",
+                old.join(", ")
+            ),
+            "move them to where you keep the backups and copies of the root's private key that need them; delete them when \
+             there are none",
+        ));
+    }
     let exposed: Vec<_> = [
         "",
         CONFIG_FILE,
@@ -55,6 +67,7 @@ pub(super) fn judge(dir: &Path) -> Vec<Finding> {
         WAL_FILE,
     ]
     .into_iter()
+    .chain(old.iter().map(String::as_str))
     .filter(|name| is_exposed(&dir.join(name)))
     .map(|name| if name.is_empty() { "the directory" } else { name })
     .collect();

@@ -4,9 +4,12 @@ use keyward_crypto::x509::{Certificate, revocation::RevocationList};
 use keyward_license::{finding::days, time::Timestamp};
 
 use super::Finding;
-use crate::store::{
-    Purpose,
-    sqlite::examination::{ExaminedList, Rows},
+use crate::{
+    revocation::tried,
+    store::{
+        Purpose,
+        sqlite::examination::{ExaminedList, Rows},
+    },
 };
 
 /// Judges the newest list of each authority, the operator's own, and the root's if one was imported. `refuses`: devices
@@ -18,6 +21,7 @@ pub(super) fn judge(rows: &Rows, refuses: bool, now: Timestamp) -> Vec<Finding> 
         .filter_map(|list| Some((name(rows, &list.authority)?, list)))
         .map(|(name, list)| judge_times(name, list, refuses, now))
         .collect();
+    findings.extend(judge_making(rows, now));
     for der in &rows.imported_lists {
         findings.push(match RevocationList::parse(der) {
             Ok(list) => {
@@ -40,6 +44,20 @@ pub(super) fn judge(rows: &Rows, refuses: bool, now: Timestamp) -> Vec<Finding> 
         findings.push(Finding::error(ABOUT, what, OF_ROOT));
     }
     findings
+}
+
+/// Whether lists can be made of what is revoked: without them the server answers nobody.
+fn judge_making(rows: &Rows, now: Timestamp) -> Option<Finding> {
+    let (error, serial) = tried(&rows.revoked, now).err()?;
+    let what = format!("revocation lists cannot be made, and nobody is answered: {error}");
+    Some(match serial.map(hex::encode) {
+        Some(serial) => Finding::error(
+            ABOUT,
+            format!("{what}, of certificate {serial}"),
+            format!("take it off the list: `keyward admin revocation restore-certificate {serial}`"),
+        ),
+        None => Finding::error(ABOUT, what, "restore the operator directory from a backup"),
+    })
 }
 
 /// Whose list it is; none of an authority that is not in use any more.

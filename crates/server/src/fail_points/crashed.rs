@@ -1,6 +1,12 @@
 //! What must hold of whatever a process leaves that dies.
 
-use keyward_license::{codec::Wire, finding::Finding, ids::DeviceId, operator_profile::OperatorProfile};
+use keyward_license::{
+    codec::Wire,
+    error_code::{ErrorCode, Problem},
+    finding::Finding,
+    ids::DeviceId,
+    operator_profile::OperatorProfile,
+};
 use sqlx::SqlitePool;
 
 use super::{
@@ -24,6 +30,17 @@ use crate::{
 pub(super) async fn holds(step: Step, told: &Told, world: &World, run: &Run) {
     let (server, cast) = (&world.server, &run.cast);
     let said = || told.first().unwrap();
+    if run.is_late(world)
+        && let Some(refused) = sent_again(step, world, cast).await
+    {
+        // Sealed to a key that is gone by then (V-040).
+        assert_eq!(
+            refused.unwrap_err().code,
+            ErrorCode::WrongRecipient.number(),
+            "{step:?}"
+        );
+        return;
+    }
     match step {
         Step::Init => assert!(server.authenticate_admin(said()).await.unwrap().is_some()),
         Step::Open => assert_eq!(server.operator().to_string(), *said()),
@@ -156,6 +173,7 @@ pub(super) async fn holds(step: Step, told: &Told, world: &World, run: &Run) {
         Step::RollKek => {
             let kek = KekSource::File.load(&world.dir()).unwrap();
             assert!(operator::read_root_key(&world.dir(), &server.operator(), &kek).is_ok());
+            assert!(!operator::kek::old_files(&world.dir()).is_empty());
         }
         Step::Profile => assert_eq!(world.profile(), run.world.profile()),
         Step::Backup => {
@@ -165,8 +183,27 @@ pub(super) async fn holds(step: Step, told: &Told, world: &World, run: &Run) {
                 .unwrap();
         }
         Step::Restore => no_fault(&place(world, "restored"), world).await,
+        Step::EndOverlap => {
+            let rows = "SELECT count(*) FROM secrets WHERE name = 'request-encryption-' || ";
+            assert_eq!(count(world, rows, "1").await + count(world, rows, "2").await, 0);
+        }
         Step::Close => {}
     }
+}
+
+/// The answer to what was sent in a step, sent once more; none of a step that sends nothing.
+async fn sent_again(step: Step, world: &World, cast: &Cast) -> Option<Result<Vec<u8>, Problem>> {
+    let server = &world.server;
+    Some(match step {
+        Step::License => server.issue(&cast.licenses[0].2).await,
+        Step::Together => server.issue(&cast.licenses[1].2).await,
+        Step::RevokeDevice => server.issue(&cast.licenses[2].2).await,
+        Step::EnrolDevice => server.enrol(&cast.enrolments[0].2).await,
+        Step::EnrolPackager => server.enrol(&cast.enrolments[1].2).await,
+        Step::Package => server.package(&cast.packaging.as_ref().unwrap().2).await,
+        Step::Acknowledge => server.acknowledge(&cast.acknowledgement).await,
+        _ => return None,
+    })
 }
 
 async fn together_holds(told: &Told, world: &World, cast: &Cast) {
@@ -328,7 +365,8 @@ const HALVES: &[&str] = &[
          AND NOT EXISTS (SELECT 1 FROM exchange_token_keys WHERE token = t.hash)",
     "SELECT count(*) FROM events WHERE kind = 'probe'",
     "SELECT (SELECT count(*) FROM secrets WHERE name NOT LIKE '%/%')
-         <> 9 + (SELECT count(*) FROM events WHERE kind = 'secret-made')",
+         <> 9 + (SELECT count(*) FROM events WHERE kind = 'secret-made')
+              - 2 * (SELECT count(*) FROM events WHERE kind = 'key-destroyed' AND detail = '0')",
     // A device that is revoked and whose certificates no list names.
     "SELECT count(*) FROM devices d JOIN device_certificates c ON c.device = d.id
      WHERE d.revoked_at IS NOT NULL AND NOT EXISTS

@@ -21,7 +21,7 @@ use crate::{
     Error,
     clock::Clock,
     common::{Device, KID, World},
-    operator::kek::{KEK_NEXT, ROOT_KEY_NEXT},
+    operator::kek::{KEK_NEXT, KEK_OLD, ROOT_KEY_NEXT},
 };
 
 #[tokio::test]
@@ -99,7 +99,7 @@ fn find(home: &Path, name: &str) -> Option<PathBuf> {
         };
         let found = if own.starts_with(".keyward-") {
             inside().find(|inner| inner == name)
-        } else if own == "operator" && [BESIDE_PROFILE, KEK_NEXT, ROOT_KEY_NEXT].contains(&name) {
+        } else if own == "operator" && [BESIDE_PROFILE, KEK_NEXT, KEK_OLD, ROOT_KEY_NEXT].contains(&name) {
             inside().find(|inner| inner.to_string_lossy().starts_with(name))
         } else {
             None

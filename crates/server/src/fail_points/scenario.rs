@@ -1,5 +1,7 @@
 //! The life of an operator, step by step: each step is one thing that somebody asks of it and is told.
 
+mod steps;
+
 use std::sync::Arc;
 
 use keyward_crypto::{
@@ -43,109 +45,7 @@ use crate::{
     sealing::KekSource,
 };
 
-/// One thing that is asked, and answered or done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
-    Init,
-    Open,
-    Policy,
-    Grant,
-    GrantAnew,
-    RevokeEntitlement,
-    RegisterKey,
-    ImportKey,
-    ImportSeed,
-    ExportSeed,
-    ExchangeKey,
-    RotateExchangeKey,
-    ExchangeToken,
-    RevokeExchangeToken,
-    Perform,
-    DestroyExchangeKey,
-    Root,
-    PutUnderRoot,
-    Channel,
-    AdminToken,
-    RevokeAdminToken,
-    ServiceToken,
-    RevokeServiceToken,
-    EnrolmentToken,
-    EnrolDevice,
-    License,
-    EnrolOthers,
-    Together,
-    Acknowledge,
-    PackagerToken,
-    EnrolPackager,
-    Package,
-    AcceptStore,
-    RevokeCertificate,
-    RevokeModel,
-    ImportList,
-    RevokeDevice,
-    LosePlace,
-    Renew,
-    RollServer,
-    RollAuthority,
-    RollSeed,
-    RollKek,
-    Profile,
-    Backup,
-    Restore,
-    Close,
-}
-
-impl Step {
-    pub(super) const ALL: [Self; 47] = [
-        Self::Init,
-        Self::Open,
-        Self::Policy,
-        Self::Grant,
-        Self::GrantAnew,
-        Self::RevokeEntitlement,
-        Self::RegisterKey,
-        Self::ImportKey,
-        Self::ImportSeed,
-        Self::ExportSeed,
-        Self::ExchangeKey,
-        Self::RotateExchangeKey,
-        Self::ExchangeToken,
-        Self::RevokeExchangeToken,
-        Self::Perform,
-        Self::DestroyExchangeKey,
-        Self::Root,
-        Self::PutUnderRoot,
-        Self::Channel,
-        Self::AdminToken,
-        Self::RevokeAdminToken,
-        Self::ServiceToken,
-        Self::RevokeServiceToken,
-        Self::EnrolmentToken,
-        Self::EnrolDevice,
-        Self::License,
-        Self::EnrolOthers,
-        Self::Together,
-        Self::Acknowledge,
-        Self::PackagerToken,
-        Self::EnrolPackager,
-        Self::Package,
-        Self::AcceptStore,
-        Self::RevokeCertificate,
-        Self::RevokeModel,
-        Self::ImportList,
-        Self::RevokeDevice,
-        Self::LosePlace,
-        Self::Renew,
-        Self::RollServer,
-        Self::RollAuthority,
-        Self::RollSeed,
-        Self::RollKek,
-        Self::Profile,
-        Self::Backup,
-        Self::Restore,
-        Self::Close,
-    ];
-}
+pub(super) use steps::Step;
 
 /// What whoever asked was told, one line each.
 pub(super) type Told = Vec<String>;
@@ -171,6 +71,17 @@ pub(super) struct Run {
     /// When each step was taken.
     pub(super) at: Vec<Timestamp>,
     pub(super) copies: Vec<recorder::Copy>,
+}
+
+impl Run {
+    /// Whether the overlap of the keys that requests were sealed to is over.
+    pub(super) fn is_late(&self, world: &World) -> bool {
+        let ended = Step::ALL
+            .iter()
+            .zip(&self.at)
+            .find(|(step, _)| **step == Step::EndOverlap);
+        ended.is_some_and(|(_, at)| *at <= world.clock.now())
+    }
 }
 
 /// Lives the whole life once.
@@ -283,6 +194,7 @@ async fn prepare(step: Step, world: &World, cast: &mut Cast) {
         Step::RevokeCertificate => cast.revoked = world.device(13).await.certificate().serial().to_vec(),
         Step::ImportList => cast.root_list = root_list(world),
         Step::Renew => world.clock.advance(300 * 86_400),
+        Step::EndOverlap => world.clock.advance(31 * 86_400),
         _ => {}
     }
 }
@@ -421,9 +333,12 @@ pub(super) async fn act(step: Step, world: &World, cast: &Cast) -> Result<Told, 
             .accept_restored_store(cast.licenses[1].0.id())
             .await
             .map(done)?,
-        Step::RevokeDevice => server.revoke_device(cast.licenses[2].0.id()).await.map(done)?,
+        Step::RevokeDevice => {
+            server.revoke_device(cast.licenses[2].0.id()).await?;
+            vec![]
+        }
         Step::LosePlace => lose_place(world).await,
-        Step::Renew => vec![world.recipient().await.digest.to_string()],
+        Step::Renew | Step::EndOverlap => vec![world.recipient().await.digest.to_string()],
         Step::RollServer => {
             let signing = server.roll_key(Purpose::LicenseServer).await?;
             let sealing = server.roll_key(Purpose::RequestEncryption).await?;

@@ -3,35 +3,33 @@
 use axum::{
     Extension,
     extract::{Request, State},
-    http::header,
     response::IntoResponse,
 };
 use keyward_license::discovery::media_type;
 
-use super::{Places, body, problem::ProblemResponse};
-use crate::{Server, issue::Issued};
+use super::{Public, problem::ProblemResponse, sealed::Types};
+use crate::{
+    issue::{Issued, Outcome},
+    test_mode,
+};
 
 pub(super) async fn acquire(
-    State(server): State<Server>,
-    State(places): State<Places>,
+    State(public): State<Public>,
     request: Request,
 ) -> Result<impl IntoResponse, ProblemResponse> {
+    let types = Types {
+        request: media_type::LICENSE_REQUEST,
+        answer: media_type::LICENSE_RESPONSE,
+    };
     let query = request.uri().query().map(str::to_owned);
-    let body = body::read(
-        request,
-        media_type::LICENSE_REQUEST,
-        server.config().limits.arrival,
-    )
-    .await?;
-    let _place = places.take()?;
-    let Issued { answer, told } = server.issued(&body, query.as_deref()).await?;
-    Ok((
-        // The line of the log that every request has says it.
-        Extension(told),
-        [
-            (header::CONTENT_TYPE, media_type::LICENSE_RESPONSE),
-            (header::CACHE_CONTROL, "no-store"),
-        ],
-        answer,
-    ))
+    let (said, Outcome { issued, latency }) = types
+        .exchange(public, request, async |server, body| {
+            Ok(server.issued(body, query.as_deref()).await)
+        })
+        .await?;
+    // Whoever asked to wait has no place any more.
+    test_mode::keep_back(latency).await;
+    let Issued { answer, told } = issued?;
+    // The line of the log that every request has says it.
+    Ok((Extension(told), said, answer))
 }

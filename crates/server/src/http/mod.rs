@@ -26,6 +26,7 @@ pub(crate) mod observe;
 mod packaging;
 pub(crate) mod problem;
 mod prompt;
+mod sealed;
 mod service;
 pub(crate) mod transcript;
 
@@ -94,9 +95,13 @@ pub(crate) async fn serve(
     Ok(())
 }
 
-/// Signs what is due although nobody asks for it, and learns of what commands beside the server have revoked.
+/// Signs what is due although nobody asks for it, learns of what commands beside the server have revoked, and destroys
+/// keys whose time is over.
 async fn keep_up(server: &Server, mut stopped: watch::Receiver<bool>) {
     while tokio::time::timeout(UPKEEP, stopped.changed()).await.is_err() {
+        if let Err(error) = server.end_overlaps().await {
+            tracing::warn!(%error, "a key whose time is over is not destroyed yet");
+        }
         if let Err(error) = server.revocation_lists().await {
             tracing::warn!(%error, "revocation lists are not renewed yet");
         }

@@ -153,3 +153,66 @@ fn answered(exchange: &Exchange) -> Response {
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{middleware, routing::get};
+    use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+
+    use super::*;
+    use crate::{
+        clock::SettableClock,
+        common::{NOW, options},
+        operator,
+        sealing::KekSource,
+    };
+
+    /// An answer that no client would take is none, and stands in no transcript.
+    #[tokio::test]
+    async fn an_answer_that_is_too_large_is_an_error_and_not_recorded() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("operator");
+        let rng = &mut ChaCha20Rng::from_seed([1; 32]);
+        operator::init_test(&dir, options(KekSource::File), NOW, rng)
+            .await
+            .unwrap();
+        let clock = Arc::new(SettableClock::new(NOW));
+        let server = Server::open(&dir, KekSource::File, clock).await.unwrap();
+        let path = home.path().join("transcript");
+        let recording = Recording {
+            recorder: Arc::new(Recorder::create(&server, &path).unwrap()),
+            server: server.clone(),
+        };
+        let router = Router::new()
+            .route("/most", get(async || vec![7; MAX_ANSWER]))
+            .route("/more", get(async || vec![7; MAX_ANSWER + 1]))
+            .layer(middleware::from_fn_with_state(recording, record));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = format!("http://{}", listener.local_addr().unwrap());
+        let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+        let asked = async |path: &str| {
+            let url = format!("{origin}{path}");
+            let ask = move || {
+                let config = ureq::Agent::config_builder().http_status_as_error(false);
+                let mut answer = ureq::Agent::new_with_config(config.build())
+                    .get(url)
+                    .call()
+                    .unwrap();
+                let body = answer.body_mut().with_config().limit(1 << 24).read_to_vec();
+                (answer.status().as_u16(), body.unwrap())
+            };
+            tokio::task::spawn_blocking(ask).await.unwrap()
+        };
+        let (status, most) = asked("/most").await;
+        assert_eq!((status, most.len()), (200, MAX_ANSWER));
+        let (status, more) = asked("/more").await;
+        let problem = Problem::decode(&more).unwrap();
+        assert_eq!((status, problem.code), (500, ErrorCode::Internal.number()));
+        serving.abort();
+        let transcript = Transcript::read(&path).unwrap();
+        let recorded: Vec<_> = transcript.exchanges().iter().map(|one| &one.path[..]).collect();
+        assert_eq!(recorded, ["/most"]);
+        assert_eq!(transcript.exchanges()[0].answer.0.len(), MAX_ANSWER);
+        server.close().await;
+    }
+}

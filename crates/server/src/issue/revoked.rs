@@ -65,9 +65,6 @@ pub(super) async fn answer(
     for code in &signed.denials {
         server.metrics.license_denied(*code);
     }
-    let told = Told {
-        device: signed.device,
-        results: signed.summary,
-    };
+    let told = Told::of(signed.device, signed.keys);
     Ok(Issued { answer, told })
 }

@@ -3,10 +3,10 @@
 //! Of each purpose there may be several keys, and of each key several certificates: a renewal makes a certificate, a
 //! roll a key. What is new is made with the newest; what was made before is served with what it was made with.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+mod held;
+mod renewal;
+
+use std::sync::Arc;
 
 use keyward_crypto::{
     Secret,
@@ -22,6 +22,7 @@ use rand_core::CryptoRng;
 use super::{
     keys::{self, PurposeKey, Secrets},
     leaves,
+    overlap::{self, accepted_until},
     pki::{self, Authority, Issuer},
 };
 use crate::{
@@ -30,6 +31,8 @@ use crate::{
     sealing::KeyEncryptionKey,
     store::{NewSecret, OperatorCertificate, Purpose, Store},
 };
+use held::{Keys, NewestKeys, newest_issuer};
+use renewal::Renewal;
 
 /// The operator, ready to verify, open and sign.
 pub(crate) struct Identity {
@@ -112,8 +115,8 @@ pub(super) fn seal_secrets(
 }
 
 impl Identity {
-    /// Opens the operator's secrets, and renews the server's own certificates if their last third has
-    /// begun.
+    /// Opens the operator's secrets, renews the server's own certificates if their last third has begun, and destroys
+    /// keys that requests are not accepted for any more.
     ///
     /// # Errors
     /// [`Error::WrongKek`], [`Error::Damaged`].
@@ -134,6 +137,7 @@ impl Identity {
         secrets.open(keys::CHECK)?;
         let every = certificates.clone();
         certificates.retain(|stored| settings.now <= stored.not_after);
+        overlap::end(store, &rows, (&every, &mut certificates), settings).await?;
         leaves::leave_out_revoked(store, &mut certificates).await?;
         let issuer = newest_issuer(&secrets, &certificates)?;
         let added = match &issuer {
@@ -324,6 +328,12 @@ impl Identity {
             .map(|recipient| &recipient.keys[..])
     }
 
+    /// Whether there is a key here that requests are not accepted for any more.
+    pub(crate) fn holds_over(&self, now: Timestamp) -> bool {
+        let mut recipients = self.recipients.iter();
+        recipients.any(|recipient| recipient.accepted_until < now)
+    }
+
     /// The keys of every certificate that requests may be sealed to, newest first.
     pub(crate) fn request_keys(&self) -> impl Iterator<Item = &KeyPair> {
         self.recipients.iter().flat_map(|recipient| recipient.keys.iter())
@@ -347,172 +357,6 @@ const fn purpose_of(role: EnrolmentRole) -> Purpose {
         EnrolmentRole::Device => Purpose::DeviceAuthority,
         EnrolmentRole::Packager => Purpose::PackagerAuthority,
     }
-}
-
-/// The number of the newest key of each purpose. It serves even if all of its certificates have ended: what was rolled
-/// does not come back.
-struct NewestKeys(HashMap<Purpose, u64>);
-
-impl NewestKeys {
-    fn of(certificates: &[OperatorCertificate]) -> Self {
-        let mut newest = HashMap::new();
-        for stored in certificates {
-            let number = newest.entry(stored.purpose).or_insert(stored.key);
-            *number = stored.key.max(*number);
-        }
-        Self(newest)
-    }
-
-    fn number(&self, purpose: Purpose) -> u64 {
-        self.0.get(&purpose).copied().unwrap_or_default()
-    }
-}
-
-/// Every key that is in use, opened once.
-struct Keys {
-    newest: NewestKeys,
-    signing: HashMap<(Purpose, u64), Arc<SigningKey>>,
-    sealing: HashMap<(Purpose, u64), Arc<Vec<KeyPair>>>,
-}
-
-impl Keys {
-    fn open(
-        secrets: &Secrets<'_>,
-        certificates: &[OperatorCertificate],
-        newest: NewestKeys,
-    ) -> Result<Self, Error> {
-        let renewed = Purpose::of_authorities(false)
-            .filter(|purpose| !purpose.comes_later() || secrets.has(*purpose))
-            .map(|purpose| (purpose, newest.number(purpose)));
-        let certified = certificates.iter().map(|stored| (stored.purpose, stored.key));
-        let used: HashSet<_> = certified.chain(renewed).collect();
-        let mut keys = Self {
-            newest,
-            signing: HashMap::new(),
-            sealing: HashMap::new(),
-        };
-        for of in used {
-            match PurposeKey::open(secrets, of)? {
-                PurposeKey::Signing(key) => drop(keys.signing.insert(of, Arc::new(key))),
-                PurposeKey::Sealing(pairs) => drop(keys.sealing.insert(of, Arc::new(pairs))),
-            }
-        }
-        Ok(keys)
-    }
-
-    fn signing(&self, of: (Purpose, u64)) -> Result<&Arc<SigningKey>, Error> {
-        self.signing.get(&of).ok_or(Error::Damaged(NO_KEY))
-    }
-
-    fn sealing(&self, of: (Purpose, u64)) -> Result<&Arc<Vec<KeyPair>>, Error> {
-        self.sealing.get(&of).ok_or(Error::Damaged(NO_KEY))
-    }
-
-    fn certified(&self, of: (Purpose, u64)) -> Result<keys::Certified, Error> {
-        match self.sealing.get(&of) {
-            Some(pairs) => keys::certified_pairs(pairs),
-            None => Ok(keys::certified_key(self.signing(of)?)),
-        }
-    }
-
-    fn issuer(&self, stored: &OperatorCertificate) -> Result<Issuer, Error> {
-        let key = self.signing((stored.purpose, stored.key))?;
-        Ok(Issuer {
-            certificate: Certificate::parse(&stored.der)?,
-            key: SigningKey::from_scalar(key.scalar().duplicate())?,
-        })
-    }
-
-    fn has_newest(&self, purpose: Purpose) -> bool {
-        let of = (purpose, self.newest.number(purpose));
-        self.signing.contains_key(&of) || self.sealing.contains_key(&of)
-    }
-}
-
-/// Renews leaf certificates: announced in the database before they are signed, kept after. Their keys stay.
-struct Renewal<'a> {
-    store: &'a Store,
-    settings: Settings<'a>,
-    issuer: &'a Issuer,
-    keys: &'a Keys,
-}
-
-impl Renewal<'_> {
-    /// Renews what is due. While the database takes no writes, what is in force serves on: there is a third of its
-    /// life to come again, and a full disk keeps nobody from the discovery document.
-    async fn all(
-        &self,
-        certificates: &mut Vec<OperatorCertificate>,
-        rng: &mut impl CryptoRng,
-    ) -> Result<(), Error> {
-        for purpose in Purpose::of_authorities(false) {
-            let may_be = self.keys.has_newest(purpose) && self.issuer.certifies(purpose);
-            if !may_be || !self.is_due(certificates, purpose)? {
-                continue;
-            }
-            let serves = purpose.comes_later() || find(certificates, purpose).is_ok();
-            match self.renew(certificates, purpose, rng).await {
-                Err(error) if error.is_passing() && serves => {
-                    tracing::warn!(error = %error, purpose = purpose.as_str(), "a certificate is not renewed yet");
-                }
-                renewed => renewed?,
-            }
-        }
-        Ok(())
-    }
-
-    async fn renew(
-        &self,
-        certificates: &mut Vec<OperatorCertificate>,
-        purpose: Purpose,
-        rng: &mut impl CryptoRng,
-    ) -> Result<(), Error> {
-        let key = self.keys.newest.number(purpose);
-        let certified = self.keys.certified((purpose, key))?;
-        let (settings, now) = (self.settings, self.settings.now);
-        let serial = pki::serial(rng);
-        self.store
-            .announce_certificate(purpose.as_str().to_owned(), hex::encode(serial), now)
-            .await?;
-        let renewed = pki::leaf(
-            settings.name,
-            self.issuer,
-            (purpose, key),
-            &certified,
-            serial,
-            now,
-        )?;
-        self.store.add_certificate(renewed.clone(), now).await?;
-        tracing::info!(purpose = purpose.as_str(), "certificate renewed");
-        certificates.insert(0, renewed);
-        Ok(())
-    }
-
-    /// In the last third of the newest certificate's life, or after it, a renewal is due; but not if
-    /// the authority ends too soon for the renewal to gain anything.
-    fn is_due(&self, certificates: &[OperatorCertificate], purpose: Purpose) -> Result<bool, Error> {
-        let Ok(newest) = find(certificates, purpose) else {
-            return Ok(true);
-        };
-        let newest = Certificate::parse(&newest.der)?;
-        let left = newest.not_after().saturating_sub(self.settings.now.0);
-        let life = newest.not_after().saturating_sub(newest.not_before());
-        Ok(left < life / 3 && newest.not_after() < self.issuer.certificate.not_after())
-    }
-}
-
-/// The server authority, if it has not ended.
-fn newest_issuer(
-    secrets: &Secrets<'_>,
-    certificates: &[OperatorCertificate],
-) -> Result<Option<Issuer>, Error> {
-    let Ok(stored) = find(certificates, Purpose::ServerAuthority) else {
-        return Ok(None);
-    };
-    Ok(Some(Issuer {
-        certificate: Certificate::parse(&stored.der)?,
-        key: PurposeKey::open(secrets, (stored.purpose, stored.key))?.into_signing()?,
-    }))
 }
 
 /// Certificates come newest first.
@@ -596,21 +440,4 @@ fn recipients(
         .collect()
 }
 
-/// Until when requests to a certificate are accepted: until it ends, and if its key was rolled, until the overlap is
-/// over.
-pub(crate) fn accepted_until(
-    certificates: &[OperatorCertificate],
-    stored: &OperatorCertificate,
-    overlap: u64,
-) -> Timestamp {
-    let later = certificates
-        .iter()
-        .filter(|other| other.purpose == stored.purpose && other.key > stored.key);
-    match later.map(|other| other.created).min() {
-        Some(rolled) => stored.not_after.min(rolled.plus(overlap)),
-        None => stored.not_after,
-    }
-}
-
 const MISSING: &str = "a certificate of the operator is missing or has expired";
-const NO_KEY: &str = "a certificate of the operator has no key";

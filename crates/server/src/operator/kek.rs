@@ -3,11 +3,14 @@
 //! ```text
 //!  1 kek.next, root-key.next   written and flushed: the new key, and the root's key under it
 //!  2 keyward.db                everything sealed is sealed anew, in one transaction
-//!  3 root-key.next, kek.next   renamed into place
+//!  3 root-key.next, kek.next   renamed into place; the key before is kept as kek.old-1, kek.old-2, …
 //! ```
 //! The secret `check` in the database opens under one key alone and says which side of step 2 one is on. So whoever
 //! opens the operator tries both files, and whoever has the right to serve it puts away what a crash left. Where the
 //! key comes from elsewhere there is no file of it: then the one that opens is for the operator to supply.
+//!
+//! The key before opens backups of before, and copies of the root's private key that lie elsewhere: it is for a person to
+//! delete.
 
 use std::{
     fs,
@@ -37,6 +40,9 @@ use crate::{
 pub(crate) const KEK_NEXT: &str = "kek.next";
 /// The root's private key under it.
 pub(crate) const ROOT_KEY_NEXT: &str = "root-key.next";
+
+/// How the names of files begin that hold key-encryption keys of before a roll; a number follows.
+pub(crate) const KEK_OLD: &str = "kek.old-";
 
 /// The key-encryption key of an operator.
 pub(crate) struct Found {
@@ -98,6 +104,13 @@ pub(crate) enum RootKey {
     Elsewhere,
 }
 
+/// What a roll did to the files.
+pub(crate) struct Finished {
+    pub(crate) root_key: RootKey,
+    /// The file that holds the key of before, if that lay in the directory.
+    pub(crate) old: Option<String>,
+}
+
 /// The files of a roll that has begun.
 pub(crate) struct Change<'a> {
     dir: &'a Path,
@@ -140,15 +153,19 @@ impl<'a> Change<'a> {
     ///
     /// # Errors
     /// [`Error::File`]: the next start does it.
-    pub(crate) fn finish(self) -> Result<RootKey, Error> {
+    pub(crate) fn finish(self) -> Result<Finished, Error> {
         if self.root_key == RootKey::Resealed {
             place(self.dir, ROOT_KEY_NEXT, ROOT_KEY_FILE)?;
         }
+        let mut old = None;
         if self.in_file {
-            place(self.dir, KEK_NEXT, KEK_FILE)?;
+            old = Some(place_kek(self.dir)?);
         }
         flush(self.dir)?;
-        Ok(self.root_key)
+        Ok(Finished {
+            root_key: self.root_key,
+            old,
+        })
     }
 }
 
@@ -183,7 +200,7 @@ pub(crate) fn settle(
     }
     if fs::symlink_metadata(&path).is_ok() {
         if is_used && used.in_file {
-            place(dir, KEK_NEXT, KEK_FILE)?;
+            place_kek(dir)?;
         } else if !serves {
             remove(&path)?;
         }
@@ -246,6 +263,49 @@ fn place(dir: &Path, name: &'static str, file: &str) -> Result<(), Error> {
     fs::rename(dir.join(name), &path).map_err(Error::file("write", &path))?;
     reach(Point::Rolled(name, Extent::Placed));
     Ok(())
+}
+
+/// Puts the next key in its place, and keeps the one that is there. Returns the name of the file that it is kept in.
+fn place_kek(dir: &Path) -> Result<String, Error> {
+    let path = dir.join(KEK_FILE);
+    let before = Zeroizing::new(fs::read(&path).map_err(Error::file("read", &path))?);
+    let kept = keep_old(dir, &before)?;
+    // It is on the disk under its new name before its old name is another's.
+    flush(dir)?;
+    place(dir, KEK_NEXT, KEK_FILE)?;
+    Ok(kept)
+}
+
+/// Keeps a key-encryption key beside the one that follows it, once. What lies there stays: a crash may have left half of
+/// one.
+fn keep_old(dir: &Path, key: &[u8]) -> Result<String, Error> {
+    for number in 1_u32.. {
+        let name = format!("{KEK_OLD}{number}");
+        let path = dir.join(&name);
+        match read_if_any(&path)?.map(Zeroizing::new) {
+            Some(there) if there[..] == *key => return Ok(name),
+            Some(_) => {}
+            None => {
+                let mut file = super::making::create_private(&path)?;
+                reach(Point::Rolled(KEK_OLD, Extent::Made));
+                file.write_all(key)
+                    .and_then(|()| file.sync_all())
+                    .map_err(Error::file("write", &path))?;
+                reach(Point::Rolled(KEK_OLD, Extent::Written));
+                return Ok(name);
+            }
+        }
+    }
+    Err(Error::Damaged("there are too many key-encryption keys of before"))
+}
+
+/// The names of the files in `dir` that hold key-encryption keys of before a roll.
+pub(crate) fn old_files(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut old: Vec<_> = names.filter(|name| name.starts_with(KEK_OLD)).collect();
+    old.sort_unstable();
+    old
 }
 
 fn remove(path: &Path) -> Result<(), Error> {

@@ -159,7 +159,7 @@ impl Secrets<'_> {
             .rows
             .iter()
             .find(|(stored, _)| stored == name)
-            .ok_or(Error::Damaged("a secret of the server is missing"))?;
+            .ok_or(Error::Damaged(MISSING))?;
         self.kek.open(cell(name), sealed).map_err(|_| match name {
             CHECK => Error::WrongKek,
             _ => Error::Damaged("a secret of the server does not open"),
@@ -198,6 +198,14 @@ pub(crate) fn check_secrets(kek: &KeyEncryptionKey, rows: &[(String, Vec<u8>)]) 
     for name in needed() {
         secrets.open(&name)?;
     }
+    // The first key of these goes when it was rolled: some key of each suite is there.
+    for suite in Suite::ALL {
+        let first = name((Purpose::RequestEncryption, 0), Some(suite));
+        let is_one = |row: &str| row.split_once('/').map_or(row, |(key, _)| key) == first;
+        if !rows.iter().any(|(row, _)| is_one(row)) {
+            return Err(Error::Damaged(MISSING));
+        }
+    }
     for (name, _) in rows {
         secrets.open(name)?;
     }
@@ -214,9 +222,19 @@ fn needed() -> Vec<String> {
     ] {
         names.push(name((purpose, 0), None));
     }
-    names.extend(Suite::ALL.map(|suite| name((Purpose::RequestEncryption, 0), Some(suite))));
     names
 }
+
+/// The names of the rows that a key has, out of those that there are.
+pub(super) fn rows_of(rows: &[(String, Vec<u8>)], of: (Purpose, u64)) -> Vec<String> {
+    let suites = Suite::ALL.map(Some);
+    let names = [None].iter().chain(&suites).map(|suite| name(of, *suite));
+    names
+        .filter(|name| rows.iter().any(|(row, _)| row == name))
+        .collect()
+}
+
+const MISSING: &str = "a secret of the server is missing";
 
 /// The row of a key: the purpose, the suite where it has one for each, and the number from the second key on.
 fn name((purpose, number): (Purpose, u64), suite: Option<Suite>) -> String {

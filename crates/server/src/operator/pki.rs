@@ -213,11 +213,17 @@ fn subject(name: &str, purpose: Purpose) -> String {
     format!("{name} {}", purpose.as_str().replace('-', " "))
 }
 
-/// A serial number for a certificate: 16 random bytes.
+/// A serial number for a certificate, as it will stand in it: 16 random bytes, but for the first two bits.
 pub(crate) fn serial(rng: &mut impl CryptoRng) -> [u8; 16] {
-    let mut serial = [0; 16];
-    rng.fill_bytes(&mut serial);
-    serial
+    let mut drawn = [0; 16];
+    rng.fill_bytes(&mut drawn);
+    serial_number(drawn)
+}
+
+/// A serial number as it stands in the certificate, out of bytes that were drawn for it: positive and of full length.
+pub(crate) const fn serial_number(mut drawn: [u8; 16]) -> [u8; 16] {
+    drawn[0] = drawn[0] & 0x7f | 0x40;
+    drawn
 }
 
 fn authority_profile<'a>(
@@ -257,3 +263,20 @@ const ROOT_YEARS: u64 = 10;
 /// How long an authority lasts.
 pub(super) const AUTHORITY_YEARS: u64 = 5;
 const LEAF_YEARS: u64 = 1;
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+
+    use super::*;
+
+    #[test]
+    fn a_serial_number_is_drawn_as_it_stands_in_the_certificate() {
+        let mut rng = ChaCha20Rng::from_seed([7; 32]);
+        for _ in 0..64 {
+            let serial = serial(&mut rng);
+            assert_eq!(serial[0] & 0xc0, 0x40);
+            assert_eq!(serial_number(serial), serial);
+        }
+    }
+}

@@ -10,7 +10,10 @@ use keyward_crypto::{
 };
 use keyward_license::time::Timestamp;
 
-use crate::{Error, Server};
+use crate::{
+    Error, Server,
+    store::revocation::{AnnouncedList, ListOf, Newest},
+};
 
 /// An authority that the root revokes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +32,7 @@ impl Server {
     /// named and, if one is given, an authority more. The next list is due `lifetime` seconds from now.
     ///
     /// # Errors
-    /// [`Error::CertificateUnknown`]; [`Error::CertificateInUse`] for an authority that has no successor yet, or that
+    /// [`Error::CertificateUnknown`], [`Error::NotOfAuthority`]; [`Error::CertificateInUse`] for an authority that has no successor yet, or that
     /// certified what the server works with now;
     /// [`Error::OutOfRange`] for a time to come; [`Error::Crypto`] if the key is not the root's; those of
     /// [`Server::import_revocation_list`].
@@ -44,38 +47,53 @@ impl Server {
             self.check_revocable(revoked, now).await?;
         }
         let held = self.imported_revocation_list().await?;
-        let held = held
+        let before = held
             .as_deref()
             .map(CertificateRevocationList::parse)
             .transpose()?;
-        let mut entries: Vec<_> = held.iter().flat_map(|held| held.revoked().map(kept)).collect();
-        if let Some(one) = &revoked {
-            entries.retain(|entry| entry.serial != one.serial);
-            // What was revoked does not become good again up to now.
-            let before = held.as_ref().and_then(|held| held.revoked_since(&one.serial));
-            entries.push(Revoked {
-                serial: &one.serial,
-                at: before.map_or(now.0, |before| before.min(now.0)),
-                invalid_since: one.invalid_since.map(|since| since.0),
-                reason: one.reason,
-            });
-        }
-        let issued = held.as_ref().map_or(now.0, |held| held.this_update().max(now.0));
+        let root = Certificate::parse(self.inner().identity().anchor.der())?;
+        let announced = self
+            .announce_root_list(&root, before.as_ref(), lifetime, now)
+            .await?;
+        let entries = entries(before.as_ref(), revoked.as_ref(), now);
         let profile = ListProfile {
-            // As the server numbers its own.
-            number: held.as_ref().map_or(Ok(0), next_number)?.max(issued),
-            this_update: issued,
-            next_update: issued.saturating_add(lifetime),
+            number: announced.number,
+            this_update: announced.issued.0,
+            next_update: announced.next_update.0,
             revoked: &entries,
         };
-        // Nothing is signed that does not stand in the database.
-        let subject = format!("root {}", profile.number);
-        self.store()
-            .record_act("root-list-announced", subject, now)
-            .await?;
-        let root = Certificate::parse(self.inner().identity().anchor.der())?;
         let list = revocation_list(&profile, &root, root_key)?;
-        self.import_revocation_list(&list).await
+        let made = CertificateRevocationList::parse(&list)?;
+        self.check_root_list(&made, now)?;
+        let takes_place = move |there: Option<&[u8]>| match there == held.as_deref() {
+            // It names all that the one before names, and its number is higher.
+            true => Ok(()),
+            false => Err(Error::ListRefused(
+                "another took the place of the one before meanwhile",
+            )),
+        };
+        let authority = made.authority_key_identifier().to_vec();
+        self.store().import_list(authority, list, takes_place, now).await
+    }
+
+    /// Nothing is signed that does not stand in the database.
+    async fn announce_root_list(
+        &self,
+        root: &Certificate,
+        before: Option<&CertificateRevocationList>,
+        lifetime: u64,
+        now: Timestamp,
+    ) -> Result<AnnouncedList, Error> {
+        let newest = |before: &CertificateRevocationList| {
+            Ok::<_, Error>(Newest {
+                number: number(before)?,
+                issued: Timestamp(before.this_update()),
+            })
+        };
+        let newest = before.map(newest).transpose()?;
+        let of = (ListOf::Root, root.public_key_digest().to_vec());
+        let announced = self.store().announce_list(of, newest, lifetime, now).await?;
+        Ok(announced.into_inner())
     }
 
     async fn check_revocable(&self, revoked: &RevokedAuthority, now: Timestamp) -> Result<(), Error> {
@@ -91,7 +109,12 @@ impl Server {
             .iter()
             .filter(|one| one.purpose.ends_with("-authority"));
         let found = authorities.clone().find(|one| one.serial == revoked.serial);
-        let found = found.ok_or_else(|| Error::CertificateUnknown(name()))?;
+        let Some(found) = found else {
+            return Err(match self.store().issued_certificate(&revoked.serial).await? {
+                Some(_) => Error::NotOfAuthority(name()),
+                None => Error::CertificateUnknown(name()),
+            });
+        };
         let newest = authorities.clone().find(|one| one.purpose == found.purpose);
         let is_in_use = newest == Some(found) || self.inner().identity().works_under(&revoked.serial)?;
         match is_in_use {
@@ -99,6 +122,30 @@ impl Server {
             false => Ok(()),
         }
     }
+}
+
+/// What the list before names and, if one is given, an authority more.
+fn entries<'a>(
+    before: Option<&'a CertificateRevocationList>,
+    revoked: Option<&'a RevokedAuthority>,
+    now: Timestamp,
+) -> Vec<Revoked<'a>> {
+    let mut entries: Vec<_> = before
+        .iter()
+        .flat_map(|before| before.revoked().map(kept))
+        .collect();
+    if let Some(one) = revoked {
+        entries.retain(|entry| entry.serial != one.serial);
+        // What was revoked does not become good again up to now.
+        let since = before.and_then(|before| before.revoked_since(&one.serial));
+        entries.push(Revoked {
+            serial: &one.serial,
+            at: since.map_or(now.0, |since| since.min(now.0)),
+            invalid_since: one.invalid_since.map(|since| since.0),
+            reason: one.reason,
+        });
+    }
+    entries
 }
 
 /// An entry of the list before, with the time that it counts from.
@@ -111,13 +158,15 @@ const fn kept<'a>((serial, since): (&'a [u8], u64)) -> Revoked<'a> {
     }
 }
 
-/// A number above that of the list before.
-fn next_number(held: &CertificateRevocationList) -> Result<u64, Error> {
-    let (high, low) = held.number().split_at(12);
-    let low: [u8; 8] = low.try_into().unwrap_or([u8::MAX; 8]);
-    let next = u64::from_be_bytes(low).checked_add(1);
-    let next = next.filter(|_| high.iter().all(|byte| *byte == 0));
-    next.ok_or(Error::ListRefused(
+/// The number of the list before. What is too large for this server leaves no room for another.
+fn number(before: &CertificateRevocationList) -> Result<u64, Error> {
+    let (high, low) = before.number().split_at(12);
+    let low: Option<[u8; 8]> = low.try_into().ok().filter(|_| high.iter().all(|byte| *byte == 0));
+    let number = low.map(u64::from_be_bytes).filter(|number| *number < LARGEST);
+    number.ok_or(Error::ListRefused(
         "the number of the one that is there leaves no room for another",
     ))
 }
+
+/// What the database counts to.
+const LARGEST: u64 = i64::MAX.unsigned_abs();

@@ -1,9 +1,13 @@
 //! Making lists: announced in the database, signed, kept.
 
-use keyward_crypto::x509::{
-    Role,
-    issue::{ListProfile, Revoked, revocation_list},
-    revocation::RevocationList as CertificateRevocationList,
+use keyward_crypto::{
+    CryptoError,
+    ecdsa::SigningKey,
+    x509::{
+        Certificate, Role,
+        issue::{ListProfile, Profile, Revoked, revocation_list, self_signed},
+        revocation::RevocationList as CertificateRevocationList,
+    },
 };
 use keyward_license::{
     codec::{Bytes, Wire, grease},
@@ -17,7 +21,7 @@ use super::PublishedList;
 use crate::{
     Error,
     chance::rng,
-    operator::{Identity, Issuer, Signer},
+    operator::{Identity, Issuer, Signer, serial},
     server::Inner,
     store::{
         Purpose, Recorded,
@@ -43,6 +47,7 @@ pub(super) async fn of_authority(
     let published = PublishedList {
         name: purpose.as_str(),
         id: ListId::of(&parsed).ok_or(Error::Damaged("an authority has no key identifier"))?,
+        authority: Some(issuer.certificate.serial().to_vec()),
         number: ListNumber::new(*parsed.number()),
         issued: list.issued,
         next_update: list.next_update,
@@ -101,6 +106,7 @@ fn published_own(list: SignedList, body: &DeviceRevocationList) -> (PublishedLis
     let published = PublishedList {
         name: ListOf::Own.as_str(),
         id: ListId::DEVICES,
+        authority: None,
         number: ListNumber::from(body.number),
         issued: list.issued,
         next_update: list.next_update,
@@ -116,6 +122,7 @@ pub(super) fn imported(der: &[u8]) -> Result<PublishedList, Error> {
     Ok(PublishedList {
         name: "root",
         id: ListId::of(&parsed).ok_or(Error::Damaged("the root has no key identifier"))?,
+        authority: None,
         number: ListNumber::new(*parsed.number()),
         issued: Timestamp(parsed.this_update()),
         next_update: Timestamp(parsed.next_update()),
@@ -168,7 +175,9 @@ async fn make(
     sign: impl Fn(AnnouncedList) -> Result<Vec<u8>, Error>,
 ) -> Result<SignedList, Error> {
     let lifetime = server.config.revocation.lifetime;
-    let announced = server.store.announce_list(of, authority.to_vec(), lifetime, now);
+    let announced = server
+        .store
+        .announce_list((of, authority.to_vec()), None, lifetime, now);
     let announced: Recorded<AnnouncedList> = announced.await?;
     let announced = announced.into_inner();
     let list = SignedList {
@@ -190,14 +199,55 @@ fn sign_certificates(announced: AnnouncedList, issuer: &Issuer) -> Result<Vec<u8
     let ListSays::Certificates(rows) = announced.says else {
         return Err(Error::Damaged("an authority's list names no certificates"));
     };
+    let life = (announced.issued, announced.next_update);
+    Ok(list_of(&rows, announced.number, life, issuer)?)
+}
+
+fn list_of(
+    rows: &[RevokedRow],
+    number: u64,
+    (issued, next_update): (Timestamp, Timestamp),
+    issuer: &Issuer,
+) -> Result<Vec<u8>, CryptoError> {
     let revoked: Vec<_> = rows.iter().map(entry).collect();
     let profile = ListProfile {
-        number: announced.number,
-        this_update: announced.issued.0,
-        next_update: announced.next_update.0,
+        number,
+        this_update: issued.0,
+        next_update: next_update.0,
         revoked: &revoked,
     };
-    Ok(revocation_list(&profile, &issuer.certificate, &issuer.key)?)
+    revocation_list(&profile, &issuer.certificate, &issuer.key)
+}
+
+/// Makes a list of these rows as an authority would that nobody knows, and throws it away.
+///
+/// # Errors
+/// What keeps it from being made, with the serial number that does, if it is one.
+pub(crate) fn tried(rows: &[RevokedRow], now: Timestamp) -> Result<(), (CryptoError, Option<Vec<u8>>)> {
+    let life = (now, now.plus(1));
+    let of_all = |error| (error, None);
+    let issuer = unknown_authority(life).map_err(of_all)?;
+    let Err(error) = list_of(rows, 1, life, &issuer) else {
+        return Ok(());
+    };
+    let mut each = rows.iter().map(core::slice::from_ref);
+    let one = each.find_map(|row| Some((list_of(row, 1, life, &issuer).err()?, row.first()?)));
+    Err(one.map_or((error, None), |(error, row)| (error, Some(row.serial.clone()))))
+}
+
+fn unknown_authority((begins, ends): (Timestamp, Timestamp)) -> Result<Issuer, CryptoError> {
+    let key = SigningKey::generate(&mut rng());
+    let profile = Profile {
+        subject: "nobody",
+        roles: &[],
+        authority: Some(0),
+        not_before: begins.0,
+        not_after: ends.0,
+        claims: None,
+        serial: serial(&mut rng()),
+    };
+    let certificate = Certificate::parse(&self_signed(&profile, &key)?)?;
+    Ok(Issuer { certificate, key })
 }
 
 fn entry(row: &RevokedRow) -> Revoked<'_> {

@@ -320,6 +320,8 @@ pub(crate) struct DeviceProfile {
     pub(crate) security_level: u64,
     pub(crate) maker: String,
     pub(crate) model: String,
+    /// Version of the robustness rules that it was made to, from 1.
+    pub(crate) robustness_version: Option<u64>,
 }
 
 /// What an enrolment token is good for.

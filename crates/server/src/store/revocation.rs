@@ -1,6 +1,6 @@
 //! Revocation as the database keeps it: what lists name, and the lists.
 
-use keyward_crypto::x509::issue::Reason;
+use keyward_crypto::x509::{Certificate, issue::Reason};
 use keyward_license::{ids::Digest, time::Timestamp};
 
 use super::Purpose;
@@ -12,6 +12,8 @@ pub(crate) enum ListOf {
     Authority(Purpose),
     /// The operator's own: models, companies, allowed certificates.
     Own,
+    /// The authorities, which the root revokes. It is signed where the root key is, and imported.
+    Root,
 }
 
 impl ListOf {
@@ -19,6 +21,15 @@ impl ListOf {
         match self {
             Self::Authority(purpose) => purpose.as_str(),
             Self::Own => "own",
+            Self::Root => "root",
+        }
+    }
+
+    /// The name of the generation that counts the changes of what it says.
+    pub(crate) const fn changes(self) -> &'static str {
+        match self {
+            Self::Root => "imported",
+            Self::Authority(_) | Self::Own => self.as_str(),
         }
     }
 }
@@ -74,6 +85,23 @@ pub(crate) struct ModelRow {
     pub(crate) created: Timestamp,
 }
 
+/// A certificate that is exempt from what the operator's own list names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ExemptRow {
+    pub(crate) digest: Digest,
+    /// When it ends; none if it is not known here.
+    pub(crate) not_after: Option<Timestamp>,
+}
+
+impl ExemptRow {
+    pub(crate) fn of(certificate: &Certificate) -> Self {
+        Self {
+            digest: Digest::new(certificate.digest()),
+            not_after: Some(Timestamp(certificate.not_after())),
+        }
+    }
+}
+
 /// A list that was signed.
 #[derive(Debug, Clone)]
 pub(crate) struct SignedList {
@@ -83,6 +111,13 @@ pub(crate) struct SignedList {
     pub(crate) issued: Timestamp,
     pub(crate) next_update: Timestamp,
     pub(crate) bytes: Vec<u8>,
+}
+
+/// The newest list of an issuer, where the database has not the only word about that.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Newest {
+    pub(crate) number: u64,
+    pub(crate) issued: Timestamp,
 }
 
 /// A list that is complete but for its signature.
@@ -102,6 +137,8 @@ pub(crate) enum ListSays {
     Certificates(Vec<RevokedRow>),
     /// These models are, but for these certificates.
     Models(Vec<ModelRow>, Vec<Digest>),
+    /// What whoever makes it says.
+    AsMade,
 }
 
 /// A certificate that the operator issued, as far as the database has it.

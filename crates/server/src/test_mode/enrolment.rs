@@ -53,6 +53,7 @@ pub(crate) async fn token(
             security_level: SECURITY_LEVEL_TEST,
             maker: WHO.to_owned(),
             model: WHO.to_owned(),
+            robustness_version: None,
         },
         expires: now.plus(DAY.saturating_mul(2)),
     };

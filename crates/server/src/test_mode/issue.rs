@@ -1,5 +1,6 @@
 //! How the issuing of licenses takes a test request: in the place of step 3, entitle.
 
+use core::time::Duration;
 use std::sync::Arc;
 
 use keyward_crypto::{ContentKey, RootKey, kdf::hmac_sha256};
@@ -13,8 +14,8 @@ use keyward_license::{
 };
 
 use super::{
-    Fault, TEST_SEED_NUMBER, TestAnswer, TestKey, TestKeyType, TestLicense, TestPlace, TestRequest,
-    TestTransaction, client_info,
+    Fault, MAX_LATENCY, TEST_SEED_NUMBER, TestAnswer, TestKey, TestKeyType, TestLicense, TestPlace,
+    TestRequest, TestTransaction, client_info,
     plan::{Planned, plan},
 };
 use crate::{
@@ -50,14 +51,11 @@ pub(crate) fn wishes(
 }
 
 impl TestRequest {
-    /// Keeps the answer back for as long as the request asks for, and returns the time that it is given by.
+    /// The time that the answer is given by.
     ///
     /// # Errors
     /// [`Refusal::TestError`], an error that nothing signed carries.
-    pub(crate) async fn begin(&self, now: Timestamp) -> Result<Timestamp, Refusal> {
-        if let Some(latency) = self.answer.latency {
-            tokio::time::sleep(latency).await;
-        }
+    pub(crate) fn begin(&self, now: Timestamp) -> Result<Timestamp, Refusal> {
         if let Some(code) = self.answer.error.filter(|code| !is_told_as_denial(*code)) {
             return Err(Refusal::TestError(code));
         }
@@ -269,6 +267,13 @@ const fn row(kid: Kid, key_type: KeyType, source: KeySource) -> KeyRow {
 
 fn told(fault: &Fault) -> Denial {
     denial(fault.code(), &fault.to_string())
+}
+
+/// Keeps an answer back. Whoever waits holds nothing that others could use meanwhile but its connection.
+pub(crate) async fn keep_back(latency: Duration) {
+    if !latency.is_zero() {
+        tokio::time::sleep(latency.min(MAX_LATENCY)).await;
+    }
 }
 
 /// Whether a server would tell this error of single key ids, in a signed answer.

@@ -5,7 +5,8 @@ use std::io::Write;
 use keyward_license::ids::{DeviceId, Digest};
 use keyward_packager::OutputSink;
 use keyward_server::revocation::{
-    NewModel, PublishedList, RevokedAuthority, RevokedCertificate, RevokedModel, reason_name,
+    CertificateState, Exemption, NewModel, PublishedList, RevokedAuthority, RevokedCertificate, RevokedModel,
+    reason_name,
 };
 use serde_json::{Value, json};
 
@@ -15,7 +16,7 @@ use crate::{
         RevocationCommand, RevokeAuthorityArgs, RevokeCertificateArgs, WhichArgs, WhyArgs,
     },
     failure::{Failure, file_error},
-    operator::Operator,
+    operator::{Operator, RootKey},
     output::FileSink,
     report::{self, Report},
 };
@@ -41,10 +42,11 @@ pub(super) fn run(command: RevocationCommand, report: Report) -> Result<(), Fail
 /// Revokes an authority with the root key, or makes the root's list anew.
 pub(super) fn revoke_authority(args: &RevokeAuthorityArgs, report: Report) -> Result<(), Failure> {
     let operator = Operator::open(&args.operator)?;
-    let key = operator.root_key(
-        &args.operator,
-        (args.root_key.as_deref(), args.root_kek_file.as_deref()),
-    )?;
+    let key = operator.root_key(&RootKey {
+        dir: &args.operator,
+        file: args.root_key.as_deref(),
+        kek_file: args.root_kek_file.as_deref(),
+    })?;
     let WhyArgs { since, reason } = args.why;
     let revoked = match &args.serial {
         None => None,
@@ -66,18 +68,13 @@ fn list(dir: &OperatorDir, report: Report) -> Result<(), Failure> {
         .iter()
         .map(certificate_line)
         .chain(revocations.models.iter().map(model_line))
-        .chain(
-            revocations
-                .allowed
-                .iter()
-                .map(|digest| format!("certificate {digest}: exempt from models")),
-        )
+        .chain(revocations.exemptions.iter().map(exemption_line))
         .chain(revocations.lists.iter().map(list_line))
         .collect();
     let json = json!({
         "certificates": revocations.certificates.iter().map(certificate_fields).collect::<Vec<_>>(),
         "models": revocations.models.iter().map(model_fields).collect::<Vec<_>>(),
-        "allowed": revocations.allowed.iter().map(Digest::to_string).collect::<Vec<_>>(),
+        "allowed": revocations.exemptions.iter().map(exemption_fields).collect::<Vec<_>>(),
         "lists": revocations.lists.iter().map(list_fields).collect::<Vec<_>>(),
     });
     report.result(&lines.join("\n"), &json)
@@ -89,7 +86,12 @@ fn certificates(dir: &OperatorDir, report: Report) -> Result<(), Failure> {
         .iter()
         .map(|one| {
             let (serial, end) = (hex::encode(&one.serial), report::time(one.not_after));
-            format!("{serial}: {}, until {end}", one.purpose)
+            let state = match one.state {
+                CertificateState::InUse => "in use",
+                CertificateState::Replaced => "replaced by another",
+                CertificateState::Revoked => "revoked",
+            };
+            format!("{serial}: {}, until {end}, {state}", one.purpose)
         })
         .collect();
     let listed: Vec<_> = certificates
@@ -98,6 +100,7 @@ fn certificates(dir: &OperatorDir, report: Report) -> Result<(), Failure> {
             json!({
                 "serial": hex::encode(&one.serial),
                 "purpose": one.purpose,
+                "state": one.state.as_str(),
                 "not_before": one.not_before.0,
                 "not_after": one.not_after.0,
             })
@@ -131,7 +134,7 @@ fn model(
     report: Report,
 ) -> Result<(), Failure> {
     let what = name(&maker, model.as_deref());
-    let number = Operator::open(dir)?.revoke_model(NewModel {
+    let (number, devices) = Operator::open(dir)?.revoke_model(NewModel {
         maker,
         model,
         robustness_below: which.below,
@@ -139,9 +142,20 @@ fn model(
         reason: which.reason,
     })?;
     report.result(
-        &format!("{what} is revoked (entry {number})"),
-        &json!({ "number": number }),
+        &format!(
+            "{what} is revoked (entry {number}): it names {} at present",
+            enrolled(devices)
+        ),
+        &json!({ "number": number, "devices": devices }),
     )
+}
+
+fn enrolled(devices: u64) -> String {
+    match devices {
+        0 => "no enrolled device".to_owned(),
+        1 => "1 enrolled device".to_owned(),
+        many => format!("{many} enrolled devices"),
+    }
 }
 
 fn restore_model(args: &RestoreModelArgs, report: Report) -> Result<(), Failure> {
@@ -190,18 +204,39 @@ fn certificate_line(one: &RevokedCertificate) -> String {
         .and_then(reason_name)
         .map_or_else(String::new, |reason| format!(" ({reason})"));
     let serial = hex::encode(&one.serial);
+    let whose = match (one.device, one.purpose) {
+        (Some(device), _) => format!(" ({device})"),
+        (None, Some(purpose)) => format!(" ({purpose})"),
+        (None, None) => String::new(),
+    };
     format!(
-        "certificate {serial} of {}: revoked since {}{reason}",
+        "certificate {serial} of {}{whose}: revoked since {}{reason}",
         one.authority,
         report::time(since)
     )
+}
+
+fn exemption_line(one: &Exemption) -> String {
+    let whose = one
+        .device
+        .map_or_else(String::new, |device| format!(" ({device})"));
+    format!("certificate {}{whose}: exempt from models", one.certificate)
+}
+
+fn exemption_fields(one: &Exemption) -> Value {
+    json!({
+        "certificate": one.certificate.to_string(),
+        "device": one.device.map(|device| device.to_string()),
+    })
 }
 
 fn certificate_fields(one: &RevokedCertificate) -> Value {
     json!({
         "serial": hex::encode(&one.serial),
         "authority": one.authority,
-        "not_after": one.not_after.0,
+        "device": one.device.map(|device| device.to_string()),
+        "purpose": one.purpose,
+        "not_after": one.not_after.map(|end| end.0),
         "revoked": one.revoked.0,
         "invalid_since": one.invalid_since.map(|since| since.0),
         "reason": one.reason.and_then(reason_name),
@@ -237,8 +272,12 @@ fn list_line(list: &PublishedList) -> String {
         1 => "1 entry".to_owned(),
         many => format!("{many} entries"),
     };
+    let of = list
+        .authority
+        .as_ref()
+        .map_or_else(String::new, |serial| format!(" ({})", hex::encode(serial)));
     format!(
-        "list {} {}: {entries}, issued {issued}, the next is due {next}",
+        "list {}{of} {}: {entries}, issued {issued}, the next is due {next}",
         list.name, list.number
     )
 }
@@ -247,6 +286,7 @@ fn list_fields(list: &PublishedList) -> Value {
     json!({
         "name": list.name,
         "id": list.id.to_string(),
+        "authority": list.authority.as_ref().map(hex::encode),
         "number": list.number.to_string(),
         "entries": list.entries,
         "issued": list.issued.0,

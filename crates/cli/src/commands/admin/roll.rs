@@ -3,15 +3,15 @@
 use keyward_license::time::Timestamp;
 use keyward_server::{
     rolls::{Purpose, RolledKek, RolledKey, RolledSeed},
-    sealing::{KekSource, KeyEncryptionKey},
+    sealing::KeyEncryptionKey,
 };
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::{
     args::{RollArgs, Rolled},
-    failure::{Failure, file_error},
-    operator::{self, Operator, RootKey},
+    failure::Failure,
+    operator::{Operator, RootKey},
     report::{self, Report},
 };
 
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &RollArgs, report: Report) -> Result<(), Failure> {
         Rolled::Kek => {
             let given = new_kek
                 .as_ref()
-                .map(|hex| KeyEncryptionKey::from_hex(hex))
+                .map(|hex| KeyEncryptionKey::from_hex(hex).map_err(|_| malformed(args)))
                 .transpose()?;
             let rolled = operator
                 .rolls()?
@@ -39,11 +39,10 @@ pub(crate) fn run(args: &RollArgs, report: Report) -> Result<(), Failure> {
             tell_key(args.what, &operator.rolls()?.key(purpose()?)?, report)
         }
         Rolled::ServerAuthority | Rolled::DeviceAuthority | Rolled::PackagerAuthority => {
-            let kek = root_kek(args)?;
             let root_key = RootKey {
-                dir: &args.operator.operator,
+                dir: &args.operator,
                 file: args.root_key.as_deref(),
-                kek: &kek,
+                kek_file: args.root_kek_file.as_deref(),
             };
             tell_key(
                 args.what,
@@ -88,16 +87,12 @@ fn supplied(name: &str) -> Result<Zeroizing<String>, Failure> {
     })
 }
 
-/// What the root's private key is sealed under.
-fn root_kek(args: &RollArgs) -> Result<KeyEncryptionKey, Failure> {
-    let dir = &args.operator;
-    let file = args.root_kek_file.as_deref().or(dir.kek_file.as_deref());
-    if let KekSource::Given(key) = operator::kek(file)? {
-        return Ok(key);
-    }
-    let path = dir.operator.join("kek");
-    let hex = std::fs::read_to_string(&path).map_err(file_error("read", &path))?;
-    Ok(KeyEncryptionKey::from_hex(&Zeroizing::new(hex))?)
+fn malformed(args: &RollArgs) -> Failure {
+    let name = args.new_kek_env.as_deref().unwrap_or_default();
+    Failure::new(
+        format!("the environment variable {name} holds no key-encryption key"),
+        "set it to the new key-encryption key, 64 hexadecimal digits",
+    )
 }
 
 fn tell_key(what: Rolled, rolled: &RolledKey, report: Report) -> Result<(), Failure> {
@@ -144,12 +139,14 @@ fn tell_key(what: Rolled, rolled: &RolledKey, report: Report) -> Result<(), Fail
 }
 
 fn tell_kek(rolled: &RolledKek, report: Report) -> Result<(), Failure> {
-    report.note(if rolled.in_file {
-        "It is in the operator's file `kek`: copy it to where you keep it. Backups that were made before open with the old \
-         one alone; keep that with them."
-    } else {
-        "Supply the new one from now on, in the place of the old: the server that runs has it, and the next start needs \
-         it. Backups that were made before open with the old one alone; keep that with them."
+    report.note(&match &rolled.old_in {
+        Some(old) => format!(
+            "It is in the operator's file `kek`: copy it to where you keep it. Backups that were made before open with the \
+             old one alone, which is in the file `{old}`: move it to where you keep them."
+        ),
+        None => "Supply the new one from now on, in the place of the old: the server that runs has it, and the next start \
+                 needs it. Backups that were made before open with the old one alone; keep that with them."
+            .to_owned(),
     });
     let root = if rolled.root_key_resealed {
         "so is the root's private key in the operator's folder; copies elsewhere need the old one"
@@ -165,6 +162,7 @@ fn tell_kek(rolled: &RolledKek, report: Report) -> Result<(), Failure> {
             "what": "kek",
             "resealed": rolled.resealed,
             "in_file": rolled.in_file,
+            "old_in": rolled.old_in,
             "root_key_resealed": rolled.root_key_resealed,
         }),
     )

@@ -15,8 +15,9 @@ use keyward_client::{
     session::{Acquisition, Opened},
 };
 use keyward_client_native::{NativeClient, Transport};
-use keyward_license::{enrolment::EnrolmentRole, ids::Kid, license::LicenseBody};
+use keyward_license::{ids::Kid, license::LicenseBody};
 use keyward_packager::OutputSink;
+use keyward_server::admin::TokenRequest;
 
 use super::{Form, Place, Story, bytes, clock, millis, protect::ProtectedFile, short, wrong};
 use crate::{
@@ -42,7 +43,7 @@ impl Device {
             outputs: place.folder.clone(),
         };
         operator.grant("demo", None, "default", None)?;
-        let token = operator.enrolment_token("demo", 1, 2000, EnrolmentRole::Device)?;
+        let token = operator.enrolment_token(TokenRequest::new("demo"))?;
         let (mut client, _) = device.open()?;
         let started = clock();
         let enrolled = client.enrol(operator.profile().clone(), token.expose().to_owned())?;

@@ -2,6 +2,7 @@
 
 use keyward_crypto::{cose::Sign1, kdf::sha256, x509::Role};
 use keyward_license::{
+    acknowledgement::{AcknowledgeRequest, Receipt},
     codec::{Bytes, DecodeError, Wire, gate},
     discovery::Discovery,
     enrolment::{EnrolmentRequest, EnrolmentResponse},
@@ -10,15 +11,16 @@ use keyward_license::{
     packaging::{PackagingRequest, PackagingResponse},
     request::LicenseRequest,
     response::LicenseResponse,
+    revocation::{DeviceRevocationList, RevocationList},
     signed::{MessageError, PROTOCOL_VERSION, SignedBody, Unverified},
     time::Timestamp,
 };
 use zeroize::Zeroizing;
 
 use super::{
-    certificate, enrolment,
+    acknowledgement, certificate, enrolment,
     explanation::{Explanation, Fields, Kind, Standing, Value, foreign, length, said, size},
-    license, operator, packaging, request, response,
+    license, lists, operator, packaging, request, response,
     trust::Trust,
 };
 use crate::failure::Failure;
@@ -40,6 +42,12 @@ pub(super) fn explain(bytes: &[u8], trust: &Trust) -> Result<Explanation, Failur
         EnrolmentResponse::MEDIA_TYPE => enrolment::explain_response(&signed, trust),
         PackagingRequest::MEDIA_TYPE => packaging::explain_request(&signed, trust),
         PackagingResponse::MEDIA_TYPE => packaging::explain_response(&signed, trust),
+        AcknowledgeRequest::MEDIA_TYPE => acknowledgement::explain_request(&signed, trust),
+        Receipt::MEDIA_TYPE => acknowledgement::explain_receipt(&signed, trust),
+        DeviceRevocationList::MEDIA_TYPE => {
+            let list = RevocationList::Devices(Bytes(bytes.to_vec()));
+            lists::explain_one(bytes, &list, trust)
+        }
         Discovery::MEDIA_TYPE => operator::explain_discovery(&signed, trust),
         _ => unknown(&signed),
     })
@@ -73,8 +81,9 @@ impl Signed<'_> {
         role: Role,
         at: impl Fn(&T) -> Timestamp,
     ) -> Said<T> {
-        let verified = trust
-            .verify(|anchor| Unverified::<T>::parse(self.bytes)?.verify(anchor, role, |body| vec![at(body)]));
+        let verified = trust.verify(|anchor| -> Result<_, MessageError> {
+            Unverified::<T>::parse(self.bytes)?.verify(anchor, role, |body| vec![at(body)])
+        });
         match verified {
             Ok((verified, known)) => Said {
                 digest: verified.digest(),

@@ -7,7 +7,7 @@ use keyward_license::{
     error_code::{ErrorCode, Problem},
     ids::Digest,
     operator_profile::OperatorProfile,
-    signed::Unverified,
+    signed::{MessageError, Unverified},
 };
 
 use super::{
@@ -21,7 +21,7 @@ use super::{
 /// Explains a discovery document.
 pub(super) fn explain_discovery(signed: &Signed<'_>, trust: &Trust) -> Explanation {
     // V-060, at the time that it states.
-    let verified = trust.verify(|anchor| {
+    let verified = trust.verify(|anchor| -> Result<_, MessageError> {
         let verified =
             Unverified::<Discovery>::parse(signed.bytes)?
                 .verify(anchor, Role::LicenseServer, |body| vec![body.issued])?;
@@ -78,9 +78,11 @@ pub(super) fn explain_discovery(signed: &Signed<'_>, trust: &Trust) -> Explanati
 pub(super) fn explain_profile(bytes: &[u8], profile: &OperatorProfile) -> Explanation {
     let fault =
         (profile.version != 1).then(|| format!("version {} of the format is not known", profile.version));
+    let is_test = profile.anchor().is_ok_and(|anchor| anchor.is_test());
     let fields = Fields::default()
         .with("version", profile.version)
         .with("name", foreign(&profile.name))
+        .with("test_operator", is_test)
         .with("operator", plain(profile.operator()))
         .with(
             "license_servers",

@@ -8,15 +8,15 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use keyward_content::file::MAGIC;
-use keyward_crypto::x509::Certificate;
+use keyward_crypto::x509::{Certificate, revocation::RevocationList as CertificateRevocationList};
 use keyward_license::{
     codec::{Reader, Wire, gate},
     envelope::{SealedRequest, SealedResponse},
     error_code::Problem,
     operator_profile::OperatorProfile,
-    revocation::RevocationListsFile,
+    revocation::{RevocationList, RevocationListsFile},
 };
-use rustls::pki_types::{CertificateDer, pem::PemObject};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject};
 
 use super::{
     certificate, content_header, explanation::Explanation, file, lists, media, message, operator, pssh,
@@ -50,6 +50,7 @@ fn binary(bytes: &[u8], trust: &Trust) -> Found {
     }
     signed(bytes, trust)
         .or_else(|| map(bytes, trust))
+        .or_else(|| certificate_list(bytes, trust))
         .or_else(|| certificate(bytes, trust))
         .or_else(|| content_header(bytes))
 }
@@ -71,6 +72,10 @@ fn map(bytes: &[u8], trust: &Trust) -> Found {
     if let Ok(file) = RevocationListsFile::parse(bytes) {
         return Some(Ok(lists::explain(bytes, &file, trust)));
     }
+    // No other map has neither a version nor a code.
+    if let Ok(list) = RevocationList::decode(bytes) {
+        return Some(Ok(lists::explain_one(bytes, &list, trust)));
+    }
     let second = || {
         let mut reader = Reader::new(bytes);
         let is_ours = reader.map().ok()? >= 2 && reader.uint().ok()? == 1 && reader.uint().is_ok();
@@ -88,6 +93,12 @@ fn map(bytes: &[u8], trust: &Trust) -> Found {
     } else {
         None
     }
+}
+
+/// A certificate revocation list in DER.
+fn certificate_list(bytes: &[u8], trust: &Trust) -> Found {
+    let is_list = bytes.first() == Some(&0x30) && CertificateRevocationList::parse(bytes).is_ok();
+    is_list.then(|| Ok(lists::explain_certificate_list(bytes, trust)))
 }
 
 /// A certificate in DER: a sequence that is as long as it says.
@@ -121,6 +132,9 @@ fn text(text: &str, trust: &Trust) -> Found {
     if text.contains(PEM) {
         return Some(pem(text, trust).map(|found| found.encoded("pem")));
     }
+    if text.contains(PEM_LIST) {
+        return Some(pem_list(text, trust).map(|found| found.encoded("pem")));
+    }
     if text.trim_start_matches('\u{feff}').starts_with('<') && text.contains("<WRMHEADER") {
         return Some(content_header::explain_xml(text));
     }
@@ -146,9 +160,17 @@ fn pem(text: &str, trust: &Trust) -> Result<Explanation, Failure> {
     }
 }
 
+/// One certificate revocation list.
+fn pem_list(text: &str, trust: &Trust) -> Result<Explanation, Failure> {
+    let list = CertificateRevocationListDer::from_pem_slice(text.as_bytes())
+        .map_err(|error| no_pem(&error.to_string()))?;
+    let found = certificate_list(&list, trust);
+    found.unwrap_or_else(|| Err(no_pem("it is no certificate revocation list of the protocol")))
+}
+
 fn no_pem(why: &str) -> Failure {
     Failure::new(
-        format!("this looks like certificates in PEM, but {why}"),
+        format!("this looks like PEM, but {why}"),
         "check that it was copied whole",
     )
 }
@@ -183,3 +205,4 @@ fn unreadable(error: std::io::Error) -> Failure {
 }
 
 const PEM: &str = "-----BEGIN CERTIFICATE-----";
+const PEM_LIST: &str = "-----BEGIN X509 CRL-----";

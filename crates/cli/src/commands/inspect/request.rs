@@ -10,6 +10,7 @@ use super::{
     content_header,
     explanation::{Explanation, Fields, Kind, Value, foreign, length, list, plain, said},
     license::key_type,
+    lists,
     message::{Said, Signed, suite, version_fault},
     trust::Trust,
 };
@@ -62,7 +63,7 @@ fn fields(body: &LicenseRequest) -> Fields {
             "revocation_lists",
             list(body.revocation_lists.iter().flatten(), |held| {
                 Fields::default()
-                    .with("list", plain(&held.list))
+                    .with("list", lists::name(&held.list))
                     .with("number", plain(held.number))
                     .into()
             }),
@@ -154,7 +155,19 @@ fn term(number: u64) -> Value {
         10 => "begin",
         11 => "end",
         12 => "minimum-security-level",
+        13 => "expiration-after-first-play",
+        14 => "real-time-expiration",
+        15 => "removal-date",
+        16 => "grace-period",
+        17 => "output-protection-levels",
+        18 => "explicit-restrictions",
+        19 => "play-enablers",
         23 => "embed",
+        24 => "source-id",
+        25 => "extended-restrictions",
+        26 => "name",
+        28 => "extended-rights",
+        29 => "ends-with-revocation",
         _ => return number.into(),
     };
     plain(name)

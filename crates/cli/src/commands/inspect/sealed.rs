@@ -2,11 +2,12 @@
 
 use keyward_crypto::hpke::Suite;
 use keyward_license::{
-    enrolment::{EnrolmentRequest, EnrolmentResponse},
+    acknowledgement::AcknowledgeRequest,
+    enrolment::EnrolmentRequest,
     envelope::{SealedRequest, SealedResponse},
-    packaging::{PackagingRequest, PackagingResponse},
+    exchange::Request,
+    packaging::PackagingRequest,
     request::LicenseRequest,
-    response::LicenseResponse,
     signed::SignedBody,
 };
 use keyward_server::{Error, danger::OpenedRequest};
@@ -104,44 +105,32 @@ pub(super) fn explain_response(
 /// What the response to a request is sealed under.
 pub(super) fn asked(opened: &OpenedRequest) -> Result<Asked, Failure> {
     let bytes = opened.message.expose();
-    let malformed = |error: &dyn std::fmt::Display| {
-        Failure::new(
-            format!("the request opens, but what is inside cannot be read: {error}"),
-            "name the request as it was sent",
-        )
-    };
-    let message = message::parse(bytes).map_err(|error| malformed(&error))?;
-    let typ = message.typ().to_owned();
+    let message = message::parse(bytes).map_err(|error| inside_unreadable(&error))?;
     let signed = Signed { bytes, message };
-    let standing = Standing::unverified("");
-    if typ == EnrolmentRequest::MEDIA_TYPE {
-        let said: Said<EnrolmentRequest> = signed.unverified(standing);
-        let body = said.body.map_err(|error| malformed(&error))?;
-        Ok(Asked {
-            recipient: body.recipient,
-            context: EnrolmentResponse::CONTEXT,
-            digest: said.digest,
-            response_key: body.response_key,
-        })
-    } else if typ == PackagingRequest::MEDIA_TYPE {
-        let said: Said<PackagingRequest> = signed.unverified(standing);
-        let body = said.body.map_err(|error| malformed(&error))?;
-        Ok(Asked {
-            recipient: body.recipient,
-            context: PackagingResponse::CONTEXT,
-            digest: said.digest,
-            response_key: body.response_key,
-        })
-    } else {
-        let said: Said<LicenseRequest> = signed.unverified(standing);
-        let body = said.body.map_err(|error| malformed(&error))?;
-        Ok(Asked {
-            recipient: body.recipient,
-            context: LicenseResponse::CONTEXT,
-            digest: said.digest,
-            response_key: body.response_key,
-        })
+    match signed.message.typ() {
+        EnrolmentRequest::MEDIA_TYPE => asked_by::<EnrolmentRequest>(&signed),
+        PackagingRequest::MEDIA_TYPE => asked_by::<PackagingRequest>(&signed),
+        AcknowledgeRequest::MEDIA_TYPE => asked_by::<AcknowledgeRequest>(&signed),
+        _ => asked_by::<LicenseRequest>(&signed),
     }
+}
+
+fn asked_by<Q: Request>(signed: &Signed<'_>) -> Result<Asked, Failure> {
+    let said: Said<Q> = signed.unverified(Standing::unverified(""));
+    let body = said.body.map_err(|error| inside_unreadable(&error))?;
+    Ok(Asked {
+        recipient: *body.recipient(),
+        context: <Q::Response as SignedBody>::CONTEXT,
+        digest: said.digest,
+        response_key: body.response_key().duplicate(),
+    })
+}
+
+fn inside_unreadable(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(
+        format!("the request opens, but what is inside cannot be read: {error}"),
+        "name the request as it was sent",
+    )
 }
 
 fn explained(
@@ -170,11 +159,11 @@ fn suite_fault(envelope: &SealedRequest) -> Option<String> {
 const OUTER: &str = "the outer layer is not signed";
 
 const REQUEST_UNOPENED: &[&str] = &[
-    "what is inside: a license, enrolment or packaging request, to be opened with --operator",
+    "what is inside: a license, enrolment, packaging or acknowledge request, to be opened with --operator",
     "who sent it, and what it asks for",
 ];
 
 const RESPONSE_UNOPENED: &[&str] = &[
-    "what is inside: a license, enrolment or packaging response, to be opened with --operator and --request",
+    "what is inside: a license, enrolment or packaging response or a receipt, to be opened with --operator and --request",
     "who sent it, to whom, and whether it grants anything",
 ];

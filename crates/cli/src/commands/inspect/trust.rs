@@ -1,6 +1,6 @@
 //! Whom to believe: the operators that were named. What they signed is verified, all else is unverified.
 
-use std::path::Path;
+use std::{fmt::Display, path::Path};
 
 use keyward_client_native::{NativeClient, NoTransport};
 use keyward_crypto::{ChainFault, CryptoError, Secret, x509::Anchor};
@@ -8,6 +8,7 @@ use keyward_license::{
     codec::Wire,
     ids::{DeviceId, Digest},
     operator_profile::OperatorProfile,
+    revocation::ListFault,
     signed::MessageError,
     time::Timestamp,
 };
@@ -110,16 +111,16 @@ impl Trust {
     }
 
     /// Runs a check under each operator until one holds; or says in words why none does.
-    pub(super) fn verify<T>(
+    pub(super) fn verify<T, E: Refused>(
         &self,
-        check: impl Fn(&Anchor) -> Result<T, MessageError>,
+        check: impl Fn(&Anchor) -> Result<T, E>,
     ) -> Result<(T, &Known), String> {
-        let mut refused: Option<(&Known, MessageError)> = None;
+        let mut refused: Option<(&Known, E)> = None;
         for known in &self.operators {
             match check(&known.anchor) {
                 Ok(verified) => return Ok((verified, known)),
                 // The refusal of the operator that the signer belongs to says most.
-                Err(error) if refused.is_none_or(|(_, earlier)| is_of_another(earlier)) => {
+                Err(error) if refused.is_none_or(|(_, earlier)| earlier.is_of_another()) => {
                     refused = Some((known, error));
                 }
                 Err(_) => {}
@@ -187,9 +188,29 @@ impl Trust {
     }
 }
 
-fn is_of_another(error: MessageError) -> bool {
-    error == MessageError::Signer(CryptoError::ChainRefused(ChainFault::UnknownIssuer))
+/// Why a check does not hold.
+pub(super) trait Refused: Copy + Display {
+    /// Whether who signed belongs to another operator.
+    fn is_of_another(&self) -> bool;
 }
+
+impl Refused for MessageError {
+    fn is_of_another(&self) -> bool {
+        *self == Self::Signer(UNKNOWN_ISSUER)
+    }
+}
+
+impl Refused for ListFault {
+    fn is_of_another(&self) -> bool {
+        match self {
+            Self::Devices(error) => error.is_of_another(),
+            Self::Certificates(error) => *error == UNKNOWN_ISSUER,
+            _ => false,
+        }
+    }
+}
+
+const UNKNOWN_ISSUER: CryptoError = CryptoError::ChainRefused(ChainFault::UnknownIssuer);
 
 /// Opens a client that is there. One that is not would be made, which explains nothing.
 fn open_client(folder: &Path) -> Result<NativeClient, Failure> {

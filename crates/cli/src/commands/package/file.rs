@@ -58,7 +58,7 @@ pub(super) fn run(args: &PackageArgs, input: Input, report: Report) -> Result<()
     let sink = FileSink::create(&output, args.force)?;
     Embedded::fits(args, &sink)?;
     let label = args.exchange.label.as_deref().unwrap_or("file");
-    let keys = Keys::open(args, &[label], KeyType::File)?;
+    let keys = Keys::open(args, (&[label], KeyType::File), report)?;
     warn_of_url(args.license_url.as_deref(), keys.license_url().as_deref(), report);
 
     let embedded = Embedded::plan(args, keys.leaves(), report)?;

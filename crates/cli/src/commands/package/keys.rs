@@ -13,6 +13,7 @@ use crate::{
     failure::{Failure, file_error},
     operator::Operator,
     packager_dir::PackagerDir,
+    report::Report,
 };
 
 /// One source for all keys of a packaging.
@@ -27,18 +28,20 @@ pub(super) enum Keys {
 
 impl Keys {
     /// Opens what the arguments name. Keys of `key_type` with fresh key ids are wanted for these labels.
-    pub(super) fn open(args: &PackageArgs, labels: &[&str], key_type: KeyType) -> Result<Self, Failure> {
+    pub(super) fn open(
+        args: &PackageArgs,
+        (labels, key_type): (&[&str], KeyType),
+        report: Report,
+    ) -> Result<Self, Failure> {
         if let (Some(folder), Some(content_id)) = (&args.exchange.packager, &args.exchange.content_id) {
             let track = |label: &&str| WantedTrack {
                 label: (*label).to_owned(),
                 key_type,
             };
             let tracks: Vec<_> = labels.iter().map(track).collect();
-            return Ok(Self::Exchanged(PackagerDir::open(folder)?.packaging_data(
-                content_id,
-                &tracks,
-                args.leaves,
-            )?));
+            return Ok(Self::Exchanged(
+                PackagerDir::open(folder, report)?.packaging_data(content_id, &tracks, args.leaves)?,
+            ));
         }
         if let Some(path) = &args.seed_file {
             let seed = LicenseKeySeed::new(read_hex(path)?.expose()).map_err(|error| {

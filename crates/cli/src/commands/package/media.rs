@@ -54,7 +54,7 @@ pub(super) fn run(
     }
     Embedded::fits(args, &sink)?;
     let labels: Vec<_> = selectors(args).map(|(label, _)| label).collect();
-    let keys = Keys::open(args, &labels, scheme.key_type())?;
+    let keys = Keys::open(args, (&labels, scheme.key_type()), report)?;
     warn_of_url(args.license_url.as_deref(), keys.license_url().as_deref(), report);
     let embedded = Embedded::plan(args, keys.leaves(), report)?;
     let options = MediaOptions {

@@ -78,7 +78,7 @@ pub(super) fn run(
         .flat_map(|file| &file.tracks)
         .map(|track| track.quality)
         .collect();
-    let (keys, quality_keys) = quality_keys(args, scheme, found)?;
+    let (keys, quality_keys) = quality_keys(args, scheme, found, report)?;
     warn_of_url(args.license_url.as_deref(), keys.license_url().as_deref(), report);
     let embedded = Embedded::plan(args, keys.leaves(), report)?;
 
@@ -120,9 +120,10 @@ fn quality_keys(
     args: &PackageArgs,
     scheme: Scheme,
     wanted: BTreeSet<Quality>,
+    report: Report,
 ) -> Result<(Keys, Vec<QualityKey>), Failure> {
     let labels: Vec<_> = wanted.iter().map(|quality| quality.label()).collect();
-    let keys = Keys::open(args, &labels, scheme.key_type())?;
+    let keys = Keys::open(args, (&labels, scheme.key_type()), report)?;
     let quality_keys = wanted.into_iter().map(|quality| {
         let (kid, key) = keys.fresh(args, quality.label(), scheme.key_type())?;
         let key = key.content_key(kid);
@@ -140,7 +141,7 @@ fn rotate(
     files: Vec<File>,
     report: Report,
 ) -> Result<(), Failure> {
-    let periods = Periods::of(args, scheme, duration)?;
+    let periods = Periods::of(args, scheme, duration, report)?;
     let mut made = Vec::new();
     for file in files {
         let tracks = file.tracks.iter();

@@ -33,7 +33,7 @@ pub(super) fn run(
     (input, sink): (Input, FileSink),
     report: Report,
 ) -> Result<(), Failure> {
-    let server = Periods::of(args, scheme, duration)?;
+    let server = Periods::of(args, scheme, duration, report)?;
     let tracks = selectors(args).map(|(label, tracks)| (tracks, label.to_owned()));
     let (made, options) = server.protect(&args.file, (input, sink), tracks.collect(), report)?;
     let (words, json) = told(&made, &made.output, &options);
@@ -50,7 +50,12 @@ pub(super) struct Periods<'a> {
 }
 
 impl<'a> Periods<'a> {
-    pub(super) fn of(args: &'a PackageArgs, scheme: Scheme, duration: Duration) -> Result<Self, Failure> {
+    pub(super) fn of(
+        args: &'a PackageArgs,
+        scheme: Scheme,
+        duration: Duration,
+        report: Report,
+    ) -> Result<Self, Failure> {
         // The command line requires both with crypto periods.
         let (Some(folder), Some(content_id)) = (&args.exchange.packager, &args.exchange.content_id) else {
             return Err(Failure::new(
@@ -62,7 +67,7 @@ impl<'a> Periods<'a> {
             args,
             scheme,
             duration,
-            packager: PackagerDir::open(folder)?,
+            packager: PackagerDir::open(folder, report)?,
             content_id,
         })
     }

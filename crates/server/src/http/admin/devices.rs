@@ -5,7 +5,10 @@ use keyward_license::{error_code::ErrorCode, ids::DeviceId};
 use serde::Serialize;
 
 use super::{json::Segment, problem::AdminProblem};
-use crate::{Server, admin::role_name};
+use crate::{
+    Server,
+    admin::{DeviceCertificate, role_name},
+};
 
 #[derive(Serialize)]
 pub(super) struct Listed {
@@ -15,8 +18,18 @@ pub(super) struct Listed {
     security_level: u64,
     maker: String,
     model: String,
+    robustness_version: Option<u64>,
     enrolled: u64,
     revoked: Option<u64>,
+    certificates: Vec<Certificate>,
+}
+
+/// One that has not ended.
+#[derive(Serialize)]
+pub(super) struct Certificate {
+    serial: String,
+    not_after: u64,
+    is_revoked: bool,
 }
 
 pub(super) async fn list(State(server): State<Server>) -> Result<axum::Json<Vec<Listed>>, AdminProblem> {
@@ -27,10 +40,20 @@ pub(super) async fn list(State(server): State<Server>) -> Result<axum::Json<Vec<
         security_level: device.security_level,
         maker: device.maker,
         model: device.model,
+        robustness_version: device.robustness_version,
         enrolled: device.enrolled.0,
         revoked: device.revoked.map(|at| at.0),
+        certificates: device.certificates.into_iter().map(certificate).collect(),
     });
     Ok(axum::Json(devices.collect()))
+}
+
+fn certificate(certificate: DeviceCertificate) -> Certificate {
+    Certificate {
+        serial: hex::encode(certificate.serial),
+        not_after: certificate.not_after.0,
+        is_revoked: certificate.is_revoked,
+    }
 }
 
 pub(super) async fn revoke(

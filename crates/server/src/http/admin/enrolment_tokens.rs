@@ -20,6 +20,7 @@ pub(super) struct Create {
     maker: String,
     #[serde(default)]
     model: String,
+    robustness_version: Option<u64>,
     expires_in_seconds: Option<u64>,
 }
 
@@ -39,6 +40,7 @@ pub(super) async fn create(
         role: asked.role.as_deref().map_or(Ok(default.role), role)?,
         maker: asked.maker,
         model: asked.model,
+        robustness_version: asked.robustness_version,
         expires_in: asked.expires_in_seconds.unwrap_or(default.expires_in),
         ..default
     };

@@ -12,6 +12,7 @@
 //!  POST   /keys/import                           register a key id with a key of its own
 //!  GET    /roots             POST /roots         what opens leaf licenses, and what is under it, see `roots`
 //!  GET    /channels          POST /channels      how crypto periods lie in time, see `channels`
+//!  GET    /rolls                                 the operator's keys, and until when those before them are accepted
 //!  POST   /rolls/{what}                          another key in the place of one; of an authority, what the root signs
 //!  PUT    /rolls/{what}                          the certificate that the root signed for an authority
 //!  GET    /metrics                               what is counted, in OpenMetrics text
@@ -88,6 +89,7 @@ pub(super) fn router(server: Server) -> Router {
         )
         .route("/channels", get(channels::list).post(channels::set))
         .route("/acknowledgements", get(acknowledgements::list))
+        .route("/rolls", get(rolls::list))
         .route("/rolls/{what}", post(rolls::roll).put(rolls::install))
         .merge(revocations())
         .merge(roots())

@@ -16,6 +16,8 @@ pub(super) struct Listed {
     name: &'static str,
     /// In hexadecimal digits; empty for the operator's own.
     id: String,
+    /// Serial number of the authority's certificate.
+    authority: Option<String>,
     number: String,
     issued: u64,
     next_update: u64,
@@ -28,6 +30,7 @@ pub(super) async fn list(State(server): State<Server>) -> Result<axum::Json<Vec<
     let lists = server.revocation_lists().await?.into_iter().map(|list| Listed {
         name: list.name,
         id: list.id.to_string(),
+        authority: list.authority.map(hex::encode),
         number: list.number.to_string(),
         issued: list.issued.0,
         next_update: list.next_update.0,

@@ -22,6 +22,7 @@ use crate::{
 pub(super) struct Certificate {
     purpose: &'static str,
     serial: String,
+    state: &'static str,
     not_before: u64,
     not_after: u64,
 }
@@ -33,6 +34,7 @@ pub(super) async fn certificates(
     let listed = certificates.map(|certificate| Certificate {
         purpose: certificate.purpose,
         serial: hex::encode(certificate.serial),
+        state: certificate.state.as_str(),
         not_before: certificate.not_before.0,
         not_after: certificate.not_after.0,
     });
@@ -43,7 +45,9 @@ pub(super) async fn certificates(
 pub(super) struct Listed {
     serial: String,
     authority: &'static str,
-    not_after: u64,
+    device: Option<String>,
+    purpose: Option<&'static str>,
+    not_after: Option<u64>,
     revoked: u64,
     invalid_since: Option<u64>,
     reason: Option<&'static str>,
@@ -54,7 +58,9 @@ pub(super) async fn list(State(server): State<Server>) -> Result<axum::Json<Vec<
     let listed = revoked.map(|row| Listed {
         serial: hex::encode(row.serial),
         authority: row.authority,
-        not_after: row.not_after.0,
+        device: row.device.map(|device| device.to_string()),
+        purpose: row.purpose,
+        not_after: row.not_after.map(|end| end.0),
         revoked: row.revoked.0,
         invalid_since: row.invalid_since.map(|since| since.0),
         reason: row.reason.and_then(reason_name),
@@ -107,6 +113,8 @@ pub(super) struct RevokeModel {
 #[derive(Serialize)]
 pub(super) struct Made {
     id: i64,
+    /// How many enrolled devices the entry names.
+    devices: u64,
 }
 
 #[derive(Serialize)]
@@ -124,6 +132,9 @@ pub(super) async fn revoke_model(
     State(server): State<Server>,
     Json(asked): Json<RevokeModel>,
 ) -> Result<(StatusCode, axum::Json<Made>), AdminProblem> {
+    let devices = server
+        .devices_named(&asked.maker, asked.model.as_deref(), asked.robustness_below)
+        .await?;
     let id = server
         .revoke_model(NewModel {
             maker: asked.maker,
@@ -133,7 +144,7 @@ pub(super) async fn revoke_model(
             reason: asked.reason,
         })
         .await?;
-    Ok((StatusCode::CREATED, axum::Json(Made { id })))
+    Ok((StatusCode::CREATED, axum::Json(Made { id, devices })))
 }
 
 pub(super) async fn models(State(server): State<Server>) -> Result<axum::Json<Vec<Model>>, AdminProblem> {
@@ -191,10 +202,17 @@ pub(super) async fn allow(
     Ok((StatusCode::CREATED, axum::Json(Allowed { certificate })))
 }
 
-pub(super) async fn allowed(State(server): State<Server>) -> Result<axum::Json<Vec<Allowed>>, AdminProblem> {
-    let digests = server.allowed_certificates().await?.into_iter();
-    let listed = digests.map(|digest| Allowed {
-        certificate: digest.to_string(),
+#[derive(Serialize)]
+pub(super) struct Exempt {
+    certificate: String,
+    device: Option<String>,
+}
+
+pub(super) async fn allowed(State(server): State<Server>) -> Result<axum::Json<Vec<Exempt>>, AdminProblem> {
+    let exemptions = server.exemptions().await?.into_iter();
+    let listed = exemptions.map(|exempt| Exempt {
+        certificate: exempt.certificate.to_string(),
+        device: exempt.device.map(|device| device.to_string()),
     });
     Ok(axum::Json(listed.collect()))
 }

@@ -1,4 +1,4 @@
-//! `POST /rolls/{what}` and `PUT /rolls/{what}`: another key in the place of one.
+//! `GET /rolls`, `POST /rolls/{what}` and `PUT /rolls/{what}`: the operator's keys, and another in the place of one.
 
 use axum::{
     extract::State,
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Server,
-    rolls::{Purpose, RolledKey},
+    rolls::{Keys, Purpose, RolledKey},
     sealing::KeyEncryptionKey,
 };
 
@@ -29,6 +29,10 @@ pub(super) struct Roll {
 #[serde(deny_unknown_fields)]
 pub(super) struct Install {
     certificate: Base64Url,
+}
+
+pub(super) async fn list(State(server): State<Server>) -> Result<axum::Json<Vec<Keys>>, AdminProblem> {
+    Ok(axum::Json(server.rolls().await?))
 }
 
 pub(super) async fn roll(

@@ -8,7 +8,8 @@ use rusqlite::{Connection, params};
 
 use super::{Store, connection::Statements, id, milliseconds, revocation, timestamp};
 use crate::{
-    Error, Refusal, acknowledge,
+    Error, Refusal,
+    acknowledgements::receipt,
     fail_points::Write,
     store::{
         Recorded,
@@ -102,7 +103,7 @@ fn read_transaction(
 
 fn record(db: &Connection, asked: &Acknowledging, now: Timestamp) -> Result<Recorded<Acknowledged>, Refusal> {
     let row = read(db, asked.device, asked.nonce, asked.transaction)?;
-    let judged = acknowledge::judge(row.as_ref(), asked)?;
+    let judged = receipt::judge(row.as_ref(), asked)?;
     if judged == Acknowledged::First {
         let acknowledged = db.run(
             "UPDATE transactions SET nonce = ?2, request = ?3, results = ?4, acknowledged_at = ?5 WHERE id = ?1",

@@ -1,5 +1,7 @@
 //! Administration: tokens, accounts, entitlements, devices.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use keyward_license::{
     enrolment::EnrolmentRole,
     ids::{DeviceId, Digest, Kid},
@@ -8,15 +10,16 @@ use keyward_license::{
 use rusqlite::{Connection, params};
 
 use super::{
-    Store, authorization::newest_policy, connection::Statements, exchange::is_exchange_kid,
-    founding::record_event, id, milliseconds, revocation::revoke_certificates_of, signed, timestamp,
-    unsigned,
+    Store, authorization::newest_policy, connection::Statements, enrolment::version_column,
+    exchange::is_exchange_kid, founding::record_event, id, milliseconds, revocation::revoke_certificates_of,
+    signed, timestamp, unsigned,
 };
 use crate::{
     Error,
     admin::{role_from_name, role_name},
     fail_points::Write,
     key_exchange::license::about_playing,
+    operator::serial_number,
     store::DeviceProfile,
 };
 
@@ -57,6 +60,17 @@ pub(crate) struct DeviceListing {
     pub(crate) profile: DeviceProfile,
     pub(crate) enrolled: Timestamp,
     pub(crate) revoked: Option<Timestamp>,
+    /// Those that have not ended, the newest first.
+    pub(crate) certificates: Vec<DeviceCertificateRow>,
+}
+
+/// A certificate of a device or packager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DeviceCertificateRow {
+    pub(crate) serial: [u8; 16],
+    pub(crate) not_after: Timestamp,
+    /// Whether a list names it.
+    pub(crate) is_revoked: bool,
 }
 
 impl Store {
@@ -123,8 +137,9 @@ impl Store {
                 let account = account(db, &token.account, now)?;
                 db.run(
                     "INSERT INTO enrolment_tokens
-                         (hash, account, security_level, maker, model, created_at, expires_at, role)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                         (hash, account, security_level, maker, model, created_at, expires_at, role,
+                          robustness_version)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
                     params![
                         &token.hash.as_bytes()[..],
                         account,
@@ -133,7 +148,8 @@ impl Store {
                         &token.profile.model,
                         milliseconds(now),
                         milliseconds(token.expires),
-                        role_name(token.role)
+                        role_name(token.role),
+                        version_column(&token.profile)?
                     ],
                 )?;
                 let role = role_name(token.role);
@@ -201,11 +217,23 @@ impl Store {
     }
 
     /// Every enrolled device, newest first.
-    pub(crate) async fn devices(&self) -> Result<Vec<DeviceListing>, Error> {
-        type Row = (Vec<u8>, String, String, i64, String, String, i64, Option<i64>);
+    pub(crate) async fn devices(&self, now: Timestamp) -> Result<Vec<DeviceListing>, Error> {
+        type Row = (
+            Vec<u8>,
+            String,
+            String,
+            i64,
+            String,
+            String,
+            Option<i64>,
+            i64,
+            Option<i64>,
+        );
+        let mut certificates = self.device_certificates(now).await?;
         let rows: Vec<Row> = self.noted(
             sqlx::query_as(
-                "SELECT d.id, a.name, d.role, d.security_level, d.maker, d.model, d.enrolled_at, d.revoked_at
+                "SELECT d.id, a.name, d.role, d.security_level, d.maker, d.model, d.robustness_version,
+                 d.enrolled_at, d.revoked_at
              FROM devices d JOIN accounts a ON a.id = d.account ORDER BY d.enrolled_at DESC, d.id",
             )
             .fetch_all(&self.lists)
@@ -213,14 +241,16 @@ impl Store {
         )?;
         rows.into_iter()
             .map(
-                |(device, account, role, level, maker, model, enrolled, revoked)| {
+                |(device, account, role, level, maker, model, version, enrolled, revoked)| {
                     let profile = DeviceProfile {
                         security_level: unsigned(level)?,
                         maker,
                         model,
+                        robustness_version: version.map(unsigned).transpose()?,
                     };
                     let (enrolled, revoked) = (timestamp(enrolled), revoked.map(timestamp));
                     Ok(DeviceListing {
+                        certificates: certificates.remove(&device).unwrap_or_default(),
                         id: id(&device)?,
                         account,
                         role: role_from_name(&role).ok_or(Error::Damaged("a device has no role"))?,
@@ -233,20 +263,62 @@ impl Store {
             .collect()
     }
 
+    /// The certificates of devices and packagers that have not ended, the newest of each first.
+    async fn device_certificates(
+        &self,
+        now: Timestamp,
+    ) -> Result<BTreeMap<Vec<u8>, Vec<DeviceCertificateRow>>, Error> {
+        let revoked = sqlx::query_scalar("SELECT serial FROM revoked_certificates")
+            .fetch_all(&self.lists)
+            .await;
+        let revoked: BTreeSet<Vec<u8>> = self.noted(revoked)?.into_iter().collect();
+        let rows = sqlx::query_as(
+            "SELECT device, serial, not_after FROM device_certificates
+             WHERE der IS NOT NULL AND not_after >= ?1 ORDER BY not_after DESC, created_at DESC",
+        )
+        .bind(milliseconds(now))
+        .fetch_all(&self.lists)
+        .await;
+        let rows: Vec<(Vec<u8>, Vec<u8>, i64)> = self.noted(rows)?;
+        let mut certificates: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (device, drawn, not_after) in rows {
+            let serial = serial_number(id(&drawn)?);
+            certificates
+                .entry(device)
+                .or_default()
+                .push(DeviceCertificateRow {
+                    serial,
+                    not_after: timestamp(not_after),
+                    is_revoked: revoked.contains(&serial[..]),
+                });
+        }
+        Ok(certificates)
+    }
+
     /// Revokes a device, for good, and puts its certificates on the list of their authority. Revoking it again changes
-    /// nothing.
-    pub(crate) async fn revoke_device(&self, device: DeviceId, now: Timestamp) -> Result<(), Error> {
+    /// nothing. Returns since when it was revoked already, if it was.
+    pub(crate) async fn revoke_device(
+        &self,
+        device: DeviceId,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, Error> {
         self.writer
             .run(Write::DeviceRevocation, move |db| {
                 known_device(db, &device)?;
-                let revoked = db.run(
-                    "UPDATE devices SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL",
+                let before: Option<i64> = db.value(
+                    "SELECT revoked_at FROM devices WHERE id = ?1",
+                    [&device.as_bytes()[..]],
+                )?;
+                if before.is_some() {
+                    return Ok(before.map(timestamp));
+                }
+                db.run(
+                    "UPDATE devices SET revoked_at = ?2 WHERE id = ?1",
                     params![&device.as_bytes()[..], milliseconds(now)],
                 )?;
-                if revoked > 0 {
-                    revoke_certificates_of(db, &device, now)?;
-                }
-                record_event(db, now, "device-revoked", &device.to_string(), "")
+                revoke_certificates_of(db, &device, now)?;
+                record_event(db, now, "device-revoked", &device.to_string(), "")?;
+                Ok(None)
             })
             .await
     }

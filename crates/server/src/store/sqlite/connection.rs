@@ -77,6 +77,18 @@ pub(super) trait Statements {
     }
 }
 
+/// Has what `work` takes out of the database overwritten where it stood. A copy in the write-ahead log goes when the log
+/// is written over, one in a backup stays, and all of them are sealed.
+pub(super) fn overwriting<T>(db: &Connection, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    let overwrites: i64 = db.value("PRAGMA secure_delete", [])?;
+    db.value::<i64>("PRAGMA secure_delete = ON", [])?;
+    let done = work();
+    if overwrites == 0 {
+        db.value::<i64>("PRAGMA secure_delete = OFF", [])?;
+    }
+    done
+}
+
 impl Statements for Connection {
     fn run(&self, sql: &str, values: impl Params) -> rusqlite::Result<usize> {
         self.prepare_cached(sql)?.execute(values)

@@ -11,14 +11,15 @@ use keyward_license::{
 use rusqlite::{Connection, params};
 
 use super::{
-    Store, connection::Statements, founding::record_event, milliseconds, revocation, timestamp, unsigned,
+    Store, connection::Statements, founding::record_event, milliseconds, revocation, signed, timestamp,
+    unsigned,
 };
 use crate::{
     Error, Refusal,
     admin::{role_from_name, role_name},
     fail_points::Write,
     refusal::TokenFault,
-    store::{DeviceProfile, EnrolmentRecord, PreparedCertificate, Recorded, TokenRow},
+    store::{DeviceProfile, EnrolmentRecord, PreparedCertificate, Recorded, TokenRow, revocation::ExemptRow},
 };
 
 impl Store {
@@ -99,7 +100,8 @@ impl Store {
                     params![&serial[..], &der],
                 )?;
                 if let (true, Some(earlier)) = (kept > 0, followed_by(db, &serial)?) {
-                    let [earlier, following] = [digest(&earlier)?, digest(&der)?];
+                    let earlier = Digest::new(Certificate::parse(&earlier)?.digest());
+                    let following = ExemptRow::of(&Certificate::parse(&der)?);
                     revocation::exempt_following(db, &earlier, &following, now)?;
                 }
                 db.value(
@@ -115,27 +117,31 @@ impl Store {
 type UsedBy = Option<Vec<u8>>;
 
 fn read_token(db: &Connection, hash: &Digest) -> Result<Option<(TokenRow, UsedBy)>, Error> {
-    let row: Option<(i64, String, i64, String, String, i64, UsedBy)> = db.row_if_any(
-        "SELECT account, role, security_level, maker, model, expires_at, used_by
+    type Row = (i64, String, i64, String, String, Option<i64>, i64, UsedBy);
+    let row: Option<Row> = db.row_if_any(
+        "SELECT account, role, security_level, maker, model, robustness_version, expires_at, used_by
          FROM enrolment_tokens WHERE hash = ?1",
         params![&hash.as_bytes()[..]],
     )?;
-    row.map(|(account, role, level, maker, model, expires, used_by)| {
-        let profile = DeviceProfile {
-            security_level: unsigned(level)?,
-            maker,
-            model,
-        };
-        Ok((
-            TokenRow {
-                account,
-                role: role_from_name(&role).ok_or(Error::Damaged("a token has no role"))?,
-                profile,
-                expires: timestamp(expires),
-            },
-            used_by,
-        ))
-    })
+    row.map(
+        |(account, role, level, maker, model, version, expires, used_by)| {
+            let profile = DeviceProfile {
+                security_level: unsigned(level)?,
+                maker,
+                model,
+                robustness_version: version.map(unsigned).transpose()?,
+            };
+            Ok((
+                TokenRow {
+                    account,
+                    role: role_from_name(&role).ok_or(Error::Damaged("a token has no role"))?,
+                    profile,
+                    expires: timestamp(expires),
+                },
+                used_by,
+            ))
+        },
+    )
     .transpose()
 }
 
@@ -177,16 +183,18 @@ fn record_enrolment(
 type Enrolled = (EnrolmentRole, Option<i64>, DeviceProfile);
 
 fn read_profile(db: &Connection, party: &DeviceId) -> Result<Option<Enrolled>, Error> {
-    let row: Option<(String, Option<i64>, i64, String, String)> = db.row_if_any(
-        "SELECT role, revoked_at, security_level, maker, model FROM devices WHERE id = ?1",
+    type Row = (String, Option<i64>, i64, String, String, Option<i64>);
+    let row: Option<Row> = db.row_if_any(
+        "SELECT role, revoked_at, security_level, maker, model, robustness_version FROM devices WHERE id = ?1",
         params![&party.as_bytes()[..]],
     )?;
-    row.map(|(role, revoked_at, level, maker, model)| {
+    row.map(|(role, revoked_at, level, maker, model, version)| {
         let role = role_from_name(&role).ok_or(Error::Damaged("a device has no role"))?;
         let profile = DeviceProfile {
             security_level: unsigned(level)?,
             maker,
             model,
+            robustness_version: version.map(unsigned).transpose()?,
         };
         Ok((role, revoked_at, profile))
     })
@@ -259,10 +267,6 @@ fn followed_by(db: &Connection, renewed: &[u8; 16]) -> Result<Option<Vec<u8>>, E
         }
     }
     Ok(None)
-}
-
-fn digest(der: &[u8]) -> Result<Digest, Error> {
-    Ok(Digest::new(Certificate::parse(der)?.digest()))
 }
 
 fn read_claims(claims: &[u8]) -> Result<Claims, Error> {
@@ -339,12 +343,13 @@ fn insert_enrolment(
     now: Timestamp,
 ) -> Result<(), Error> {
     let device = &certificate.device.as_bytes()[..];
-    let level = super::signed("a security level", token.profile.security_level)?;
+    let level = signed("a security level", token.profile.security_level)?;
     db.run(
-        "INSERT INTO devices (id, account, security_level, maker, model, enrolled_at, role)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+        "INSERT INTO devices (id, account, security_level, maker, model, enrolled_at, role, robustness_version)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
          ON CONFLICT DO UPDATE SET account = excluded.account, security_level = excluded.security_level,
-             maker = excluded.maker, model = excluded.model, enrolled_at = excluded.enrolled_at",
+             maker = excluded.maker, model = excluded.model, enrolled_at = excluded.enrolled_at,
+             robustness_version = excluded.robustness_version",
         params![
             device,
             token.account,
@@ -352,7 +357,8 @@ fn insert_enrolment(
             &token.profile.maker,
             &token.profile.model,
             milliseconds(now),
-            role_name(token.role)
+            role_name(token.role),
+            version_column(&token.profile)?
         ],
     )?;
     db.run(
@@ -362,6 +368,14 @@ fn insert_enrolment(
     insert_certificate(db, Some(hash), certificate, now)?;
     let (device, role) = (certificate.device.to_string(), role_name(token.role));
     record_event(db, now, "device-enrolled", &device, role)
+}
+
+/// The column of a profile's robustness version.
+pub(super) fn version_column(profile: &DeviceProfile) -> Result<Option<i64>, Error> {
+    let version = profile.robustness_version;
+    version
+        .map(|version| signed("a robustness version", version))
+        .transpose()
 }
 
 /// What the device got, or was to get, for this token. Other sealing keys than then are refused: a

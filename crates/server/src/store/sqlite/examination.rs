@@ -15,12 +15,13 @@ use super::{
     exchange::read_keys,
     founding::{CERTIFICATES, CertificateColumns, EVENT, certificate},
     milliseconds,
+    revocation::read_revoked,
     roots::read_roots,
     signed, timestamp, unsigned,
 };
 use crate::{
     Error,
-    store::{OperatorCertificate, exchange::ExchangeKeyRow, roots::RootRow},
+    store::{OperatorCertificate, exchange::ExchangeKeyRow, revocation::RevokedRow, roots::RootRow},
 };
 
 /// How far the schema of a database is.
@@ -60,6 +61,8 @@ pub(crate) struct Rows {
     pub(crate) roots: Vec<ExaminedRoot>,
     /// The newest signed list of each authority.
     pub(crate) lists: Vec<ExaminedList>,
+    /// What the lists of authorities name.
+    pub(crate) revoked: Vec<RevokedRow>,
     /// Lists that somebody else signs, in DER.
     pub(crate) imported_lists: Vec<Vec<u8>>,
     /// Tokens that are in use.
@@ -282,7 +285,7 @@ async fn rows(path: &Path, db: &mut SqliteConnection) -> Result<Rows, Error> {
     let certificates: Vec<CertificateColumns> =
         sqlx::query_as(CERTIFICATES).bind(0).fetch_all(&mut *db).await?;
     let certificates = certificates.into_iter().map(certificate);
-    let (exchange_keys, roots) = examined_keys(path)?;
+    let (exchange_keys, roots, revoked) = read_as_served(path)?;
     Ok(Rows {
         root: root(db).await?,
         secrets: secrets(db).await?,
@@ -291,6 +294,7 @@ async fn rows(path: &Path, db: &mut SqliteConnection) -> Result<Rows, Error> {
         exchange_keys,
         roots,
         lists: lists(db).await?,
+        revoked,
         imported_lists: sqlx::query_scalar("SELECT list FROM imported_lists ORDER BY authority")
             .fetch_all(&mut *db)
             .await?,
@@ -300,10 +304,12 @@ async fn rows(path: &Path, db: &mut SqliteConnection) -> Result<Rows, Error> {
     })
 }
 
-/// The keys that are read as the server reads them.
-fn examined_keys(path: &Path) -> Result<(Vec<ExchangeKeyRow>, Vec<ExaminedRoot>), Error> {
+type Served = (Vec<ExchangeKeyRow>, Vec<ExaminedRoot>, Vec<RevokedRow>);
+
+/// What is read as the server reads it.
+fn read_as_served(path: &Path) -> Result<Served, Error> {
     let db = connect_to_read(path)?;
-    Ok((read_keys(&db)?, examined_roots(&db)?))
+    Ok((read_keys(&db)?, examined_roots(&db)?, read_revoked(&db, None)?))
 }
 
 fn examined_roots(db: &Connection) -> Result<Vec<ExaminedRoot>, Error> {

@@ -40,7 +40,7 @@ use crate::{
     operator::Serving,
 };
 
-pub(crate) use admin::NewToken;
+pub(crate) use admin::{DeviceCertificateRow, NewToken};
 use connection::{Statements, connect};
 use health::Health;
 use lookup::KnownPolicies;
@@ -346,7 +346,7 @@ mod tests {
                 .fetch_one(&mut db)
                 .await
                 .unwrap();
-        let serial = hex::encode(revocation::serial_number([0; 16]));
+        let serial = hex::encode(crate::operator::serial_number([0; 16]));
         assert_eq!(listed, (serial, "device-authority".to_owned(), 6, 6));
         let refused = sqlx::query("UPDATE devices SET role = 'packager'")
             .execute(&mut db)

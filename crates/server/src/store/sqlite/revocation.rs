@@ -4,6 +4,7 @@
 mod lists;
 mod models;
 
+use keyward_crypto::x509::Certificate;
 use keyward_license::{ids::DeviceId, time::Timestamp};
 use rusqlite::{Connection, params};
 
@@ -11,6 +12,7 @@ use super::{Store, connection::Statements, founding::record_event, id, milliseco
 use crate::{
     Error,
     fail_points::Write,
+    operator::serial_number,
     store::{
         Purpose,
         revocation::{Generations, IssuedCertificateRow, RevokedRow, reason_from_name, reason_name},
@@ -32,6 +34,19 @@ impl Store {
     /// Every certificate that lists name, by serial number.
     pub(crate) async fn revoked_certificates(&self) -> Result<Vec<RevokedRow>, Error> {
         self.read(|db| read_revoked(db, None)).await
+    }
+
+    /// As [`Store::revoked_certificates`], each with the device or packager that has it, if it is one's.
+    pub(crate) async fn revoked_with_devices(&self) -> Result<Vec<(RevokedRow, Option<DeviceId>)>, Error> {
+        let with_device = |db: &Connection, row: RevokedRow| {
+            let of = device_of(db, &row.serial)?;
+            Ok((row, of.map(|of| of.device)))
+        };
+        self.read(|db| {
+            let rows = read_revoked(db, None)?.into_iter();
+            rows.map(|row| with_device(db, row)).collect()
+        })
+        .await
     }
 
     /// Puts a certificate on the list of its authority. Of one that stands there the earlier time counts. Of a device or
@@ -146,13 +161,6 @@ pub(super) fn revoke_certificates_of(
     changed(db, authority.as_str())
 }
 
-/// A serial number as it stands in the certificate, out of the bytes that were drawn for it: positive and of full
-/// length.
-pub(super) const fn serial_number(mut drawn: [u8; 16]) -> [u8; 16] {
-    drawn[0] = drawn[0] & 0x7f | 0x40;
-    drawn
-}
-
 fn authority_of(role: &str) -> Result<Purpose, Error> {
     match role {
         "device" => Ok(Purpose::DeviceAuthority),
@@ -200,24 +208,25 @@ fn restore(db: &Connection, serial: &[u8], now: Timestamp) -> Result<(), Error> 
 /// A certificate of a device or packager.
 struct OfDevice {
     issued: IssuedCertificateRow,
-    device: Vec<u8>,
+    device: DeviceId,
     /// Whether the device or packager is revoked itself.
     is_revoked: bool,
 }
 
-/// The certificate, if it is one of a device or packager.
+/// The certificate of a device or packager that has this serial number.
 fn device_of(db: &Connection, serial: &[u8]) -> Result<Option<OfDevice>, Error> {
-    // The first two bits of what was drawn are not in the certificate.
-    let Some((first, rest)) = serial.split_first() else {
+    // The first two bits of what was drawn are not in the certificate. A list names what is, and nothing else.
+    let of_device: Option<[u8; 16]> = serial.try_into().ok();
+    let Some(serial) = of_device.filter(|serial| serial_number(*serial) == *serial) else {
         return Ok(None);
     };
-    let low = first & 0x3f;
-    for first in [low, low | 0x40, low | 0x80, low | 0xc0] {
-        let drawn = [&[first], rest].concat();
+    for bits in [0, 0x40, 0x80, 0xc0] {
+        let mut drawn = serial;
+        drawn[0] = drawn[0] & 0x3f | bits;
         let row: Option<(Vec<u8>, String, i64, Option<i64>)> = db.row_if_any(
             "SELECT d.id, d.role, c.not_after, d.revoked_at
              FROM device_certificates c JOIN devices d ON d.id = c.device WHERE c.serial = ?1",
-            [&drawn],
+            [&drawn[..]],
         )?;
         if let Some((device, role, not_after, revoked_at)) = row {
             let issued = IssuedCertificateRow {
@@ -227,7 +236,7 @@ fn device_of(db: &Connection, serial: &[u8]) -> Result<Option<OfDevice>, Error> 
             };
             return Ok(Some(OfDevice {
                 issued,
-                device,
+                device: id(&device)?,
                 is_revoked: revoked_at.is_some(),
             }));
         }
@@ -242,7 +251,7 @@ fn of_same_key(db: &Connection, serial: &[u8]) -> Result<Vec<(Vec<u8>, Timestamp
     };
     let rows: Vec<(Vec<u8>, i64)> = db.rows(
         "SELECT serial, not_after FROM device_certificates WHERE device = ?1",
-        [device],
+        [&device.as_bytes()[..]],
     )?;
     rows.into_iter()
         .map(|(drawn, not_after)| Ok((serial_number(id(&drawn)?).to_vec(), timestamp(not_after))))
@@ -250,6 +259,9 @@ fn of_same_key(db: &Connection, serial: &[u8]) -> Result<Vec<(Vec<u8>, Timestamp
 }
 
 /// What the operator issued under this serial number: to a device, a packager, or to itself.
+///
+/// # Errors
+/// [`Error::OfAuthority`] of what the root issued.
 fn known_certificate(db: &Connection, serial: &[u8]) -> Result<Option<IssuedCertificateRow>, Error> {
     if let Some(of) = device_of(db, serial)? {
         return Ok(Some(of.issued));
@@ -259,10 +271,11 @@ fn known_certificate(db: &Connection, serial: &[u8]) -> Result<Option<IssuedCert
          WHERE purpose IN ('license-server', 'request-encryption', 'receipt', 'revocation-list') ORDER BY id DESC",
         [],
     )?;
+    let is_it = |der: &[u8]| Ok::<_, Error>(Certificate::parse(der)?.serial() == serial);
     let mut newer: Vec<String> = Vec::new();
     for (purpose, der, not_after) in own {
         let in_use = !newer.contains(&purpose);
-        if keyward_crypto::x509::Certificate::parse(&der)?.serial() == serial {
+        if is_it(&der)? {
             return Ok(Some(IssuedCertificateRow {
                 authority: Purpose::ServerAuthority,
                 not_after: timestamp(not_after),
@@ -271,11 +284,23 @@ fn known_certificate(db: &Connection, serial: &[u8]) -> Result<Option<IssuedCert
         }
         newer.push(purpose);
     }
+    let authorities = db.values::<Vec<u8>>(
+        "SELECT der FROM certificates WHERE purpose LIKE '%-authority'",
+        [],
+    )?;
+    for der in authorities {
+        if is_it(&der)? {
+            return Err(Error::OfAuthority(hex::encode(serial)));
+        }
+    }
     Ok(None)
 }
 
 /// Certificates that lists name, of one authority or of all. Those that ended before `since` are left out.
-fn read_revoked(db: &Connection, of: Option<(Purpose, Timestamp)>) -> Result<Vec<RevokedRow>, Error> {
+pub(super) fn read_revoked(
+    db: &Connection,
+    of: Option<(Purpose, Timestamp)>,
+) -> Result<Vec<RevokedRow>, Error> {
     type Row = (Vec<u8>, String, i64, i64, Option<i64>, Option<String>);
     let (authority, since) = of.unzip();
     let rows: Vec<Row> = db.rows(
@@ -304,10 +329,7 @@ fn read_revoked(db: &Connection, of: Option<(Purpose, Timestamp)>) -> Result<Vec
 mod tests {
     use keyward_crypto::{
         ecdsa::SigningKey,
-        x509::{
-            Certificate,
-            issue::{Profile, self_signed},
-        },
+        x509::issue::{Profile, self_signed},
     };
     use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 

@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 
 use super::{
     Store,
-    connection::Statements,
+    connection::{Statements, overwriting},
     founding::{insert_certificate, insert_secrets, record_event},
     id, milliseconds, signed, timestamp, unsigned,
     writer::Failure,
@@ -81,6 +81,31 @@ impl Store {
             record_event(db, now, "key-rolled", subject, &number)
         })
         .await
+    }
+
+    /// Takes a key of the operator out of the database, by its rows. Its certificates stay.
+    pub(crate) async fn destroy_key(
+        &self,
+        (purpose, number): (Purpose, u64),
+        rows: Vec<String>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.writer
+            .run(Write::KeyDestruction, move |db| {
+                let destroyed = overwriting(db, || {
+                    let mut destroyed = 0;
+                    for name in &rows {
+                        destroyed += db.run("DELETE FROM secrets WHERE name = ?1", [name])?;
+                    }
+                    Ok(destroyed)
+                })?;
+                // Another process may have been first.
+                match destroyed {
+                    0 => Ok(()),
+                    _ => record_event(db, now, "key-destroyed", purpose.as_str(), &number.to_string()),
+                }
+            })
+            .await
     }
 
     /// The number of the next key of a purpose.

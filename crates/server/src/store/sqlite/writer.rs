@@ -12,21 +12,25 @@
 //! requests that wait together are one item: none is refused once it has written something. No item is answered before
 //! the commit. How the last commit went stands in [`Health`].
 
+mod item;
+
 use core::time::Duration;
-use std::{sync::Arc, thread};
+use std::thread;
 
 use prometheus_client::metrics::histogram::Histogram;
 use rusqlite::Connection;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tracing::{Dispatch, dispatcher};
 
-use super::{connection::Statements, health::Health, issuance, lookup::KnownPolicies};
+use super::{connection::Statements, health::Health, lookup::KnownPolicies};
 use crate::{
-    Error, Refusal,
+    Error,
     error::DatabaseFault,
     fail_points::{self, Moment, Point, Side, Write, reach, reach_each},
     store::{Recording, Verdict},
 };
+pub(crate) use item::Failure;
+use item::{Item, Recordings, Waiting};
 
 /// The way to the writer's thread.
 pub(crate) struct Writer {
@@ -167,132 +171,6 @@ impl Writer {
     }
 }
 
-/// What an item may fail with.
-pub(crate) trait Failure: From<Error> + Send + 'static {
-    /// What is wrong with the database, if it is that.
-    fn database_fault(&self) -> Option<DatabaseFault>;
-}
-
-impl Failure for Error {
-    fn database_fault(&self) -> Option<DatabaseFault> {
-        Self::database_fault(self)
-    }
-}
-
-impl Failure for Refusal {
-    fn database_fault(&self) -> Option<DatabaseFault> {
-        match self {
-            Self::Failed(error) | Self::Unavailable(error) => error.database_fault(),
-            _ => None,
-        }
-    }
-}
-
-/// One item, whatever it returns.
-trait Item: Send {
-    /// Does the work; true if it is to be kept.
-    fn run(&mut self, db: &Connection, known: &KnownPolicies) -> bool;
-    /// Hands the result to whoever waits; with a fault, nothing of the group is in the database.
-    fn answer(self: Box<Self>, fault: Option<DatabaseFault>);
-    /// Which write it is.
-    fn write(&self) -> Write;
-    /// How many writes it is.
-    fn writes(&self) -> usize;
-    /// The fault of the disk that the work met.
-    fn fault(&self) -> Option<DatabaseFault>;
-}
-
-struct Waiting<F, T, E> {
-    write: Write,
-    work: Option<F>,
-    result: Option<Result<T, E>>,
-    answer: oneshot::Sender<Result<T, E>>,
-}
-
-impl<F, T, E> Item for Waiting<F, T, E>
-where
-    T: Send,
-    E: Failure,
-    F: FnOnce(&Connection) -> Result<T, E> + Send,
-{
-    fn run(&mut self, db: &Connection, _: &KnownPolicies) -> bool {
-        if let Some(work) = self.work.take() {
-            self.result = Some(work(db));
-        }
-        matches!(self.result, Some(Ok(_)))
-    }
-
-    fn answer(self: Box<Self>, fault: Option<DatabaseFault>) {
-        // Nobody waits if the client has gone; the work is done all the same.
-        self.answer.send(committed(self.result, fault)).ok();
-    }
-
-    fn write(&self) -> Write {
-        self.write
-    }
-
-    fn writes(&self) -> usize {
-        1
-    }
-
-    fn fault(&self) -> Option<DatabaseFault> {
-        fault_of_the_disk(self.result.as_ref())
-    }
-}
-
-/// The answers to license requests that wait together: one item, whose refusals take nothing from each other.
-#[derive(Default)]
-struct Recordings {
-    recordings: Vec<Recording>,
-    answers: Vec<oneshot::Sender<Result<(Recording, Verdict), Error>>>,
-    result: Option<Result<Vec<Verdict>, Error>>,
-}
-
-impl Item for Recordings {
-    fn run(&mut self, db: &Connection, known: &KnownPolicies) -> bool {
-        let result = issuance::record(db, &self.recordings, known);
-        self.result.insert(result).is_ok()
-    }
-
-    fn answer(self: Box<Self>, fault: Option<DatabaseFault>) {
-        let answered = self.answers.into_iter().zip(self.recordings);
-        match committed(self.result, fault) {
-            Ok(verdicts) => answered
-                .zip(verdicts)
-                .for_each(|((answer, recording), verdict)| drop(answer.send(Ok((recording, verdict))))),
-            Err(error) => {
-                let error = Arc::new(error);
-                answered.for_each(|(answer, _)| drop(answer.send(Err(Error::of_batch(&error)))));
-            }
-        }
-    }
-
-    fn write(&self) -> Write {
-        Write::License
-    }
-
-    fn writes(&self) -> usize {
-        self.recordings.len()
-    }
-
-    fn fault(&self) -> Option<DatabaseFault> {
-        fault_of_the_disk(self.result.as_ref())
-    }
-}
-
-fn committed<T, E: Failure>(result: Option<Result<T, E>>, fault: Option<DatabaseFault>) -> Result<T, E> {
-    match (result, fault) {
-        (Some(result), None) => result,
-        // A refusal as well: it may rest on what a neighbour wrote that is not there now.
-        (_, fault) => Err(Error::NotCommitted(fault.unwrap_or(DatabaseFault::Other)).into()),
-    }
-}
-
-fn fault_of_the_disk<T, E: Failure>(result: Option<&Result<T, E>>) -> Option<DatabaseFault> {
-    let failed = result?.as_ref().err()?;
-    failed.database_fault().filter(|fault| fault.is_of_the_disk())
-}
-
 /// What the thread works with.
 struct Work {
     db: Connection,
@@ -323,7 +201,7 @@ impl Work {
                     Message::Stop => waiting.close(),
                 }
             }
-            if !recordings.answers.is_empty() {
+            if recordings.writes() > 0 {
                 items.push(Box::new(recordings));
             }
             if !items.is_empty() {
@@ -424,13 +302,6 @@ impl Work {
         db.run("COMMIT", [])?;
         reached(items, Moment::Committed);
         Ok(())
-    }
-}
-
-impl Recordings {
-    fn push(&mut self, (recording, answer): Recorded) {
-        self.recordings.push(recording);
-        self.answers.push(answer);
     }
 }
 

@@ -23,8 +23,9 @@ fn add(args: AddExchangeTokenArgs, report: Report) -> Result<(), Failure> {
     let kids = (!args.all_keys).then_some(args.keys);
     let keys = kids.as_deref().map(texts);
     let token = Operator::open(&args.operator)?.add_exchange_token(&args.name, kids)?;
-    report.result_shown_once(
-        &format!("exchange token {} (shown once): {}", args.name, token.expose()),
+    report.token(
+        &format!("exchange token {}", args.name),
+        token.expose(),
         &json!({ "name": args.name, "keys": keys, "token": token.expose() }),
     )
 }

@@ -3,7 +3,11 @@
 use keyward_license::{ids::Kid, time::Timestamp};
 use rusqlite::{Connection, params};
 
-use super::super::{connection::Statements, founding::record_event, signed};
+use super::super::{
+    connection::{Statements, overwriting},
+    founding::record_event,
+    signed,
+};
 use crate::{
     Error,
     key_exchange::{Destroy, KeyState},
@@ -93,8 +97,7 @@ fn write_state(db: &Connection, kid: &Kid, state: KeyState) -> Result<(), Error>
     Ok(())
 }
 
-/// Takes values out of the database. Their bytes are overwritten where they stood; a copy in the write-ahead log
-/// goes when the log is written over, one in a backup stays, and all of them are sealed.
+/// Takes values out of the database.
 pub(super) fn destroy(
     db: &Connection,
     key: &ExchangeKeyRow,
@@ -121,13 +124,7 @@ pub(super) fn destroy(
     } else if key.state == KeyState::Destroyed {
         return Ok(());
     }
-    let overwrites: i64 = db.value("PRAGMA secure_delete", [])?;
-    db.value::<i64>("PRAGMA secure_delete = ON", [])?;
-    let destroyed = write_destroyed(db, key, version);
-    if overwrites == 0 {
-        db.value::<i64>("PRAGMA secure_delete = OFF", [])?;
-    }
-    destroyed?;
+    overwriting(db, || write_destroyed(db, key, version))?;
     let detail = version.map_or_else(|| "all".to_owned(), |version| version.to_string());
     record_event(db, now, "exchange-key-destroyed", &key.kid.to_string(), &detail)
 }

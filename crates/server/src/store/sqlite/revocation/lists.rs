@@ -14,7 +14,7 @@ use crate::{
     fail_points::Write,
     store::{
         Purpose, Recorded,
-        revocation::{AnnouncedList, ListOf, ListSays, SignedList},
+        revocation::{AnnouncedList, ListOf, ListSays, Newest, SignedList},
     },
 };
 
@@ -25,16 +25,17 @@ impl Store {
     }
 
     /// Records what the next list of an authority says, under a number that none has had, for `lifetime` seconds.
+    /// `newest` is the last one, if it may not be one that was announced here.
     pub(crate) async fn announce_list(
         &self,
-        of: ListOf,
-        authority: Vec<u8>,
+        (of, authority): (ListOf, Vec<u8>),
+        newest: Option<Newest>,
         lifetime: u64,
         now: Timestamp,
     ) -> Result<Recorded<AnnouncedList>, Error> {
         self.writer
             .run(Write::RevocationList, move |db| {
-                announce(db, of, &authority, lifetime, now).map(Recorded)
+                announce(db, (of, &authority), newest, lifetime, now).map(Recorded)
             })
             .await
     }
@@ -125,27 +126,21 @@ fn newest_list(db: &Connection, authority: &[u8]) -> Result<Option<SignedList>, 
 
 fn announce(
     db: &Connection,
-    of: ListOf,
-    authority: &[u8],
+    (of, authority): (ListOf, &[u8]),
+    newest: Option<Newest>,
     lifetime: u64,
     now: Timestamp,
 ) -> Result<AnnouncedList, Error> {
-    let (last, issued): (Option<i64>, Option<i64>) = db.row(
-        "SELECT max(number), max(this_update) FILTER (WHERE this_update <= ?2)
-         FROM revocation_lists WHERE authority = ?1",
-        params![authority, milliseconds(now.plus(ISSUED_AHEAD))],
-    )?;
-    // Nobody takes a list that was issued before the one that it has; nor has anybody one of a clock that was ahead.
-    let issued = issued.map_or(now, |issued| timestamp(issued).max(now));
-    let next = last.unwrap_or(0).checked_add(1);
-    let next = next.ok_or(Error::Damaged("there are too many revocation lists"))?;
-    // The time as well, so that numbers do not go back where a backup was restored.
-    let number = next.max(signed("a time", issued.0)?);
+    let (number, issued) = next(db, authority, newest, now)?;
     let next_update = issued.plus(lifetime);
     let generation: i64 = db.value(
         "SELECT generation FROM revocation_generations WHERE list = ?1",
-        [of.as_str()],
+        [of.changes()],
     )?;
+    if of == ListOf::Root {
+        // The list itself is kept where it is imported: here its number is enough.
+        db.run("DELETE FROM revocation_lists WHERE authority = ?1", [authority])?;
+    }
     db.run(
         "INSERT INTO revocation_lists (authority, number, generation, this_update, next_update)
          VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -165,11 +160,12 @@ fn announce(
         &number.to_string(),
     )?;
     let says = match of {
-        ListOf::Own => ListSays::Models(models::read_models(db)?, models::read_allowed(db)?),
+        ListOf::Own => ListSays::Models(models::read_models(db)?, models::read_allowed(db, issued)?),
         ListOf::Authority(purpose) => ListSays::Certificates(read_revoked(
             db,
             Some((purpose, oldest(purpose, issued, lifetime))),
         )?),
+        ListOf::Root => ListSays::AsMade,
     };
     Ok(AnnouncedList {
         number: unsigned(number)?,
@@ -178,6 +174,35 @@ fn announce(
         next_update,
         says,
     })
+}
+
+/// Number and time of issue of the next list of an authority.
+fn next(
+    db: &Connection,
+    authority: &[u8],
+    newest: Option<Newest>,
+    now: Timestamp,
+) -> Result<(i64, Timestamp), Error> {
+    let latest = now.plus(ISSUED_AHEAD);
+    let (last, issued): (Option<i64>, Option<i64>) = db.row(
+        "SELECT max(number), max(this_update) FILTER (WHERE this_update <= ?2)
+         FROM revocation_lists WHERE authority = ?1",
+        params![authority, milliseconds(latest)],
+    )?;
+    let elsewhere = newest.map(|newest| signed("the number of a list", newest.number));
+    let last = last.max(elsewhere.transpose()?);
+    // Nobody takes a list that was issued before the one that it has; nor has anybody one of a clock that was ahead.
+    let elsewhere = newest
+        .map(|newest| newest.issued)
+        .filter(|issued| *issued <= latest);
+    let issued = issued
+        .map(timestamp)
+        .max(elsewhere)
+        .map_or(now, |issued| issued.max(now));
+    let next = last.unwrap_or(0).checked_add(1);
+    let next = next.ok_or(Error::Damaged("there are too many revocation lists"))?;
+    // The time as well, so that numbers do not go back where a backup was restored.
+    Ok((next.max(signed("a time", issued.0)?), issued))
 }
 
 /// What signed something is named for good, since that is judged at the time of then. What else has ended is left out
