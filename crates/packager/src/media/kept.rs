@@ -51,7 +51,7 @@ impl Kept {
     /// Copies bytes from `offset` on: all that `out` has room for, fewer only at the end.
     ///
     /// # Errors
-    /// Those of the pipe.
+    /// Those of the pipe; [`ErrorKind::UnexpectedEof`] if it ended before `offset`: in a box that was passed over.
     pub(super) fn read(&mut self, pipe: &mut impl Read, offset: u64, out: &mut [u8]) -> io::Result<usize> {
         self.reach(pipe, offset.saturating_add(out.len() as u64))?;
         if offset < self.at {
@@ -59,6 +59,9 @@ impl Kept {
                 ErrorKind::NotSeekable,
                 "what went through a pipe cannot be read again",
             ));
+        }
+        if self.ended && offset > self.came {
+            return Err(self.cut_off());
         }
         let from = usize::try_from(offset.saturating_sub(self.at)).unwrap_or(usize::MAX);
         let here = self.here().get(from..).unwrap_or_default();
@@ -194,8 +197,11 @@ mod tests {
         assert_eq!(kept.ended_at(), Some(10_000));
         assert_eq!(read(&mut kept, &mut pipe, 10_000, 32).len(), 0);
         let short = kept.fill(&mut pipe, 9_990, 11).unwrap_err();
-        assert_eq!(short.kind(), ErrorKind::UnexpectedEof);
-        assert!(short.to_string().contains("ended at byte 10000"), "{short}");
+        let passed_over = kept.read(&mut pipe, 10_001, &mut [0; 1]).unwrap_err();
+        for error in [short, passed_over] {
+            assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+            assert!(error.to_string().contains("ended at byte 10000"), "{error}");
+        }
     }
 
     #[test]

@@ -313,6 +313,7 @@ impl Seeds {
         // Behind the data there is a box of 15 bytes.
         let to_end = renamed(fragmented.get(..end - 15).unwrap(), b"\0\0\0\x88mdat", 3, 0);
         let repeated = [&fragmented[..], &boxed(b"ftyp", &[b"isom\0\0\0\0"])].concat();
+        let index = [&fragmented[..], b"\0\0\x10\0sidx"].concat();
         let items = [
             &fragmented[..],
             &full(b"meta", 0, 0, &[&full(b"iloc", 0, 0, &[])]),
@@ -322,6 +323,7 @@ impl Seeds {
             ("progressive", Film::new(None, false).file()),
             ("protected", Film::new(Some(Scheme::Cenc), true).file()),
             ("cut-off", fragmented.get(..end - 40).unwrap().to_vec()),
+            ("cut-off-index", index),
             ("no-fragment", renamed(&fragmented, b"moof", 0, b'x')),
             ("to-the-end", to_end),
             ("repeated-brands", repeated),
