@@ -55,7 +55,7 @@ fn every_vector_gets_its_verdict() {
 }
 
 /// What is wrong with the answer to a vector, if anything.
-fn hold(vector: &Vector) -> Option<String> {
+pub(crate) fn hold(vector: &Vector) -> Option<String> {
     let stated = match vector.verdict {
         Verdict::Valid => format!("valid, {:?}", vector.learns),
         Verdict::Invalid => format!(
