@@ -95,6 +95,9 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     /// V-055: makes a request to be carried by other means for the certificate that follows one in the last third of its
     /// life, of these the one that ends first, and remembers it.
     pub(crate) async fn run_request_renewal(&mut self, io: &Io) -> Result<Vec<u8>, ClientError> {
+        if self.operators.is_empty() {
+            return Err(NOT_ENROLLED);
+        }
         // What a server has told is a time that has come, whatever this device's clock reads.
         let now = self.now(io).max(clock::told(&self.store.head().clock));
         let ending = now.and_then(|now| {

@@ -2,7 +2,7 @@
 
 use keyward_crypto::x509::{Anchor, Certificate};
 use keyward_license::{
-    certificate::Claims,
+    certificate::{self, Claims},
     codec::{Bytes, Wire},
     discovery::{self, DiscoveryError, DiscoveryReader, ISSUED_AHEAD, LicenseServer},
     license::Flag,
@@ -81,9 +81,7 @@ impl Operator {
         let Some(Ok(leaf)) = leaf else {
             return false;
         };
-        let left = leaf.not_after().saturating_sub(now.0);
-        let life = leaf.not_after().saturating_sub(leaf.not_before());
-        now.0 <= leaf.not_after() && left < life / 3
+        certificate::is_ending(&leaf, now)
     }
 
     /// When the certificate ends; never, if it cannot be read.

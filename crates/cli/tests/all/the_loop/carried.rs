@@ -188,6 +188,8 @@ fn a_denial_and_refusals_travel_as_files() {
 #[test]
 fn v_055_a_certificate_that_does_not_come_to_its_end_is_not_renewed_over_files() {
     let world = World::new();
+    let none = world.fails("phone", 1, &["renew", "-o", "renewal"]);
+    assert!(none.contains("not enrolled"), "{none}");
     enrol(&world, "phone", "alice");
     let early = world.fails("phone", 1, &["renew", "-o", "renewal"]);
     assert!(
