@@ -23,8 +23,8 @@ use keyward_license::ids::Kid;
 
 pub(crate) use authorization::AuthorizationArgs;
 pub(crate) use carry::{
-    AcknowledgeArgs, AcknowledgementState, AcknowledgementsArgs, AnswerArgs, DiscoveryArgs, EnrolArgs,
-    InstallArgs, RenewArgs, RequestArgs,
+    AcknowledgeArgs, AcknowledgementState, AcknowledgementsArgs, AnswerArgs, CarriedRequestArgs,
+    DiscoveryArgs, EnrolArgs, InstallArgs, RequestArgs,
 };
 pub(crate) use danger::{DangerCommand, DecryptArgs, TrackChoice};
 pub(crate) use explain::ExplainArgs;
@@ -120,7 +120,7 @@ pub(crate) enum Command {
     /// Make a request to be carried by other means for another certificate of this device, in the last third of its life
     ///
     /// A device that reaches its license server renews its certificate by itself, right after it has acquired licenses.
-    Renew(RenewArgs),
+    Renew(CarriedRequestArgs),
     /// Answer a license request, an enrolment request or an acknowledgement on the operator's side, without a network
     Answer(AnswerArgs),
     /// Install what was carried by other means: a license or enrolment response, a receipt, a discovery document,

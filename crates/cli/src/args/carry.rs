@@ -38,23 +38,14 @@ pub(crate) struct EnrolArgs {
 #[derive(Args)]
 pub(crate) struct RequestArgs {
     #[command(flatten)]
-    pub(crate) client: ClientDir,
-    #[command(flatten)]
     pub(crate) wanted: WantedArgs,
-    /// A discovery document of the operator's `keyward admin discovery`, if the device's own is not in use any
-    /// more; `-` is standard input
-    #[arg(long, value_name = "FILE")]
-    pub(crate) discovery: Option<PathBuf>,
-    /// Where the request goes; `-` is standard output
-    #[arg(long, short, value_name = "FILE")]
-    pub(crate) output: PathBuf,
-    /// Replace the output if it exists
-    #[arg(long)]
-    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) carried: CarriedRequestArgs,
 }
 
+/// What a request that is carried as a file is made with, and where it goes. `keyward renew` takes nothing else.
 #[derive(Args)]
-pub(crate) struct RenewArgs {
+pub(crate) struct CarriedRequestArgs {
     #[command(flatten)]
     pub(crate) client: ClientDir,
     /// A discovery document of the operator's `keyward admin discovery`, if the device's own is not in use any

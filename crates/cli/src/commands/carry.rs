@@ -16,7 +16,7 @@ use keyward_server::carried::{Carried, Message};
 use serde_json::{Value, json};
 
 use crate::{
-    args::{AnswerArgs, ClientDir, DiscoveryArgs, InstallArgs, RenewArgs, RequestArgs},
+    args::{AnswerArgs, CarriedRequestArgs, DiscoveryArgs, InstallArgs, RequestArgs},
     client,
     commands::{enrol, trust},
     failure::{Failure, file_error},
@@ -29,31 +29,30 @@ use crate::{
 /// On the device: makes a request and remembers it.
 pub(crate) fn request(args: RequestArgs, report: Report) -> Result<(), Failure> {
     let (wanted, _) = client::wanted(args.wanted)?;
-    let discovery = args.discovery.as_deref().map(input::read).transpose()?;
-    let output = CarriedFile::create(&args.output, args.force)?;
-    let request = with_discovery(args.client, discovery)?
-        .request(wanted)
-        .map_err(offline)?;
-    output.write(("request", "request"), &request, report)
+    make(args.carried, "request", |client| client.request(wanted), report)
 }
 
 /// On the device: makes a request for another certificate and remembers it.
-pub(crate) fn renew(args: RenewArgs, report: Report) -> Result<(), Failure> {
-    let discovery = args.discovery.as_deref().map(input::read).transpose()?;
-    let output = CarriedFile::create(&args.output, args.force)?;
-    let request = with_discovery(args.client, discovery)?
-        .request_renewal()
-        .map_err(offline)?;
-    output.write(("request", "request for another certificate"), &request, report)
+pub(crate) fn renew(args: CarriedRequestArgs, report: Report) -> Result<(), Failure> {
+    let what = "request for another certificate";
+    make(args, what, NativeClient::request_renewal, report)
 }
 
-/// The client, which has taken in a discovery document if there is one.
-fn with_discovery(folder: ClientDir, document: Option<Vec<u8>>) -> Result<NativeClient, Failure> {
-    let mut client = client::open(folder)?;
-    if let Some(document) = document {
+/// Makes a request with a client that has taken in a discovery document if there is one, and writes it.
+fn make(
+    args: CarriedRequestArgs,
+    what: &str,
+    request: impl FnOnce(&mut NativeClient) -> Result<Vec<u8>, NativeError>,
+    report: Report,
+) -> Result<(), Failure> {
+    let discovery = args.discovery.as_deref().map(input::read).transpose()?;
+    let output = CarriedFile::create(&args.output, args.force)?;
+    let mut client = client::open(args.client)?;
+    if let Some(document) = discovery {
         client.install_discovery(document)?;
     }
-    Ok(client)
+    let request = request(&mut client).map_err(offline)?;
+    output.write(("request", what), &request, report)
 }
 
 /// On the operator's side: answers a license request, an enrolment request or an acknowledgement. The same request again
