@@ -52,16 +52,20 @@ class Record:
 
     def __init__(self, path):
         self.path, self.lock = path, threading.Lock()
-        self.programs = json.loads(path.read_text()) if path.exists() else {}
+
+    def programs(self):
+        return json.loads(self.path.read_text()) if self.path.exists() else {}
 
     def of(self, program):
-        return self.programs.get(program, [0, 0, 0, 0])
+        return self.programs().get(program, [0, 0, 0, 0])
 
     def add(self, program, executions, seconds, edges, inputs):
+        # What another campaign beside this one has added since is kept.
         with self.lock:
-            before = self.of(program)
-            self.programs[program] = [before[0] + executions, before[1] + seconds, edges, inputs]
-            self.path.write_text(json.dumps(self.programs, indent=1))
+            programs = self.programs()
+            before = programs.get(program, [0, 0, 0, 0])
+            programs[program] = [before[0] + executions, before[1] + seconds, edges, inputs]
+            self.path.write_text(json.dumps(programs, indent=1))
 
 
 def run(target, options, record):
