@@ -28,11 +28,13 @@ const PROFILE_LEN: u32 = 11;
 pub(super) struct H265(Sets<Parser>);
 
 impl NalCodec for H265 {
-    /// Table 7-1. Types below 32 are picture data.
+    /// Table 7-1. Types below 32 are picture data. Slices of other layers than the base layer, as MV-HEVC has for the other
+    /// view, have a header (F.7.3.6.1) that rests on the extension of the video parameter set.
     fn kind(&self, head: &[u8]) -> Option<NalKind> {
         let (kind, layer) = header(head)?;
         Some(match kind {
             0..=9 | 16..=21 if layer == 0 => NalKind::Slice,
+            0..=9 | 16..=21 => NalKind::WholeSlice(slice::NAL_HEADER),
             0..=31 => NalKind::Undefined(kind),
             SEQUENCE_SET | PICTURE_SET if layer == 0 => NalKind::ParameterSet,
             _ => NalKind::Other,

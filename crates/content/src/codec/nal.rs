@@ -16,6 +16,8 @@ const MAX_SET: u64 = 16 * 1024;
 pub(super) enum NalKind {
     /// A slice: its data is protected.
     Slice,
+    /// A slice whose header is not read: all of it behind so many bytes of NAL unit header is protected.
+    WholeSlice(usize),
     /// A parameter set that slice headers depend on.
     ParameterSet,
     /// Not picture data: clear.
@@ -98,6 +100,7 @@ impl<C: NalCodec> NalMapper<C> {
         let header = match self.codec.kind(head).ok_or(framing)? {
             NalKind::Undefined(kind) => return Err(CodecError::NalType { kind, at }),
             NalKind::Other => len,
+            NalKind::WholeSlice(header) => header as u64,
             NalKind::ParameterSet => {
                 let nal = Some(len)
                     .filter(|len| *len <= MAX_SET)

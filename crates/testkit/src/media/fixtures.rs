@@ -32,6 +32,8 @@ enum Recipe {
     Packaged(&'static [Input], &'static str),
     /// The same samples in another container.
     Remuxed(&'static str, &'static str),
+    /// The video of another fixture, each slice once more as one of the second layer, as the other view of MV-HEVC is.
+    Layered(&'static str),
     /// Another fixture with a box appended to its `moov`, which is its last box, and to the file.
     UnknownBoxes(&'static str),
 }
@@ -239,6 +241,12 @@ pub const FIXTURES: &[Fixture] = &[
         "h265-aac",
         "-tag:v hev1 -bsf:v hevc_mp4toannexb",
     ),
+    Fixture {
+        name: "h265-two-layers",
+        tracks: &[Kind::Video],
+        times: Times::All,
+        recipe: Recipe::Layered("h265-aac"),
+    },
 ];
 
 /// Fixtures that no packager of ours protects sample by sample.
@@ -299,7 +307,9 @@ impl Fixture {
         let source = match self.recipe {
             Recipe::Encoded(..) => String::new(),
             Recipe::Packaged(..) => self::version(&peers.packager, "--version"),
-            Recipe::Remuxed(from, _) | Recipe::UnknownBoxes(from) => fixture(from).digest(peers),
+            Recipe::Remuxed(from, _) | Recipe::Layered(from) | Recipe::UnknownBoxes(from) => {
+                fixture(from).digest(peers)
+            }
         };
         let inputs = format!("{version} {COMMON:?} {:?} {source}", self.recipe);
         let mut name = String::new();
@@ -324,6 +334,20 @@ impl Fixture {
                 command.arg("-i").arg(fixture(from).file(peers));
                 command.args(["-map", "0", "-c", "copy"]);
                 command.args(args.split_whitespace());
+            }
+            Recipe::Layered(from) => {
+                let stream = output.with_extension("h265");
+                let mut apart = Command::new(&peers.ffmpeg);
+                apart.args(COMMON).arg("-i").arg(fixture(from).file(peers));
+                self.run(
+                    apart
+                        .args(["-map", "0:v", "-c", "copy", "-f", "hevc"])
+                        .arg(&stream),
+                );
+                let layered = with_second_layer(&fs::read(&stream).unwrap());
+                fs::write(&stream, layered).unwrap();
+                command.args(["-f", "hevc", "-r", "25", "-i"]).arg(&stream);
+                command.args(["-c", "copy", "-tag:v", "hvc1"]);
             }
             Recipe::UnknownBoxes(from) => {
                 let file = fs::read(fixture(from).file(peers)).unwrap();
@@ -440,6 +464,27 @@ fn with_unknown_boxes(mut file: Vec<u8>) -> Vec<u8> {
     file.extend_from_slice(IN_MOOV);
     file.extend_from_slice(AT_END);
     file
+}
+
+/// An H.265 byte stream (ITU-T H.265, annex B) in which each slice is followed by itself with `nuh_layer_id` 1.
+fn with_second_layer(stream: &[u8]) -> Vec<u8> {
+    const START: &[u8] = &[0, 0, 1];
+    let starts = stream.windows(START.len()).enumerate();
+    let starts = starts.filter_map(|(at, bytes)| (bytes == START).then_some(at + START.len()));
+    let starts: Vec<usize> = starts.collect();
+    let ends = starts.iter().skip(1).map(|next| next - START.len());
+    let mut layered = Vec::with_capacity(2 * stream.len());
+    for (start, end) in starts.iter().zip(ends.chain([stream.len()])) {
+        // A start code may have a zero more, which is no byte of the NAL unit before it.
+        let nal = stream.get(*start..end).unwrap();
+        let nal = nal.strip_suffix(&[0]).unwrap_or(nal);
+        layered.extend_from_slice(&[START, nal].concat());
+        let ([kind, layer], slice) = nal.split_first_chunk().unwrap();
+        if kind >> 1 < 32 {
+            layered.extend_from_slice(&[START, &[*kind, layer | 1 << 3], slice].concat());
+        }
+    }
+    layered
 }
 
 /// Where the first box of a type begins that is in no other; sizes of 32 bits alone.

@@ -66,6 +66,7 @@ round_trips! {
     h265_aac "h265-aac"
     h265_aac_fragmented "h265-aac-fragmented"
     h265_in_band "h265-in-band"
+    h265_two_layers "h265-two-layers"
     opus "opus"
     vp8 "vp8"
     vp9_opus "vp9-opus"
