@@ -14,6 +14,7 @@ mod proxy;
 mod revocation;
 mod roll;
 mod root;
+mod segment;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -53,6 +54,7 @@ pub(crate) use root::{
     BlackoutArgs, ChannelCommand, CreateChannelArgs, CreateRootArgs, LiftBlackoutArgs, PutArgs, RootArgs,
     RootCommand, TakeArgs,
 };
+pub(crate) use segment::SegmentArgs;
 
 /// Open, self-hosted content protection: protect files, serve licenses, play under a license.
 #[derive(Parser)]
@@ -89,6 +91,8 @@ pub(crate) enum Command {
     Admin(AdminCommand),
     /// Encrypt a file and write its content header
     Package(PackageArgs),
+    /// Cut a protected MP4 into its initialisation segment and media segments
+    Segment(SegmentArgs),
     /// A packager's own certificate, with which it asks the license server for keys
     #[command(subcommand)]
     Packager(PackagerCommand),

@@ -20,6 +20,7 @@ pub(crate) mod packager;
 pub(crate) mod play;
 pub(crate) mod proxy;
 pub(crate) mod replay;
+pub(crate) mod segment;
 pub(crate) mod serve;
 pub(crate) mod services;
 pub(crate) mod shell;

@@ -68,6 +68,7 @@ fn run(command: Command, report: Report) -> Result<(), Failure> {
         Command::Proxy(args) => commands::proxy::run(&args, report),
         Command::Admin(command) => commands::admin::run(command, report),
         Command::Package(args) => commands::package::run(&args, report),
+        Command::Segment(args) => commands::segment::run(&args, report),
         Command::Packager(command) => commands::packager::run(command, report),
         Command::Enrol(args) => commands::enrol::run(args, report),
         Command::Check(args) => commands::check::run(args, report),

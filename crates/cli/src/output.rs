@@ -210,7 +210,8 @@ fn exists(path: &Path) -> Failure {
     )
 }
 
-fn folder_of(path: &Path) -> &Path {
+/// The folder that a file or folder is in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."))

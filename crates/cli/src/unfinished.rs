@@ -51,6 +51,15 @@ pub(crate) fn folder(prefix: &str) -> io::Result<TempDir> {
     remembered(|| builder.tempdir(), TempDir::path)
 }
 
+/// A folder in `folder`, to be renamed when it is whole. It has the mode of other new folders.
+pub(crate) fn folder_beside(folder: &Path) -> io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".keyward-").suffix(".part");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    remembered(|| builder.tempdir_in(folder), TempDir::path)
+}
+
 /// Makes something and puts it on the list, with no moment in between in which a signal would find the one and
 /// not the other.
 fn remembered<T>(make: impl FnOnce() -> io::Result<T>, path_of: impl FnOnce(&T) -> &Path) -> io::Result<T> {

@@ -44,6 +44,7 @@ pub mod media;
 mod pipeline;
 pub mod protect;
 mod seal;
+pub mod segments;
 pub mod sink;
 
 pub use error::PackagerError;
@@ -60,4 +61,5 @@ pub use media::{
     tracks::{TrackKey, TrackKind, TrackSelector},
 };
 pub use protect::{ProtectOptions, Protected, protect_file};
+pub use segments::{Segments, segments};
 pub use sink::{MemorySink, OutputSink};

@@ -58,6 +58,7 @@ use index::IndexBuilder;
 use outlet::{Batch, Outlet};
 use periods::{ProtectedPeriods, Rotation};
 use probe::Layout;
+pub(crate) use probe::misplaced;
 use rotation::RotationState;
 use segment::Segmenter;
 use source::Source;

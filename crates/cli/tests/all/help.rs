@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, process::Command};
 
-const COMMANDS: [&[&str]; 115] = [
+const COMMANDS: [&[&str]; 116] = [
     &[],
     &["demo"],
     &["init"],
@@ -85,6 +85,7 @@ const COMMANDS: [&[&str]; 115] = [
     &["admin", "backup"],
     &["admin", "restore"],
     &["package"],
+    &["segment"],
     &["packager"],
     &["packager", "enrol"],
     &["enrol"],

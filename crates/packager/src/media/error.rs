@@ -36,6 +36,9 @@ pub enum MediaError {
     /// Some samples are described by the movie box, others by fragments.
     #[error("the first samples are in the movie box and others in fragments")]
     PartlyFragmented,
+    /// What is to be cut into segments has no fragments.
+    #[error("the samples are not in fragments")]
+    NotFragmented,
     /// Neither a video nor an audio track.
     #[error("there is neither video nor audio to protect")]
     NothingToProtect,
@@ -163,6 +166,9 @@ impl MediaError {
             Self::Box(error) => error.hint(),
             Self::PartlyFragmented => {
                 "write it anew in one form: progressive, or in fragments alone (ffmpeg: `-movflags +empty_moov`)"
+            }
+            Self::NotFragmented => {
+                "protect it, which makes fragments, or write it anew (ffmpeg: `-movflags frag_keyframe+empty_moov`)"
             }
             Self::NothingBehindLead(_) => "make the clear lead shorter, or the fragments",
             Self::NoSamples => "package the whole file, not its initialisation segment alone",

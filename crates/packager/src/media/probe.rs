@@ -98,7 +98,7 @@ pub(super) fn check_passing<R: Read + Seek>(
 }
 
 /// The error for a box that is there twice, or a fragment before the movie box.
-pub(super) fn misplaced(found: &TopBox) -> MediaError {
+pub(crate) fn misplaced(found: &TopBox) -> MediaError {
     MediaError::Misplaced {
         kind: found.kind().fourcc(),
         offset: found.offset,
