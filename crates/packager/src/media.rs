@@ -46,7 +46,7 @@ use core::time::Duration;
 use std::io::{Read, Seek};
 
 use keyward_content::{
-    cenc::Scheme,
+    cenc::{Pattern, Scheme},
     isobmff::{FourCc, Movie},
 };
 use keyward_license::ids::Kid;
@@ -74,6 +74,9 @@ const BATCHES: usize = 4;
 pub struct MediaOptions {
     /// The protection scheme.
     pub scheme: Scheme,
+    /// The pattern of video in `cbcs` and `cens`; 1:9 is what everybody uses. The other schemes have none, and neither have
+    /// samples without subsamples (ISO/IEC 23001-7, 9.7): audio and VP8.
+    pub pattern: Pattern,
     /// The keys of the tracks. Every video and audio track needs one, unless keys rotate
     /// ([`protect_rotating`]).
     pub keys: Vec<TrackKey>,
@@ -107,6 +110,7 @@ impl MediaOptions {
     pub const fn new(scheme: Scheme, keys: Vec<TrackKey>) -> Self {
         Self {
             scheme,
+            pattern: Pattern::VIDEO,
             keys,
             content_keys: Vec::new(),
             license_url: None,
@@ -285,7 +289,7 @@ fn protect<R: Read + Seek + Send, S: OutputSink>(
     let extent = Extent::of(&movie, &layout, &mut source, options.fragment_duration, builder)?;
 
     // 2. IVs and keys of each track: those of the whole file, or of the first crypto period.
-    let plans = tracks::plan(&movie, options.scheme, rng)?;
+    let plans = tracks::plan(&movie, (options.scheme, options.pattern), rng)?;
     let rotation = match rotation.as_mut().zip(extent.timeline) {
         Some((Rotation { source, .. }, timeline)) => {
             Some(RotationState::begin(options, &mut **source, timeline, &plans)?)

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum};
-use keyward_content::cenc::Scheme;
+use keyward_content::cenc::{Pattern, Scheme};
 use keyward_license::{ids::Kid, license::KeyType};
 use keyward_packager::TrackKind;
 
@@ -28,6 +28,10 @@ pub(crate) struct PackageArgs {
     /// [default: `cenc` for an MP4 with video or audio, else `file`]
     #[arg(long, value_enum)]
     pub(crate) scheme: Option<Protection>,
+    /// Pattern of video in `cbcs` and `cens`: so many blocks encrypted, and so many clear behind them [default: 1:9].
+    /// `10:0` and `0:0` encrypt every block; many players read 1:9 alone
+    #[arg(long, value_name = "CRYPT:SKIP", value_parser = pattern)]
+    pub(crate) pattern: Option<Pattern>,
     #[command(flatten)]
     pub(crate) operator: OperatorDir,
     #[command(flatten)]
@@ -89,6 +93,13 @@ pub(crate) struct PackageArgs {
     pub(crate) force: bool,
 }
 
+impl PackageArgs {
+    /// The pattern of video, in schemes that have one.
+    pub(crate) fn pattern(&self) -> Pattern {
+        self.pattern.unwrap_or(Pattern::VIDEO)
+    }
+}
+
 /// How something is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Protection {
@@ -120,6 +131,15 @@ impl Protection {
     pub(crate) fn key_type(self) -> KeyType {
         self.scheme().map_or(KeyType::File, Scheme::key_type)
     }
+}
+
+fn pattern(text: &str) -> Result<Pattern, String> {
+    let numbers = text.split_once(':').and_then(|(crypt, skip)| {
+        let number = |text: &str| text.parse::<u8>().ok();
+        Some((number(crypt)?, number(skip)?))
+    });
+    let (crypt, skip) = numbers.ok_or("expected two numbers of blocks, as in `1:9`")?;
+    Pattern::new(crypt, skip).map_err(|error| error.to_string())
 }
 
 /// The key of one kind of track.

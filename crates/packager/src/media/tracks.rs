@@ -156,7 +156,7 @@ const SCHEME_VERSION: u32 = 0x1_0000;
 /// IVs are disjoint between all tracks, whether they share a key or not.
 pub(super) fn plan<'m>(
     movie: &'m Movie<'m>,
-    scheme: Scheme,
+    (scheme, pattern): (Scheme, Pattern),
     rng: &mut impl CryptoRng,
 ) -> Result<Vec<TrackPlan<'m>>, MediaError> {
     let mut seed = [0; 16];
@@ -164,7 +164,12 @@ pub(super) fn plan<'m>(
     let mut plans: Vec<TrackPlan<'_>> = Vec::new();
     for (number, track) in (0..).zip(&movie.tracks) {
         let protection = match TrackKind::of(track.handler) {
-            Some(kind) => Some(protect(track, kind, scheme, iv(scheme, seed, number)?)?),
+            Some(kind) => Some(protect(
+                track,
+                kind,
+                (scheme, pattern),
+                iv(scheme, seed, number)?,
+            )?),
             None => None,
         };
         plans.push(TrackPlan { track, protection });
@@ -175,7 +180,7 @@ pub(super) fn plan<'m>(
 fn protect(
     track: &Track<'_>,
     kind: TrackKind,
-    scheme: Scheme,
+    (scheme, pattern): (Scheme, Pattern),
     first_iv: Iv,
 ) -> Result<Protection, MediaError> {
     // Samples without subsamples have no pattern (ISO/IEC 23001-7, 9.7).
@@ -187,7 +192,7 @@ fn protect(
         format: track.entries.first().map_or(FourCc([0; 4]), |entry| entry.format),
         scheme,
         pattern: match kind {
-            TrackKind::Video if scheme.has_pattern() && !whole => Pattern::VIDEO,
+            TrackKind::Video if scheme.has_pattern() && !whole => pattern,
             _ => Pattern::NONE,
         },
         first_iv,

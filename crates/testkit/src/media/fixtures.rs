@@ -233,6 +233,8 @@ pub const FIXTURES: &[Fixture] = &[
         ),
     },
     encoded("opus", &[Kind::Audio], &[TONE], "-c:a libopus -b:a 48k"),
+    encoded("ac-3", &[Kind::Audio], &[TONE], "-c:a ac3"),
+    encoded("e-ac-3", &[Kind::Audio], &[TONE], "-c:a eac3"),
     encoded("flac", &[Kind::Audio], &[TONE], "-c:a flac"),
     // `hev1`: parameter sets in the samples as well.
     remuxed(

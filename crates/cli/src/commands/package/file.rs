@@ -40,6 +40,12 @@ pub(super) fn run(args: &PackageArgs, input: Input, report: Report) -> Result<()
             "leave `--clear-lead` out, or protect an MP4 sample by sample",
         ));
     }
+    if args.pattern.is_some() {
+        return Err(Failure::new(
+            "a file of any kind has no pattern",
+            "leave `--pattern` out, or protect an MP4 with `--scheme cbcs`",
+        ));
+    }
     if args.key_per_kind || args.key_per_quality || !args.track_key.is_empty() {
         return Err(Failure::new(
             "a file of any kind has one key, and no tracks",

@@ -37,6 +37,12 @@ pub(super) fn run(
             "leave `--media-type` out, or protect it as a file with `--scheme file`",
         ));
     }
+    if args.pattern.is_some() && !scheme.has_pattern() {
+        return Err(Failure::new(
+            format!("`{scheme}` has no pattern"),
+            "leave `--pattern` out, or protect with `--scheme cbcs`",
+        ));
+    }
     if args.key_per_quality {
         return qualities::run(args, scheme, piped, report);
     }
@@ -98,6 +104,7 @@ pub(super) fn options(
         license_url: args.license_url.clone().or_else(|| keys.license_url()),
         playready_pssh: args.playready_pssh,
         clear_lead: Duration::from_secs(args.clear_lead.into()),
+        pattern: args.pattern(),
         ..MediaOptions::new(scheme, track_keys)
     }
 }

@@ -103,6 +103,7 @@ impl<'a> Periods<'a> {
             license_url: Some(source.license_url(periods.first)?),
             playready_pssh: args.playready_pssh,
             clear_lead: Duration::from_secs(args.clear_lead.into()),
+            pattern: args.pattern(),
             store_len: args.reserve,
             // No key is skipped because a fragment is longer than its period.
             fragment_duration: base.fragment_duration.min(self.duration),
