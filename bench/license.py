@@ -5,6 +5,8 @@
     bench/license.py [--rounds 5] [--requests 6000] [--connections 1,32,1000] [--devices 64] [--folder DIR]
     bench/license.py --play [--rounds 25]
 
+KEYWARD_PROFILE names another Cargo profile that both were built with.
+
 A temporary operator on the disk (DIR is target/ otherwise, because every license is flushed to the disk before
 it is answered), devices that enrol, half of them with suite 1 alone, and requests that are all different and
 made before the clock runs. License server and crypto-only endpoint (`crates/server/examples/issuance`) are
@@ -29,7 +31,7 @@ import time
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR", TOP / "target")) / "release"
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", TOP / "target")) / os.environ.get("KEYWARD_PROFILE", "release")
 KEYWARD, ISSUANCE = TARGET / "keyward", TARGET / "examples/issuance"
 KID = "5a" * 16
 TICKS = os.sysconf("SC_CLK_TCK")
