@@ -60,6 +60,15 @@ pub(crate) fn folder_beside(folder: &Path) -> io::Result<TempDir> {
     remembered(|| builder.tempdir_in(folder), TempDir::path)
 }
 
+/// Gives a whole folder its name, with no signal in between: half of it could be removed by then.
+pub(crate) fn finish(folder: TempDir, name: &Path) -> io::Result<()> {
+    let _held = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
+    std::fs::rename(folder.path(), name)?;
+    // Nothing is at its old path any more.
+    let _ = folder.keep();
+    Ok(())
+}
+
 /// Makes something and puts it on the list, with no moment in between in which a signal would find the one and
 /// not the other.
 fn remembered<T>(make: impl FnOnce() -> io::Result<T>, path_of: impl FnOnce(&T) -> &Path) -> io::Result<T> {
@@ -70,6 +79,14 @@ fn remembered<T>(make: impl FnOnce() -> io::Result<T>, path_of: impl FnOnce(&T) 
     let path = path_of(&made);
     unfinished.push(path.canonicalize().unwrap_or_else(|_| path.to_path_buf()));
     Ok(made)
+}
+
+/// Removes a file or a folder. What another thread makes in the folder meanwhile is removed by the next try.
+#[cfg(unix)]
+fn remove(path: &Path) {
+    const TRIES: usize = 100;
+    let mut tries = (0..TRIES).map(|_| std::fs::remove_file(path).or_else(|_| std::fs::remove_dir_all(path)));
+    tries.any(|removed| removed.is_ok() || !path.exists());
 }
 
 /// Ends the process at Ctrl-C, SIGTERM and SIGHUP as it would end without us, after cleaning up.
@@ -85,11 +102,7 @@ fn watch() {
             if let Some(signal) = signals.forever().next() {
                 // Held until the process has ended: nothing new comes.
                 let unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
-                for path in unfinished.iter() {
-                    std::fs::remove_file(path)
-                        .or_else(|_| std::fs::remove_dir_all(path))
-                        .ok();
-                }
+                unfinished.iter().for_each(|path| remove(path));
                 signal_hook::low_level::emulate_default_handler(signal).ok();
             }
         });

@@ -44,13 +44,13 @@ pub mod media;
 mod pipeline;
 pub mod protect;
 mod seal;
-pub mod segments;
 pub mod sink;
 
 pub use error::PackagerError;
 pub use keys::KeySource;
 pub use media::{
     ContentKeyId, MediaOptions, ProtectedMedia, ProtectedTrack,
+    cut::{Segments, segments},
     error::MediaError,
     periods::{
         CryptoPeriods, PeriodBatch, PeriodKeys, PeriodSource, ProtectedPeriods, RidingLicense, Rotation,
@@ -61,5 +61,4 @@ pub use media::{
     tracks::{TrackKey, TrackKind, TrackSelector},
 };
 pub use protect::{ProtectOptions, Protected, protect_file};
-pub use segments::{Segments, segments};
 pub use sink::{MemorySink, OutputSink};

@@ -17,6 +17,7 @@
 //!   index     the segment index
 //!   quality   which quality a track has
 //!   source    the input: copied in long pieces, looked at sparsely
+//!   cut       the output in segments
 //!   stream    an input that is read once, as it comes through a pipe
 //!   kept      what came through a pipe and may still be asked for
 //!   outlet    the output: buffers on their way to the thread that writes
@@ -25,6 +26,7 @@
 //! The layout of the output is in `spec/media.md`, "Layout that a packager writes".
 
 mod carried;
+pub mod cut;
 mod encrypt;
 pub mod error;
 mod fragments;
@@ -58,7 +60,6 @@ use index::IndexBuilder;
 use outlet::{Batch, Outlet};
 use periods::{ProtectedPeriods, Rotation};
 use probe::Layout;
-pub(crate) use probe::misplaced;
 use rotation::RotationState;
 use segment::Segmenter;
 use source::Source;

@@ -29,7 +29,7 @@ pub(crate) struct PackageArgs {
     #[arg(long, value_enum)]
     pub(crate) scheme: Option<Protection>,
     /// Pattern of video in `cbcs` and `cens`: so many blocks encrypted, and so many clear behind them [default: 1:9].
-    /// `10:0` and `0:0` encrypt every block; many players read 1:9 alone
+    /// `10:0` and `0:0` encrypt every block; many players read 1:9 alone. Audio and VP8 have none
     #[arg(long, value_name = "CRYPT:SKIP", value_parser = pattern)]
     pub(crate) pattern: Option<Pattern>,
     #[command(flatten)]
@@ -135,7 +135,10 @@ impl Protection {
 
 fn pattern(text: &str) -> Result<Pattern, String> {
     let numbers = text.split_once(':').and_then(|(crypt, skip)| {
-        let number = |text: &str| text.parse::<u8>().ok();
+        let number = |text: &str| {
+            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+            text.parse::<u8>().ok().filter(|_| digits)
+        };
         Some((number(crypt)?, number(skip)?))
     });
     let (crypt, skip) = numbers.ok_or("expected two numbers of blocks, as in `1:9`")?;

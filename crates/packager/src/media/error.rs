@@ -8,7 +8,7 @@ use keyward_content::{
 };
 use keyward_license::{embedded::EmbedError, ids::Kid};
 
-use super::{TrackKind, periods::CryptoPeriods};
+use super::{TrackKind, cut::MAX_SEGMENTS, periods::CryptoPeriods};
 
 /// Why an MP4 cannot be protected sample by sample.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,9 @@ pub enum MediaError {
     /// What is to be cut into segments has no fragments.
     #[error("the samples are not in fragments")]
     NotFragmented,
+    /// What is to be cut into segments has more fragments than segments have names.
+    #[error("there are more than {MAX_SEGMENTS} fragments, each of which would be a segment")]
+    TooManySegments,
     /// Neither a video nor an audio track.
     #[error("there is neither video nor audio to protect")]
     NothingToProtect,
@@ -170,6 +173,7 @@ impl MediaError {
             Self::NotFragmented => {
                 "protect it, which makes fragments, or write it anew (ffmpeg: `-movflags frag_keyframe+empty_moov`)"
             }
+            Self::TooManySegments => "make longer fragments, or several files",
             Self::NothingBehindLead(_) => "make the clear lead shorter, or the fragments",
             Self::NoSamples => "package the whole file, not its initialisation segment alone",
             Self::AlreadyProtected(_) => "package the clear original",

@@ -14,7 +14,7 @@ use super::{
 use crate::{MediaError, PackagerError};
 
 /// Most bytes of other boxes that are read as a whole.
-const MAX_SMALL_LEN: u64 = 16 << 20;
+pub(super) const MAX_SMALL_LEN: u64 = 16 << 20;
 
 /// The parts of a file.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ pub(super) fn check_passing<R: Read + Seek>(
 }
 
 /// The error for a box that is there twice, or a fragment before the movie box.
-pub(crate) fn misplaced(found: &TopBox) -> MediaError {
+pub(super) fn misplaced(found: &TopBox) -> MediaError {
     MediaError::Misplaced {
         kind: found.kind().fourcc(),
         offset: found.offset,
@@ -164,7 +164,7 @@ fn check_tables(stbl: &BoxSpan<'_>) -> Result<(), MediaError> {
 }
 
 /// The `meta` boxes in a `moov` or `trak` box.
-fn check_metadata(home: &BoxSpan<'_>) -> Result<(), MediaError> {
+pub(super) fn check_metadata(home: &BoxSpan<'_>) -> Result<(), MediaError> {
     for child in home.children() {
         let child = child?;
         if child.kind() == kind::META {
@@ -175,7 +175,7 @@ fn check_metadata(home: &BoxSpan<'_>) -> Result<(), MediaError> {
 }
 
 /// Items are found by their place in the file (ISO/IEC 14496-12, 8.11.3), and everything moves.
-fn check_items(meta: &BoxSpan<'_>) -> Result<(), MediaError> {
+pub(super) fn check_items(meta: &BoxSpan<'_>) -> Result<(), MediaError> {
     const ITEM_LOCATIONS: FourCc = FourCc(*b"iloc");
     let mut fields = meta.fields();
     // QuickTime's form of the box has no version and holds no items.
