@@ -13,13 +13,13 @@ found nothing. `--done FILE` leaves out the targets that have a line in that fil
 """
 
 import argparse
+import fcntl
 import hashlib
 import json
 import pathlib
 import re
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -51,7 +51,7 @@ class Record:
     """What each program has done so far: executions, seconds, and edges and inputs at last. Another begins anew."""
 
     def __init__(self, path):
-        self.path, self.lock = path, threading.Lock()
+        self.path = path
 
     def programs(self):
         return json.loads(self.path.read_text()) if self.path.exists() else {}
@@ -60,12 +60,15 @@ class Record:
         return self.programs().get(program, [0, 0, 0, 0])
 
     def add(self, program, executions, seconds, edges, inputs):
-        # What another campaign beside this one has added since is kept.
-        with self.lock:
+        # What another campaign beside this one has added since is kept, and nobody reads half a record.
+        with self.path.with_suffix(".lock").open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
             programs = self.programs()
             before = programs.get(program, [0, 0, 0, 0])
             programs[program] = [before[0] + executions, before[1] + seconds, edges, inputs]
-            self.path.write_text(json.dumps(programs, indent=1))
+            new = self.path.with_suffix(".new")
+            new.write_text(json.dumps(programs, indent=1))
+            new.replace(self.path)
 
 
 def run(target, options, record):

@@ -305,7 +305,13 @@ fn nal_units_without_a_map_are_refused() {
         // Of slices of another layer nothing is clear but the NAL unit header.
         let layer_1 = map(&mut hevc, &nals(4, &[&[kind << 1, 9, 0x80]]), Scheme::Cbcs);
         match (kind, layer_1) {
-            (0..=9 | 16..=21, Ok(ranges)) => assert_eq!(ranges, [(6, 1)]),
+            (0..=9 | 16..=21, Ok(ranges)) => {
+                assert_eq!(ranges, [(6, 1)]);
+                // As of every range, what does not fill a block stays clear in `cenc`.
+                let long = [&[kind << 1, 9][..], &[0x80; 35]].concat();
+                let ranges = map(&mut hevc, &nals(4, &[&long]), Scheme::Cenc).unwrap();
+                assert_eq!(ranges, [(6, 32), (3, 0)]);
+            }
             (10..=15 | 22..=31, Err(CodecError::NalType { kind: found, at: 0 })) => assert_eq!(found, kind),
             (32..=63, Ok(ranges)) => assert_eq!(ranges, [(7, 0)]),
             (_, layer_1) => panic!("H.265 type {kind} of layer 1: {layer_1:?}"),

@@ -319,7 +319,9 @@ fn what_is_not_cut_leaves_nothing_and_says_why() {
         (&clear[..], "segments", "the samples are not in fragments"),
         ("words", "segments", "cannot cut words"),
         ("nothing", "segments", "nothing"),
-        (&fragmented, "there", "is there already"),
+        (&fragmented, "there", "exists already"),
+        (&fragmented, "-", "a pipe is not cut"),
+        ("-", "segments", "a pipe is not cut"),
         (&fragmented, "nowhere/segments", "nowhere/segments"),
     ] {
         let output = workshop.run(&["segment", "-o", folder, file]);
@@ -360,7 +362,6 @@ struct Protected<'a> {
     file: PathBuf,
 }
 
-/// Protects a fixture in all ways; every program must find the clear samples in what comes out.
 /// Where a range ends with fewer blocks than the pattern encrypts in a row, ffmpeg leaves them as they are, and it refuses
 /// subsamples without a pattern. ISO/IEC 23001-7, 9.6, follows the pattern until the range ends, and so does Shaka
 /// Packager.
@@ -380,6 +381,41 @@ fn every_pattern_is_read_by_the_peers() {
     }
 }
 
+/// Of the other layer nothing is clear behind the NAL unit header, which ffmpeg's packets do not tell.
+#[test]
+fn of_another_layer_no_picture_data_stays_clear() {
+    // Longer than the slice headers, which are clear in the base layer, and a block.
+    const LONG: usize = 80;
+    let Some(peers) = peers::media() else { return };
+    let workshop = Workshop::new();
+    let fixture = fixture("h265-two-layers");
+    let clear = fixture.file(&peers);
+    let stream = Command::new(&peers.ffmpeg)
+        .args(["-nostdin", "-v", "error", "-i"])
+        .arg(&clear)
+        .args(["-c", "copy", "-f", "hevc", "-"])
+        .output()
+        .unwrap()
+        .stdout;
+    let starts = stream.windows(5 + LONG).filter_map(|bytes| match *bytes {
+        // A slice with `nuh_layer_id` 1.
+        [0, 0, 1, kind, layer, ..] if kind >> 1 < 32 && kind & 1 == 0 && layer >> 3 == 1 => bytes.get(5..),
+        _ => None,
+    });
+    let starts: BTreeSet<_> = starts.collect();
+    assert!(starts.len() >= 100, "{}", starts.len());
+    let found = |file: &Path| {
+        let file = std::fs::read(file).unwrap();
+        file.windows(LONG).filter(|bytes| starts.contains(bytes)).count()
+    };
+    assert!(found(&clear) >= 200);
+    for scheme in Scheme::ALL {
+        let keys = Keying::Shared.keys(fixture, scheme);
+        let protected = workshop.package(&clear, scheme, Keying::Shared, &keys);
+        assert_eq!(found(&protected), 0, "{}", scheme.name());
+    }
+}
+
 #[test]
 fn a_pattern_that_cannot_be_is_refused() {
     let workshop = Workshop::new();
@@ -388,6 +424,7 @@ fn a_pattern_that_cannot_be_is_refused() {
         ("0:9", "cbcs", 2, "0:9"),
         ("16:0", "cbcs", 2, "16:0"),
         ("1", "cbcs", 2, "expected two numbers of blocks"),
+        ("+1:9", "cbcs", 2, "expected two numbers of blocks"),
         ("1:9", "cenc", 1, "`cenc` has no pattern"),
         ("1:9", "file", 1, "a file of any kind has no pattern"),
     ] {
@@ -398,6 +435,7 @@ fn a_pattern_that_cannot_be_is_refused() {
     }
 }
 
+/// Protects a fixture in all ways; every program must find the clear samples in what comes out.
 fn round_trip(name: &str) {
     round_trip_with(name, combinations(name), &[], true);
 }

@@ -210,6 +210,10 @@ async fn no_more_questions_are_asked_at_a_time_than_may_be() {
     }
     // As many as may be are asked at the same time before the first is answered.
     while service.shared.most.load(Ordering::SeqCst) < 2 {
+        assert!(
+            asking.iter().all(|task| !task.is_finished()),
+            "one was answered before two were asked at a time"
+        );
         tokio::time::sleep(core::time::Duration::from_millis(1)).await;
     }
     let mut left = asking.len();
