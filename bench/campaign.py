@@ -41,6 +41,7 @@ MEDIA = [
     "embedded_store",
     "content_embed",
     "clear_view",
+    "media_cut",
     "media_packager",
     "media_lead",
     "media_stream",

@@ -54,8 +54,8 @@ pub use embedded::embedded_store;
 pub use embedding::content_embed;
 pub use exchange::exchange_result;
 pub use media::{
-    av1_samples, avc_samples, box_tree, clear_view, hevc_samples, let_panics_be_caught, media_packager,
-    movie, movie_fragment, pssh, vp9_samples, webm,
+    av1_samples, avc_samples, box_tree, clear_view, hevc_samples, let_panics_be_caught, media_cut,
+    media_packager, movie, movie_fragment, pssh, vp9_samples, webm,
 };
 pub use messages::{
     certificate, claims, codec, cose_sign1, discovery, enrolment_request, enrolment_response, kid, license,
@@ -76,7 +76,7 @@ pub use trust::{acknowledge_request, device_revocation_list, receipt, revocation
 pub type Target = fn(&[u8]) -> bool;
 
 /// How many targets there are. The server's is missing on WebAssembly, where no server is.
-const COUNT: usize = if cfg!(target_family = "wasm") { 47 } else { 48 };
+const COUNT: usize = if cfg!(target_family = "wasm") { 48 } else { 49 };
 
 /// Every target, under the name that it has in `fuzz/fuzz_targets` and `fuzz/corpus`.
 pub const TARGETS: [(&str, Target); COUNT] = [
@@ -108,6 +108,7 @@ pub const TARGETS: [(&str, Target); COUNT] = [
     ("license", license),
     ("license_request", license_request),
     ("license_response", license_response),
+    ("media_cut", media_cut),
     ("media_lead", media_lead),
     ("media_packager", media_packager),
     ("media_stream", media_stream),

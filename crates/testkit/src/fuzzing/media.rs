@@ -1,6 +1,6 @@
 //! Boxes, protection and codecs of media.
 
-use core::time::Duration;
+use core::{ops::Range, time::Duration};
 use std::{
     collections::BTreeSet,
     io::{Cursor, Read, Seek, SeekFrom},
@@ -23,6 +23,7 @@ use keyward_license::ids::Kid;
 use keyward_packager::{
     CryptoPeriods, KeySource, MediaOptions, MemorySink, PackagerError, PeriodBatch, PeriodKeys, PeriodSource,
     ProtectedMedia, RidingLicense, Rotation, TrackKey, TrackSelector, protect_media, protect_rotating,
+    segments,
 };
 
 use super::{
@@ -243,6 +244,44 @@ pub fn media_packager(bytes: &[u8]) -> bool {
         assert!(bytes(wanted).eq(bytes(found)), "other samples of track {id}");
     }
     true
+}
+
+/// A file that is cut into segments: joined again, they are cut at the same places, and hold the same samples.
+#[must_use]
+pub fn media_cut(bytes: &[u8]) -> bool {
+    let Some((first, media)) = cut(bytes) else {
+        return false;
+    };
+    let joined = [&first[..], &media.concat()].concat();
+    assert_eq!(cut(&joined), Some((first, media)), "cut otherwise when joined");
+    if let Some((mut whole, _)) = decrypted(bytes) {
+        let (mut joined, _) = decrypted(&joined).unwrap();
+        let ids: Vec<_> = whole.media().tracks().iter().map(|track| track.id).collect();
+        for id in ids {
+            assert_eq!(
+                samples_of(&mut joined, id),
+                samples_of(&mut whole, id),
+                "track {id}"
+            );
+        }
+    }
+    true
+}
+
+/// The initialisation segment and the media segments of a file.
+fn cut(file: &[u8]) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
+    let found = segments(Cursor::new(file)).ok()?;
+    let bytes = |ranges: &Vec<Range<u64>>| -> Vec<u8> {
+        let parts = ranges.iter().map(|range| {
+            let [start, end] = [range.start, range.end].map(|at| usize::try_from(at).unwrap());
+            file.get(start..end).unwrap()
+        });
+        parts.collect::<Vec<_>>().concat()
+    };
+    Some((
+        bytes(&found.initialisation),
+        found.media.iter().map(bytes).collect(),
+    ))
 }
 
 /// Protects a file under keys that rotate each 40 ms, with licenses that ride along.

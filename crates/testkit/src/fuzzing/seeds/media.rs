@@ -49,6 +49,7 @@ impl Seeds {
         self.system_headers();
         self.films();
         self.packaging();
+        self.cuts();
         self.leads();
         self.streams();
         self.matroska();
@@ -272,6 +273,21 @@ impl Seeds {
         for (name, from, at, to) in faults {
             self.invalid(target, name, renamed(&fragmented, from, at, to));
         }
+    }
+
+    fn cuts(&mut self) {
+        let target = "media_cut";
+        for (name, film) in films() {
+            if film.fragmented {
+                self.accepted(target, name, film.file());
+            } else {
+                self.invalid(target, name, film.file());
+            }
+        }
+        let file = Film::new(None, true).file();
+        let run = b"trun\0\0\x02\x01\0\0\0\x03";
+        self.invalid(target, "sample-behind-the-data", renamed(&file, run, 22, 0xff));
+        self.accepted(target, "two-fragments", two_fragments());
     }
 
     fn leads(&mut self) {
