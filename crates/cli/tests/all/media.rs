@@ -9,5 +9,6 @@ mod malformed;
 mod peers;
 mod pipes;
 mod qualities;
+mod segments;
 mod vectors;
 mod workshop;
