@@ -337,8 +337,7 @@ async fn a_token_permits_what_its_scope_says() {
     }
     for (operation, expected) in [("sign", [403, 401, 403, 401]), ("encrypt", [403, 401, 403, 401])] {
         for (token, expected) in tokens.into_iter().zip(expected) {
-            let mut stream = served.begin_stream(operation, token, "").await;
-            stream.write_all(b"0\r\n\r\n").await.unwrap();
+            let stream = served.stream(operation, token, "", "0\r\n\r\n").await;
             let mut answer = Answer {
                 stream,
                 held: Vec::new(),
@@ -486,9 +485,8 @@ async fn signatures_of_streams_and_what_is_missing_are_told_in_json() {
         ("copy", "", 400, None),
     ];
     for (operation, headers, status, body) in cases {
-        let mut stream = served.begin_stream(operation, &token, headers).await;
-        send_chunk(&mut stream, b"some data").await.unwrap();
-        stream.write_all(b"0\r\n\r\n").await.unwrap();
+        let chunks = "9\r\nsome data\r\n0\r\n\r\n";
+        let stream = served.stream(operation, &token, headers, chunks).await;
         let mut answer = Answer {
             stream,
             held: Vec::new(),

@@ -11,11 +11,23 @@ pub(crate) use crate::served_world::Served;
 impl Served {
     /// Begins a request whose body comes in chunks, and returns the connection.
     pub(crate) async fn begin_stream(&self, operation: &str, token: &str, headers: &str) -> TcpStream {
+        self.stream(operation, token, headers, "").await
+    }
+
+    /// Sends a request with its body in chunks at once, so that a server that answers to the head has all of it, and
+    /// returns the connection.
+    pub(crate) async fn stream(
+        &self,
+        operation: &str,
+        token: &str,
+        headers: &str,
+        chunks: &str,
+    ) -> TcpStream {
         let mut stream = TcpStream::connect(self.admin).await.unwrap();
         let head = format!(
             "POST /exchange-keys/{METERS}/stream/{operation} HTTP/1.1\r\nhost: localhost\r\n\
              authorization: Bearer {token}\r\ncontent-type: application/octet-stream\r\n\
-             transfer-encoding: chunked\r\nconnection: close\r\n{headers}\r\n"
+             transfer-encoding: chunked\r\nconnection: close\r\n{headers}\r\n{chunks}"
         );
         stream.write_all(head.as_bytes()).await.unwrap();
         stream
