@@ -55,7 +55,7 @@ pub(crate) fn run(args: &SegmentArgs, report: Report) -> Result<(), Failure> {
 
     let segments = found.media.len();
     report.result(
-        &format!("{}: init.mp4 and {segments} media segments", output.display()),
+        &format!("{}: init.mp4, media segments: {segments}", output.display()),
         &json!({ "output": output.display().to_string(), "segments": segments }),
     )
 }

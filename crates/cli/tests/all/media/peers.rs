@@ -276,8 +276,8 @@ struct Protected<'a> {
     file: PathBuf,
 }
 
-/// Where a range ends with fewer blocks than the pattern encrypts in a row, ffmpeg leaves them as they are, and it refuses
-/// subsamples without a pattern. ISO/IEC 23001-7, 9.6, follows the pattern until the range ends, and so does Shaka
+/// Both versions of ffmpeg decrypt samples otherwise where a pattern encrypts several blocks in a row, and refuse subsamples
+/// without a pattern. ISO/IEC 23001-7, 9.6, follows the pattern until the range ends, and so does Shaka
 /// Packager.
 #[test]
 fn every_pattern_is_read_by_the_peers() {
