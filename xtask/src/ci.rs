@@ -44,6 +44,12 @@ pub(crate) fn run() -> Result<()> {
         .filter(|(_, passed, _)| !passed)
         .map(|(name, ..)| *name)
         .collect();
+    // The last line of a run that passed, for whoever reads logs with a program.
+    say(format!(
+        "steps: {} passed, {} failed",
+        report.len() - failed.len(),
+        failed.len()
+    ));
     if !failed.is_empty() {
         bail!(
             "{} of {} steps failed: {}",
