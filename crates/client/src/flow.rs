@@ -69,7 +69,8 @@ impl Reply {
 pub struct Moment {
     /// The operating system's clock, UTC; `None` if it was never set.
     pub utc: Option<Timestamp>,
-    /// Milliseconds of a clock that never steps, from any origin: measures round trips.
+    /// Milliseconds of a clock that never steps, from any origin, and that counts while the machine sleeps: measures
+    /// round trips, and what has passed since a server told the time or content was opened.
     pub monotonic: u64,
 }
 

@@ -33,16 +33,17 @@ pub(crate) enum Occasion {
     Ahead,
 }
 
-/// Sends, and again as long as the other side asks for it. Returns the last answer, and how long it took in
-/// milliseconds of a clock that never steps.
+/// Sends, and again as long as the other side asks for it. Returns the last answer, and how long it took since
+/// the first was sent, in milliseconds of a clock that never steps.
 pub(crate) async fn send(
     io: &Io,
     rng: &mut impl CryptoRng,
     outgoing: Outgoing,
     occasion: Occasion,
 ) -> Result<(Answer, u64), ClientError> {
+    // From the first time on: whoever is in between may have had the answer since then.
+    let sent = io.moment().monotonic;
     for repeated in 0..=REPEATS {
-        let sent = io.moment().monotonic;
         let (answer, retry_after) = io.send(outgoing.clone()).await?;
         let round_trip = io.moment().monotonic.saturating_sub(sent);
         let pause = pause(&answer, repeated, retry_after, rng);
