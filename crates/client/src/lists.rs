@@ -101,9 +101,13 @@ pub struct Distrusted {
     pub fault: Option<MessageError>,
 }
 
-/// Counts what becomes known of trust: whoever plays sees by it that there is something new, without the client.
-#[derive(Debug, Clone, Default)]
+/// Numbers what is known of trust: whoever plays sees by it that there is something new, without the client. No two
+/// clients of a process have the same number, because each knows what it read from its store.
+#[derive(Debug, Clone)]
 pub(crate) struct Changes(Arc<AtomicU64>);
+
+/// The number that is given next.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 impl Changes {
     pub(crate) fn count(&self) -> u64 {
@@ -111,7 +115,14 @@ impl Changes {
     }
 
     fn note(&self) {
-        self.0.fetch_add(1, Ordering::AcqRel);
+        self.0
+            .store(NEXT.fetch_add(1, Ordering::AcqRel), Ordering::Release);
+    }
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU64::new(NEXT.fetch_add(1, Ordering::AcqRel))))
     }
 }
 

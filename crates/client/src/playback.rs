@@ -236,12 +236,16 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
     /// judges again what plays, and goes on under another license where one does not permit it any more.
     pub(crate) async fn run_go_on(&mut self, io: &Io, opened: &mut Opened) -> Result<Standing, ClientError> {
         opened.pace.see(self.clocked(io), io.moment());
-        (opened.frame_changed, opened.trusted) = (false, self.changes.count());
+        // From here on it is this client's knowledge that counts, which may be a later one than that which opened it.
+        opened.changes.clone_from(&self.changes);
+        let known = self.changes.count();
         let now = opened.pace.now(io.moment());
         if opened.renews(now) {
             opened.renewal.is_due = true;
         }
         let lacking = self.judge_all(io, opened, now).await?;
+        // All were judged. Where one could not be, nothing is settled.
+        (opened.frame_changed, opened.trusted) = (false, known);
         let acquired = self.help(io, opened, &lacking).await;
         // A server may have told the time meanwhile.
         opened.pace.see(self.clocked(io), io.moment());

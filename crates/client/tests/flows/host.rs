@@ -21,7 +21,7 @@ use crate::{
         INTERNAL, Screens, TYPE_0, acquire, asking, go_on, hdmi, licensed, needs_hdcp, on, open, pass,
         refusal, restarted, sixty_seconds, verdicts,
     },
-    world::{World, kid, opens, wanted},
+    world::{Stop as Crash, World, kid, opens, wanted},
 };
 
 #[test]
@@ -171,6 +171,38 @@ fn r_011_the_size_of_the_frames_is_judged_while_it_changes() {
         stopped,
         [(kid(1), Stop::Refused(Refusal::FrameTooLarge { frame, largest }))]
     );
+}
+
+/// A disk that fails while the first of two keys is judged again.
+#[test]
+fn r_011_a_key_that_could_not_be_judged_is_not_held_to_be_settled() {
+    let screens = Screens::default();
+    let (mut world, client) = World::enrolled();
+    drop(client);
+    let mut client = on(&mut world, &screens);
+    let largest = Resolution {
+        width: 1920,
+        height: 1080,
+    };
+    world.server.bent.license = Some(Box::new(move |body| {
+        body.explicit_restrictions = Some(vec![ExplicitRestriction::MaximumDecodeResolution(largest)]);
+    }));
+    world.run(client.acquire(wanted(&[1, 2]))).unwrap();
+    let content = client.open_content(vec![kid(1), kid(2)], wanted(&[1, 2]), Acquisition::Never);
+    let mut opened = world.run(content).unwrap();
+    for number in [1, 2] {
+        let frame = Resolution {
+            width: 3840,
+            height: 2160,
+        };
+        opened.set_frame(kid(number), frame);
+    }
+    world.stop = Some((world.trace.len(), Crash::Before));
+    assert!(world.drive(client.go_on(&mut opened)).is_none());
+    assert!(opened.bound.iter().any(|bound| bound.stopped().is_none()));
+    assert!(!opened.holds(world.moment, &screens));
+    world.stop = None;
+    assert_eq!(go_on(&mut world, &mut client, &mut opened).playing, 0);
 }
 
 #[test]

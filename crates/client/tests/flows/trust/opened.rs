@@ -20,7 +20,7 @@ use super::{ends_with_revocation, install, later, own_certificate, revoked_denia
 use crate::{
     chained::{ROOT, acquire_root, asked, needs, open_live, rooted, with_root},
     exchanging::{encrypting, encryptor_of_1, encrypts, rng},
-    licensed::{asking, go_on, licensed, open, pass},
+    licensed::{asking, go_on, licensed, open, pass, restarted},
     world::{TestClient, World, kid, opens, wanted},
 };
 
@@ -79,6 +79,42 @@ fn v_020_what_was_issued_before_its_signer_was_revoked_plays_on() {
         assert!(opened.holds(world.moment, &Unlisted));
         assert!(opens(&opened.bound[0], 1));
     }
+}
+
+/// Each knows what it has read from the store, and none can tell by its own count what another one knew.
+#[test]
+fn v_020_what_plays_stops_once_a_later_client_knows_that_its_signer_is_revoked() {
+    let (mut world, mut client) = licensed(|_| ());
+    let mut opened = open(&mut world, &mut client).unwrap();
+    client = restarted(&mut world, client);
+    revoke_signer(&mut world, &mut client, NOW, false);
+    client = restarted(&mut world, client);
+    let standing = go_on(&mut world, &mut client, &mut opened);
+    assert_eq!(standing.stopped, [(kid(1), Stop::Distrusted)]);
+}
+
+#[test]
+fn v_020_what_plays_is_judged_again_when_the_client_that_it_goes_on_with_learns_something() {
+    let (mut world, mut client) = licensed(|_| ());
+    let mut opened = open(&mut world, &mut client).unwrap();
+    client = restarted(&mut world, client);
+    assert_eq!(go_on(&mut world, &mut client, &mut opened).playing, 1);
+    assert!(opened.holds(world.moment, &Unlisted));
+    revoke_signer(&mut world, &mut client, NOW, false);
+    assert!(!opened.holds(world.moment, &Unlisted));
+}
+
+#[test]
+fn v_020_a_list_that_comes_while_content_is_opened_is_settled_by_a_later_client() {
+    let (mut world, client) = World::enrolled();
+    let mut client = client.on_host(asking());
+    let list = server_list(&world, 1, &[]);
+    world.server.lists = vec![list];
+    let content = client.open_content(vec![kid(1)], wanted(&[1]), Acquisition::Reactive);
+    let mut opened = world.run(content).unwrap();
+    client = restarted(&mut world, client);
+    assert_eq!(go_on(&mut world, &mut client, &mut opened).playing, 1);
+    assert!(opened.holds(world.moment, &Unlisted));
 }
 
 #[test]
