@@ -136,7 +136,8 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             licenses: waiting.results.clone(),
         };
         body.check_bounds()?;
-        let body = SecretBytes::new(grease(&body.encode(), &mut self.rng)?);
+        let body = SecretBytes::new(body.encode());
+        let body = SecretBytes::new(grease(body.expose(), &mut self.rng)?);
         let asked = PendingRequest::of(body.expose(), nonce, response_key);
         let operator = self.operators.get(&waiting.operator).ok_or(NOT_ENROLLED)?;
         let from = (&operator.chain[..], self.keys.signer());

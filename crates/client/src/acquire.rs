@@ -1,7 +1,7 @@
 //! Making license requests and sending them: proactive and reactive acquisition are the same flow.
 
 use keyward_content::header::{ContentHeader, HeaderError};
-use keyward_crypto::Secret;
+use keyward_crypto::{Secret, SecretBytes};
 use keyward_license::{
     codec::{Bytes, Wire, grease},
     discovery::{self, DiscoveryError, LicenseServer, media_type},
@@ -402,9 +402,11 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             custom_data: wanted.custom_data.clone().map(Bytes),
         };
         body.check_bounds()?;
-        let body = grease(&body.encode(), &mut self.rng)?;
-        let digest = Digest::new(keyward_crypto::kdf::sha256(&[&body]));
-        let request = self.sign_and_seal(&body, operator, server)?;
+        // With the response key, and what authorises the viewer.
+        let body = SecretBytes::new(body.encode());
+        let body = SecretBytes::new(grease(body.expose(), &mut self.rng)?);
+        let digest = Digest::new(keyward_crypto::kdf::sha256(&[body.expose()]));
+        let request = self.sign_and_seal(body.expose(), operator, server)?;
         let created = self.now(io);
         self.remember(
             io,

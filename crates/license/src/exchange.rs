@@ -1,7 +1,7 @@
 //! One exchange with a license server, as its asking side sees it: a request is signed and sealed, and
 //! its answer is opened and held against it.
 
-use keyward_crypto::{CryptoError, Secret, ecdsa::Signer, kdf::sha256, x509::Role};
+use keyward_crypto::{CryptoError, Secret, SecretBytes, ecdsa::Signer, kdf::sha256, x509::Role};
 use rand_core::CryptoRng;
 
 use crate::{
@@ -155,13 +155,13 @@ pub fn seal_request<T: SignedBody>(
     server: &LicenseServer,
     rng: &mut impl CryptoRng,
 ) -> Result<Vec<u8>, MessageError> {
-    let message = signed::sign::<T>(body, &[], chain, signer)?;
+    let message = SecretBytes::new(signed::sign::<T>(body, &[], chain, signer)?);
     let sealed = SealedRequest::seal(
         T::CONTEXT,
         server.suite,
         server.recipient,
         &server.public_key,
-        &message,
+        message.expose(),
         rng,
     )?;
     Ok(sealed.encode())

@@ -1,7 +1,7 @@
 //! The side that asks to be enrolled: its request, and every check of the answer.
 
 use keyward_crypto::{
-    Secret,
+    Secret, SecretBytes,
     hpke::Suite,
     x509::{Anchor, Certificate},
 };
@@ -95,9 +95,11 @@ impl PendingEnrolment {
             client,
             role,
         };
-        let body = grease(&body.encode(), rng)?;
-        let sealed = seal_request::<EnrolmentRequest>(&body, (chain, keys.signer()), server, rng)?;
-        let pending = PendingRequest::of(&body, nonce, response_key);
+        // With the response key and the token.
+        let body = SecretBytes::new(body.encode());
+        let body = SecretBytes::new(grease(body.expose(), rng)?);
+        let sealed = seal_request::<EnrolmentRequest>(body.expose(), (chain, keys.signer()), server, rng)?;
+        let pending = PendingRequest::of(body.expose(), nonce, response_key);
         Ok((Self { pending, role }, sealed))
     }
 
@@ -161,7 +163,7 @@ fn open_share(
     share: &SealedShare,
     keys: &dyn PartyKeys,
     request: &Digest,
-) -> Result<keyward_crypto::SecretBytes, CertificateFault> {
+) -> Result<SecretBytes, CertificateFault> {
     let suite = Suite::from_number(share.suite).ok_or(CertificateFault("a share is of an unknown suite"))?;
     let info = binding(SHARE_CONTEXT, suite, request);
     keys.open(suite, &info, &share.encapsulated.0, &share.ciphertext.0)
