@@ -8,9 +8,11 @@
 //! ```
 //! The floor is kept in the store's head. A time that a server states in answer to a fresh nonce counts as
 //! trusted; it may lower a floor that came from the local clock, so that a clock once set far ahead does not
-//! brick the device, and never one that came from a server. What a secure clock reads lowers it in the same way.
+//! brick the device, and never one that came from a server. It speaks for one operator's licenses: who may enrol with an
+//! operator of his own may have it tell any time. What a secure clock reads lowers it in the same way.
 
 use keyward_license::{
+    ids::Digest,
     request::{ClientClock, ClockKind, ClockState},
     time::Timestamp,
 };
@@ -18,7 +20,7 @@ use keyward_license::{
 use crate::{
     Client,
     flow::{Io, Moment},
-    store::Clock,
+    store::{Clock, Head},
 };
 
 /// A local clock this many seconds behind the floor is taken to read the floor: network time steps
@@ -31,6 +33,10 @@ const FLOOR_STEP: u64 = 60;
 /// Longest round trip, in milliseconds, after which a server's time still counts as the present.
 const LONGEST_ROUND_TRIP: u64 = 5 * 60 * 1000;
 
+fn is_fresh(round_trip: Option<u64>) -> bool {
+    round_trip.is_some_and(|millis| millis <= LONGEST_ROUND_TRIP)
+}
+
 /// A time that a server told this process in answer to a fresh nonce, and when that was on the clock
 /// that never steps. It is lost with the process: that clock has no meaning in another.
 #[derive(Debug, Clone, Copy)]
@@ -42,12 +48,10 @@ pub(crate) struct Told {
 impl Told {
     /// The time of an answer whose round trip was short enough to call it the present.
     pub(crate) fn fresh(time: Timestamp, round_trip: Option<u64>, moment: Moment) -> Option<Self> {
-        round_trip
-            .filter(|millis| *millis <= LONGEST_ROUND_TRIP)
-            .map(|_| Self {
-                time,
-                monotonic: moment.monotonic,
-            })
+        is_fresh(round_trip).then_some(Self {
+            time,
+            monotonic: moment.monotonic,
+        })
     }
 
     fn now(self, moment: Moment) -> Timestamp {
@@ -99,6 +103,12 @@ impl<K, R> Client<K, R> {
             told: read_as(kind, clock, io.moment()).now.is_none(),
             floor: believed_from(kind, clock),
         }
+    }
+
+    /// R-010: whether the floor was lowered by another operator's answer, and this one has not told the time since.
+    pub(crate) fn is_untimed(&self, operator: &Digest) -> bool {
+        let untimed = self.store.head().untimed.as_deref();
+        untimed.is_some_and(|untimed| untimed.contains(operator))
     }
 
     /// The clock as a request states it: the host's own, whatever a server has told meanwhile.
@@ -276,7 +286,7 @@ pub(crate) fn raise(clock: &mut Clock, now: Timestamp) {
 /// freshly before, even if the local clock has raised it since. `round_trip` is in milliseconds, measured on a clock
 /// that never steps; `None` if request and answer were handled by different processes.
 pub(crate) fn adopt(clock: &mut Clock, server_time: Timestamp, round_trip: Option<u64>) {
-    let fresh = round_trip.is_some_and(|millis| millis <= LONGEST_ROUND_TRIP);
+    let fresh = is_fresh(round_trip);
     let may_lower = fresh && !clock.floor_is_trusted;
     if fresh {
         clock.last_trusted = clock.last_trusted.max(Some(server_time));
@@ -287,6 +297,22 @@ pub(crate) fn adopt(clock: &mut Clock, server_time: Timestamp, round_trip: Optio
             .map_or(server_time, |told| told.max(server_time));
         clock.floor_is_trusted = true;
     }
+}
+
+/// R-010: takes over the time of an operator's answer, as [`adopt`] does. One operator's word lowers the floor for its own
+/// licenses: those of the others have no time until their own operator has told it.
+pub(crate) fn hear(head: &mut Head, operator: Digest, server_time: Timestamp, round_trip: Option<u64>) {
+    let floor = head.clock.floor;
+    adopt(&mut head.clock, server_time, round_trip);
+    let mut untimed = if head.clock.floor < floor {
+        head.operators.clone()
+    } else {
+        head.untimed.take().unwrap_or_default()
+    };
+    if is_fresh(round_trip) {
+        untimed.retain(|other| *other != operator);
+    }
+    head.untimed = Some(untimed).filter(|untimed| !untimed.is_empty());
 }
 
 /// V-013: the time at which to judge the signer of an answer, or `None` if the stated time contradicts

@@ -349,7 +349,11 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             sources: &self.host.sources,
             watermarks: &self.host.watermarks,
         };
-        choose::judged(evaluate(&chain, &usage, &host, question.action, question.now))
+        // What plays goes on by the time that it was opened at.
+        let now = question
+            .now
+            .filter(|_| usage.playing || !self.is_untimed(operator));
+        choose::judged(evaluate(&chain, &usage, &host, question.action, now))
     }
 
     /// a time at which a license was refused has been seen; setting the clock back afterwards does

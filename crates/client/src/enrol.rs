@@ -378,10 +378,10 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         ));
         self.store
             .commit(io, &mut self.rng, writes, |head| {
-                clock::adopt(&mut head.clock, server_time, round_trip);
                 if !head.operators.contains(&id) {
                     head.operators.push(id);
                 }
+                clock::hear(head, id, server_time, round_trip);
             })
             .await?;
         self.told = Told::fresh(server_time, round_trip, io.moment()).or(self.told);

@@ -195,10 +195,10 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
             .await?;
         let (write, waiting) = told.unzip();
         writes.extend(write);
-        let server_time = response.server_time;
+        let (operator, server_time) = (pending.operator, response.server_time);
         self.store
             .commit(io, &mut self.rng, writes, |head| {
-                clock::adopt(&mut head.clock, server_time, round_trip);
+                clock::hear(head, operator, server_time, round_trip);
                 head.acknowledgements = waiting.unwrap_or(head.acknowledgements);
             })
             .await?;

@@ -29,6 +29,8 @@ cbor_map! {
         [6?] due: Timestamp,
         /// Acknowledgements that wait for their receipts; absent for none.
         [7?] acknowledgements: u64,
+        /// operators that have not told the time since another one's answer lowered the floor; absent for none.
+        [8?] untimed: Vec<Digest>,
     }
 }
 

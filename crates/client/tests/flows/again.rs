@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Lets the server refuse the first requests for a path.
-fn refuse_first(world: &mut World, path: &'static str, code: ErrorCode, times: usize) {
+pub(crate) fn refuse_first(world: &mut World, path: &'static str, code: ErrorCode, times: usize) {
     let left = Cell::new(times);
     world.on_the_way = Some(Box::new(move |outgoing, answer| {
         if outgoing.url.ends_with(path) && left.get() > 0 {

@@ -5,13 +5,16 @@ use std::{cell::RefCell, rc::Rc};
 use keyward_client::{
     ClientError, enforce::Availability, flow::Answer, install::AcquiredKey, session::Acquisition,
 };
-use keyward_license::{request::ClockState, time::Timestamp, usage_rules::Refusal};
+use keyward_license::{error_code::ErrorCode, request::ClockState, time::Timestamp, usage_rules::Refusal};
 use keyward_testkit::{
-    fake_server::LICENSE_PATH,
+    fake_server::{FakeServer, LICENSE_PATH},
     pki::{DAY, NOW},
 };
 
-use crate::world::{KIND_LICENSE, TestClient, Trace, World, kid, opens, wanted};
+use crate::{
+    again::refuse_first,
+    world::{KIND_LICENSE, TestClient, Trace, World, kid, opens, wanted},
+};
 
 /// A world whose device has one license for key 1 with these terms, seconds after [`NOW`].
 fn licensed(begin: Option<u64>, end: Option<u64>) -> (World, TestClient) {
@@ -307,6 +310,84 @@ fn r_010_a_server_frees_a_device_whose_clock_was_once_far_ahead() {
         (request.clock.state, request.clock.last_trusted),
         (ClockState::RolledBack, Some(NOW))
     );
+}
+
+/// Enrols with another operator, whose server says that this many seconds have passed; the network is gone afterwards, and
+/// the device's own server is back.
+fn hear_another_operator(world: &mut World, client: &mut TestClient, seconds: u64) {
+    let mut other = FakeServer::new([66; 32]);
+    other.now = NOW.plus(seconds);
+    core::mem::swap(&mut world.server, &mut other);
+    world.online = true;
+    let profile = world.profile();
+    world.run(client.enrol(profile, "token".into())).unwrap();
+    world.online = false;
+    core::mem::swap(&mut world.server, &mut other);
+}
+
+/// Enrols anew with the device's own operator, whose server says that this many seconds have passed.
+fn hear_its_own_operator(world: &mut World, client: &mut TestClient, seconds: u64) {
+    world.server.now = NOW.plus(seconds);
+    world.online = true;
+    let profile = world.profile();
+    world.run(client.enrol(profile, "token".into())).unwrap();
+    world.online = false;
+}
+
+#[test]
+fn r_010_another_operators_word_does_not_begin_a_license_anew_that_has_ended() {
+    let (mut world, mut client) = licensed(None, Some(1_000));
+    world.clock(2_000);
+    assert!(matches!(refusal(&mut world, &mut client), Refusal::Ended { .. }));
+    // The owner sets the clock back, and has an operator of their own say that it is right.
+    world.clock(10);
+    hear_another_operator(&mut world, &mut client, 10);
+    assert_eq!(client.clock_floor(), NOW.plus(10));
+    for _ in 0..2 {
+        assert_eq!(refusal(&mut world, &mut client), Refusal::NoUsableClock);
+        drop(client);
+        client = world.open().unwrap();
+    }
+    // Again, and again in answer to the same operator: nothing comes of it.
+    hear_another_operator(&mut world, &mut client, 11);
+    assert_eq!(refusal(&mut world, &mut client), Refusal::NoUsableClock);
+    // Not even with the clock set right, without its own operator's word.
+    world.clock(2_000);
+    assert_eq!(refusal(&mut world, &mut client), Refusal::NoUsableClock);
+    hear_its_own_operator(&mut world, &mut client, 2_000);
+    assert!(matches!(refusal(&mut world, &mut client), Refusal::Ended { .. }));
+}
+
+#[test]
+fn r_010_each_operator_frees_its_own_licenses_from_a_clock_that_was_far_ahead() {
+    let (mut world, mut client) = licensed(None, Some(100 * DAY));
+    world.clock(50 * 86_400);
+    open(&mut world, &mut client).unwrap();
+    world.clock(100);
+    hear_another_operator(&mut world, &mut client, 100);
+    assert_eq!(refusal(&mut world, &mut client), Refusal::NoUsableClock);
+    hear_its_own_operator(&mut world, &mut client, 100);
+    open(&mut world, &mut client).unwrap();
+    // What lowers nothing takes nothing from anybody.
+    hear_another_operator(&mut world, &mut client, 100);
+    open(&mut world, &mut client).unwrap();
+}
+
+#[test]
+fn r_010_an_answer_is_as_old_as_the_first_sending_of_its_request() {
+    let (mut world, mut client) = licensed(None, Some(100 * DAY));
+    world.clock(50 * 86_400);
+    open(&mut world, &mut client).unwrap();
+    world.clock(100);
+    world.server.now = NOW.plus(100);
+    world.online = true;
+    // Whoever is in between keeps the answer, says that the server is busy, and gives it to the second sending.
+    world.round_trip = 3 * 60 * 1000;
+    refuse_first(&mut world, LICENSE_PATH, ErrorCode::Busy, 1);
+    world.run(client.acquire(wanted(&[3]))).unwrap();
+    assert_eq!(refusal(&mut world, &mut client), Refusal::NoUsableClock);
+    world.run(client.acquire(wanted(&[4]))).unwrap();
+    open(&mut world, &mut client).unwrap();
 }
 
 #[test]
