@@ -366,12 +366,9 @@ fn a_signal_leaves_nothing_half_written() {
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
-        package
-            .stdin
-            .as_mut()
-            .unwrap()
-            .write_all(&content(1_000_000))
-            .unwrap();
+        // To wait for a process closes the input that it has: then it would be complete.
+        let mut input = package.stdin.take().unwrap();
+        input.write_all(&content(1_000_000)).unwrap();
         let parts = || {
             let files = files_below(&world.path(""));
             files
@@ -395,6 +392,7 @@ fn a_signal_leaves_nothing_half_written() {
                 .success()
         );
         assert!(!package.wait().unwrap().success());
+        drop(input);
         assert_eq!(parts(), 0, "after {signal}");
         assert!(!world.path("out.kw").exists());
     }
