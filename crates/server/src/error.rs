@@ -247,8 +247,8 @@ pub enum Error {
         "the certificate {0} is no authority's: not the root revokes it, but the authority that issued it"
     )]
     NotOfAuthority(String),
-    /// The server works with a certificate that should be revoked.
-    #[error("the server works with the certificate {0}")]
+    /// The server works with a certificate that should be revoked, or with another for the same key.
+    #[error("the server works with the certificate {0}, or with another for its key")]
     CertificateInUse(String),
     /// No list names a certificate that should be taken off it.
     #[error("the certificate {0} is not revoked")]

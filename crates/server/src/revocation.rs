@@ -108,6 +108,8 @@ pub struct RevokedModel {
 pub struct IssuedCertificate {
     /// What it is for, such as `license-server`.
     pub purpose: &'static str,
+    /// How many keys of the purpose there were before the one that it is for. A renewal keeps the key.
+    pub key: u64,
     /// Its serial number: the content of the DER INTEGER, big-endian.
     pub serial: Vec<u8>,
     /// What became of it.
@@ -225,15 +227,16 @@ impl Server {
             .collect()
     }
 
-    /// Puts a certificate that the operator issued, to a device, a packager or itself, on the list of its authority.
-    /// A device whose certificate is revoked can enrol again; [`Server::revoke_device`] revokes it for good.
+    /// Puts a certificate that the operator issued, to a device, a packager or itself, on the list of its authority, and
+    /// with it all that are for the same key. A device whose certificate is revoked can enrol again; [`Server::revoke_device`] revokes it for good.
     ///
     /// `invalid_since` says since when the key may have been in other hands: what it signed from then on is refused as
     /// well. A thief can date a license back, so where it is not known, give the begin of the certificate.
     ///
     /// # Errors
     /// [`Error::CertificateUnknown`]; [`Error::OfAuthority`] for an authority's, which [`Server::revoke_authority`]
-    /// revokes; [`Error::CertificateInUse`] for one that the server itself works with: put another in its place first; [`Error::OutOfRange`] for a time to come; a failure of the database.
+    /// revokes; [`Error::CertificateInUse`] for one whose key the server itself works with: put another in its place first;
+    /// [`Error::OutOfRange`] for a time to come; a failure of the database.
     pub async fn revoke_certificate(
         &self,
         serial: &[u8],
@@ -260,7 +263,7 @@ impl Server {
         self.store().revoke_certificate(revoked, now).await
     }
 
-    /// Takes a certificate off the list of its authority.
+    /// Takes a certificate, and all that are for the same key, off the list of its authority.
     ///
     /// # Errors
     /// [`Error::CertificateNotRevoked`]; [`Error::DeviceRevokedForGood`] if its device or packager is; a failure of
@@ -291,6 +294,7 @@ impl Server {
             newer.push(stored.purpose);
             IssuedCertificate {
                 purpose: stored.purpose.as_str(),
+                key: stored.key,
                 serial: certificate.serial().to_vec(),
                 state,
                 not_before: Timestamp(certificate.not_before()),

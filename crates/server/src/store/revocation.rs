@@ -146,7 +146,7 @@ pub(crate) enum ListSays {
 pub(crate) struct IssuedCertificateRow {
     pub(crate) authority: Purpose,
     pub(crate) not_after: Timestamp,
-    /// Whether the operator signs or opens with it at present.
+    /// Whether the operator signs or opens with its key at present.
     pub(crate) in_use: bool,
 }
 

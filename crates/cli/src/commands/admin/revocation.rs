@@ -91,7 +91,7 @@ fn certificates(dir: &OperatorDir, report: Report) -> Result<(), Failure> {
                 CertificateState::Replaced => "replaced by another",
                 CertificateState::Revoked => "revoked",
             };
-            format!("{serial}: {}, until {end}, {state}", one.purpose)
+            format!("{serial}: {}, key {}, until {end}, {state}", one.purpose, one.key)
         })
         .collect();
     let listed: Vec<_> = certificates
@@ -100,6 +100,7 @@ fn certificates(dir: &OperatorDir, report: Report) -> Result<(), Failure> {
             json!({
                 "serial": hex::encode(&one.serial),
                 "purpose": one.purpose,
+                "key": one.key,
                 "state": one.state.as_str(),
                 "not_before": one.not_before.0,
                 "not_after": one.not_after.0,

@@ -183,6 +183,10 @@ fn the_roots_list_is_made_with_the_root_key_wherever_it_is() {
     let authority = serial(&world, "device-authority");
     let words = world.ok(&["admin", "revocation", "certificates"]);
     assert!(words.lines().all(|line| line.ends_with(", in use")), "{words}");
+    assert!(
+        words.lines().all(|line| line.contains(", key 0, until ")),
+        "{words}"
+    );
     let words = world.ok(&["admin", "revocation", "list"]);
     let named = format!("list device-authority ({authority}) ");
     assert!(words.lines().any(|line| line.starts_with(&named)), "{words}");

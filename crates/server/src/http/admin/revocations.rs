@@ -21,6 +21,7 @@ use crate::{
 #[derive(Serialize)]
 pub(super) struct Certificate {
     purpose: &'static str,
+    key: u64,
     serial: String,
     state: &'static str,
     not_before: u64,
@@ -33,6 +34,7 @@ pub(super) async fn certificates(
     let certificates = server.certificates().await?.into_iter();
     let listed = certificates.map(|certificate| Certificate {
         purpose: certificate.purpose,
+        key: certificate.key,
         serial: hex::encode(certificate.serial),
         state: certificate.state.as_str(),
         not_before: certificate.not_before.0,

@@ -4,6 +4,8 @@
 mod lists;
 mod models;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use keyward_crypto::x509::Certificate;
 use keyward_license::{ids::DeviceId, time::Timestamp};
 use rusqlite::{Connection, params};
@@ -49,8 +51,8 @@ impl Store {
         .await
     }
 
-    /// Puts a certificate on the list of its authority. Of one that stands there the earlier time counts. Of a device or
-    /// packager all certificates go there: they are for one key, and the others would serve whoever has it.
+    /// Puts a certificate on the list of its authority, and with it all that are for the same key: they would serve
+    /// whoever has it. Of one that stands there the earlier time counts.
     ///
     /// # Errors
     /// [`Error::CertificateUnknown`], [`Error::CertificateInUse`].
@@ -77,7 +79,7 @@ impl Store {
             .await
     }
 
-    /// Takes a certificate off the list of its authority.
+    /// Takes a certificate, and all that are for the same key, off the list of its authority.
     ///
     /// # Errors
     /// [`Error::CertificateNotRevoked`]; [`Error::DeviceRevokedForGood`] if its device or packager is.
@@ -244,10 +246,12 @@ fn device_of(db: &Connection, serial: &[u8]) -> Result<Option<OfDevice>, Error> 
     Ok(None)
 }
 
-/// Serial number and end of every certificate of the device or packager that has this one; none of another's.
+/// Serial number and end of every certificate that is for the key of this one: those of its device or packager, or of the
+/// operator's own those of its purpose and key.
 fn of_same_key(db: &Connection, serial: &[u8]) -> Result<Vec<(Vec<u8>, Timestamp)>, Error> {
     let Some(OfDevice { device, .. }) = device_of(db, serial)? else {
-        return Ok(Vec::new());
+        let own = own_of_same_key(db, serial)?.into_iter();
+        return Ok(own.map(|one| (one.serial, one.not_after)).collect());
     };
     let rows: Vec<(Vec<u8>, i64)> = db.rows(
         "SELECT serial, not_after FROM device_certificates WHERE device = ?1",
@@ -266,34 +270,56 @@ fn known_certificate(db: &Connection, serial: &[u8]) -> Result<Option<IssuedCert
     if let Some(of) = device_of(db, serial)? {
         return Ok(Some(of.issued));
     }
-    let own: Vec<(String, Vec<u8>, i64)> = db.rows(
-        "SELECT purpose, der, not_after FROM certificates
-         WHERE purpose IN ('license-server', 'request-encryption', 'receipt', 'revocation-list') ORDER BY id DESC",
-        [],
-    )?;
-    let is_it = |der: &[u8]| Ok::<_, Error>(Certificate::parse(der)?.serial() == serial);
-    let mut newer: Vec<String> = Vec::new();
-    for (purpose, der, not_after) in own {
-        let in_use = !newer.contains(&purpose);
-        if is_it(&der)? {
-            return Ok(Some(IssuedCertificateRow {
-                authority: Purpose::ServerAuthority,
-                not_after: timestamp(not_after),
-                in_use,
-            }));
-        }
-        newer.push(purpose);
+    let of_key = own_of_same_key(db, serial)?;
+    if let Some(own) = of_key.iter().find(|own| own.serial == serial) {
+        return Ok(Some(IssuedCertificateRow {
+            authority: Purpose::ServerAuthority,
+            not_after: own.not_after,
+            in_use: of_key.iter().any(|own| own.is_newest),
+        }));
     }
     let authorities = db.values::<Vec<u8>>(
         "SELECT der FROM certificates WHERE purpose LIKE '%-authority'",
         [],
     )?;
     for der in authorities {
-        if is_it(&der)? {
+        if Certificate::parse(&der)?.serial() == serial {
             return Err(Error::OfAuthority(hex::encode(serial)));
         }
     }
     Ok(None)
+}
+
+/// A certificate of the operator's own, of no authority.
+struct OwnCertificate {
+    serial: Vec<u8>,
+    not_after: Timestamp,
+    /// Whether it is the newest of its purpose.
+    is_newest: bool,
+}
+
+/// The operator's own certificates for the key of the one that has this serial number, itself among them; none if it is
+/// none of these. A renewal keeps the key: there may be several.
+fn own_of_same_key(db: &Connection, serial: &[u8]) -> Result<Vec<OwnCertificate>, Error> {
+    let rows: Vec<(String, i64, Vec<u8>, i64)> = db.rows(
+        "SELECT purpose, key, der, not_after FROM certificates
+         WHERE purpose IN ('license-server', 'request-encryption', 'receipt', 'revocation-list') ORDER BY id DESC",
+        [],
+    )?;
+    let (mut newer, mut of_key) = (BTreeSet::new(), BTreeMap::<_, Vec<_>>::new());
+    let mut found = None;
+    for (purpose, key, der, not_after) in rows {
+        let own = OwnCertificate {
+            serial: Certificate::parse(&der)?.serial().to_vec(),
+            not_after: timestamp(not_after),
+            is_newest: newer.insert(purpose.clone()),
+        };
+        if own.serial == serial {
+            found = Some((purpose.clone(), key));
+        }
+        of_key.entry((purpose, key)).or_default().push(own);
+    }
+    Ok(found.and_then(|found| of_key.remove(&found)).unwrap_or_default())
 }
 
 /// Certificates that lists name, of one authority or of all. Those that ended before `since` are left out.

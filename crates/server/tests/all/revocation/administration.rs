@@ -100,6 +100,11 @@ async fn certificates_are_revoked_over_http() {
     assert_eq!(served.delete(&format!("/revocations/{serial}")).await, NOTHING);
     assert_eq!(served.delete(&format!("/revocations/{serial}")).await.0, 404);
     assert_eq!(served.get("/revocations").await, (200, json!([])));
+    let key = async || served.get("/certificates").await.1[0]["key"].clone();
+    assert_eq!(key().await, 0);
+    let purpose = keyward_server::rolls::Purpose::Receipt;
+    served.world.server.roll_key(purpose).await.unwrap();
+    assert_eq!(key().await, 1, "the newest certificate is for the newest key");
     served.close().await;
 }
 

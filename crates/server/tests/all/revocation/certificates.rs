@@ -10,11 +10,12 @@ use keyward_crypto::{
 use keyward_license::{revocation::ListNumber, time::Timestamp};
 use keyward_server::{
     Error,
-    revocation::{CertificateState, RevokedAuthority},
+    revocation::{CertificateState, IssuedCertificate, RevokedAuthority},
+    rolls::Purpose,
 };
 
 use super::*;
-use crate::common::NOW;
+use crate::common::{NOW, Recipient};
 
 #[tokio::test]
 async fn v_070_a_packager_with_a_revoked_certificate_gets_nothing() {
@@ -41,25 +42,26 @@ async fn v_070_a_packager_with_a_revoked_certificate_gets_nothing() {
     assert_eq!(named.revoked_since(&serial), Some(NOW.0));
 }
 
+/// The certificates of one purpose, the newest first.
+async fn of_purpose(world: &World, purpose: &str) -> Vec<IssuedCertificate> {
+    let mut own = world.server.certificates().await.unwrap();
+    own.retain(|one| one.purpose == purpose);
+    own
+}
+
+/// Serial number and key of two certificates: in the last third of the first one's life there is another.
+async fn renewed(world: &World, purpose: &str) -> [Vec<u8>; 2] {
+    world.clock.advance(300 * DAY);
+    world.recipient().await;
+    let own = of_purpose(world, purpose).await;
+    assert_eq!(own.iter().map(|one| one.key).collect::<Vec<_>>(), [0, 0]);
+    [own[1].serial.clone(), own[0].serial.clone()]
+}
+
 #[tokio::test]
-async fn a_certificate_in_use_is_not_revoked_and_an_earlier_one_is_used_no_more() {
+async fn a_certificate_is_not_revoked_while_the_server_works_with_its_key() {
     let world = World::new().await;
-    let earlier = world.recipient().await;
-    let in_use = |purpose: &'static str| {
-        let server = world.server.clone();
-        async move {
-            let all = server.certificates().await.unwrap();
-            all.into_iter().find(|one| one.purpose == purpose).unwrap()
-        }
-    };
-    let first = in_use("request-encryption").await;
-    let refused = world
-        .server
-        .revoke_certificate(&first.serial, None, None)
-        .await
-        .unwrap_err();
-    assert!(matches!(refused, Error::CertificateInUse(_)), "{refused}");
-    let authority = in_use("server-authority").await;
+    let authority = of_purpose(&world, "server-authority").await.remove(0);
     let refused = world
         .server
         .revoke_certificate(&authority.serial, None, None)
@@ -70,29 +72,91 @@ async fn a_certificate_in_use_is_not_revoked_and_an_earlier_one_is_used_no_more(
         "the root's list names it: {refused}"
     );
 
-    // In the last third of its life there is another.
-    world.clock.advance(300 * DAY);
+    let only = of_purpose(&world, "request-encryption").await.remove(0);
+    let refused = world
+        .server
+        .revoke_certificate(&only.serial, None, None)
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, Error::CertificateInUse(_)), "{refused}");
+    for serial in renewed(&world, "request-encryption").await {
+        let why = Some(Reason::KeyCompromise);
+        let refused = world
+            .server
+            .revoke_certificate(&serial, None, why)
+            .await
+            .unwrap_err();
+        assert!(matches!(refused, Error::CertificateInUse(_)), "{refused}");
+        assert!(refused.hint().contains("keyward admin roll"));
+    }
+    assert!(world.server.revoked_certificates().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn v_064_a_revoked_certificate_of_the_servers_takes_those_of_the_same_key_with_it() {
+    let world = World::new().await;
+    let [first, second] = renewed(&world, "license-server").await;
+    let rolled = world.server.roll_key(Purpose::LicenseServer).await.unwrap();
+    assert_eq!(rolled.number, 1);
+    let third = of_purpose(&world, "license-server").await.remove(0);
+    assert_eq!((third.key, third.state), (1, CertificateState::InUse));
+    for (revoked, restored) in [(&second, &first), (&first, &second)] {
+        let why = Some(Reason::KeyCompromise);
+        world.server.revoke_certificate(revoked, None, why).await.unwrap();
+        let named = certificates(&world, &list(&world, "server-authority").await.list);
+        for serial in [&first, &second] {
+            assert_eq!(named.revoked_since(serial), Some(world.clock.now().0));
+        }
+        // No other key, nor that of this number of another purpose.
+        let rows = world.server.revoked_certificates().await.unwrap();
+        assert_eq!(rows.len(), 2);
+        assert!(rows.iter().all(|row| row.reason == why));
+        let states: Vec<_> = of_purpose(&world, "license-server").await;
+        let states: Vec<_> = states.iter().map(|one| one.state).collect();
+        assert_eq!(
+            states,
+            [
+                CertificateState::InUse,
+                CertificateState::Revoked,
+                CertificateState::Revoked
+            ]
+        );
+        world.server.restore_certificate(restored).await.unwrap();
+        assert!(world.server.revoked_certificates().await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_is_sealed_to_a_revoked_certificate_is_not_opened() {
+    let world = World::new().await;
+    let earlier = world.recipient().await;
+    let [first, _] = renewed(&world, "request-encryption").await;
     let renewed = world.recipient().await;
     assert_ne!(renewed.digest, earlier.digest);
+    world.server.roll_key(Purpose::RequestEncryption).await.unwrap();
+    let rolled = world.recipient().await;
     let mut device = world.device(2).await;
-    let body = device.request(&earlier, &[KID]);
-    let sealed = device.seal(&earlier, keyward_crypto::hpke::Suite::P256, &body);
-    assert!(
-        world.server.issue(&sealed).await.is_ok(),
-        "valid as long as it lasts"
-    );
+    let mut sealed = |recipient: &Recipient| {
+        let body = device.request(recipient, &[KID]);
+        device.seal(recipient, keyward_crypto::hpke::Suite::P256, &body)
+    };
+    let old = [sealed(&earlier), sealed(&renewed)];
+    for sealed in &old {
+        assert!(
+            world.server.issue(sealed).await.is_ok(),
+            "accepted for the overlap"
+        );
+    }
 
     world
         .server
-        .revoke_certificate(&first.serial, None, Some(Reason::KeyCompromise))
+        .revoke_certificate(&first, None, Some(Reason::KeyCompromise))
         .await
         .unwrap();
-    let body = device.request(&renewed, &[KID]);
-    let answered = device.seal(&renewed, keyward_crypto::hpke::Suite::P256, &body);
-    world.server.issue(&answered).await.unwrap();
-    assert_eq!(world.server.issue(&sealed).await.unwrap_err().code, 103);
-    let named = certificates(&world, &list(&world, "server-authority").await.list);
-    assert!(named.revoked_since(&first.serial).is_some());
+    world.server.issue(&sealed(&rolled)).await.unwrap();
+    for sealed in &old {
+        assert_eq!(world.server.issue(sealed).await.unwrap_err().code, 103);
+    }
 }
 
 #[tokio::test]
