@@ -47,8 +47,8 @@ pub struct NewRoot {
     /// that is for a higher one has no leaf under the root.
     pub minimum_security_level: Option<u64>,
     /// Whether, with a leaf that is asked for, the others go along that are not of crypto periods, to clients that
-    /// take them: at most [`MAX_ALONG`], and only where the rows of the database alone decide. Each 64 count as one
-    /// request in the device's rate.
+    /// take them: at most [`MAX_ALONG`], and only where the rows of the database alone decide. Each 64, or
+    /// fewer, count as one request in the device's rate, before they are looked up.
     pub accompany: bool,
 }
 

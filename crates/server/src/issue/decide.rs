@@ -1,5 +1,7 @@
 //! Deciding: the terms of each license, tried on the device that asks.
 
+use std::sync::Arc;
+
 use keyward_crypto::hpke::Suite;
 use keyward_license::{
     error_code::ErrorCode,
@@ -40,15 +42,15 @@ pub(super) struct Decided {
 pub(super) enum Sealing {
     /// A sealing key of the device.
     Device(Suite, Vec<u8>),
-    /// The key of a root, whose own license is here as it would be issued now.
-    Root(KeyRow, Box<Decided>),
+    /// The key of a root, whose own license is here as it would be issued now, for all of its leaves.
+    Root(KeyRow, Arc<Decided>),
 }
 
 impl Decided {
     /// The root under which it is, with the root's license.
-    pub(super) fn root(&self) -> Option<(&RootRow, &Self)> {
+    pub(super) fn root(&self) -> Option<(&RootRow, &Arc<Self>)> {
         match &self.sealing {
-            Sealing::Root(_, license) => self.entitled.root.as_ref().map(|root| (root, &**license)),
+            Sealing::Root(_, license) => self.entitled.root.as_ref().map(|root| (root, license)),
             Sealing::Device(..) => None,
         }
     }
@@ -130,12 +132,21 @@ fn decide_under(
     now: Timestamp,
 ) -> Result<Result<Decided, Denial>, Error> {
     let of_root = entitled.under_same(root.key(), None, None);
-    let license = match decide_for_device(server, asked, of_root, now)? {
-        Ok(license) => license,
-        Err(denial) => return Ok(Err(denial)),
-    };
+    match decide_for_device(server, asked, of_root, now)? {
+        Ok(license) => decide_leaf(asked, entitled, (root.kid, Arc::new(license)), now),
+        Err(denial) => Ok(Err(denial)),
+    }
+}
+
+/// [`decide`] of a leaf whose root's license, on the same grant, is decided.
+pub(super) fn decide_leaf(
+    asked: &Authenticated,
+    entitled: Entitled,
+    (root, license): (Kid, Arc<Decided>),
+    now: Timestamp,
+) -> Result<Result<Decided, Denial>, Error> {
     let terms = (&entitled.grant.policy.terms, &license.body);
-    let body = leaf::body_for(&entitled.key, root.kid, terms, asked.request.body().nonce);
+    let body = leaf::body_for(&entitled.key, root, terms, asked.request.body().nonce);
     let body = match &entitled.test {
         Some(own) => test_mode::leaf_body(body, own),
         None => body,
@@ -156,7 +167,7 @@ fn decide_under(
     if let Some(refusal) = dry_run(asked, &chain.licenses(), judged_at) {
         return Ok(Err(denial(refusal_code(&refusal), &refusal.to_string())));
     }
-    let sealing = Sealing::Root(license.entitled.key.clone(), Box::new(license));
+    let sealing = Sealing::Root(license.entitled.key.clone(), license);
     Ok(Ok(Decided {
         body,
         entitled,

@@ -48,7 +48,8 @@ impl Store {
             .await
     }
 
-    /// The keys under a root that are not of crypto periods, by key id, each with its track: at most `limit`.
+    /// Keys under a root that are not of crypto periods, each with its track: at most `limit`, single ones before those of
+    /// content, by key id.
     pub(crate) async fn accompanying(
         &self,
         root: &Kid,
@@ -236,17 +237,13 @@ fn accompanying(db: &Connection, root: &Kid, limit: usize) -> Result<Vec<(KeyRow
         Option<String>,
         Option<String>,
     );
-    let rows: Vec<Row> = db.rows(
-        "SELECT k.kid, k.key_type, k.seed, k.sealed, k.minimum_security_level, t.content_id, t.label
-         FROM (SELECT kid FROM root_keys WHERE root = ?1
-               UNION
-               SELECT t.kid FROM root_contents c JOIN tracks t ON t.content_id = c.content_id AND t.period = -1
-               WHERE c.root = ?1) held
-         JOIN keys k ON k.kid = held.kid LEFT JOIN tracks t ON t.kid = k.kid
-         WHERE ifnull(t.period, -1) = -1
-         ORDER BY k.kid LIMIT ?2",
-        params![root.as_bytes(), i64::try_from(limit).unwrap_or(i64::MAX)],
-    )?;
+    let mut rows: Vec<Row> = Vec::new();
+    for some in [SINGLE_KEYS, KEYS_OF_CONTENTS] {
+        let room = limit.saturating_sub(rows.len());
+        let of = params![root.as_bytes(), i64::try_from(room).unwrap_or(i64::MAX)];
+        rows.append(&mut db.rows(some, of)?);
+    }
+    rows.sort_unstable_by(|one, other| one.0.cmp(&other.0));
     let row = |(kid, key_type, seed, sealed, level, content_id, label): Row| {
         let track = content_id.zip(label).map(|(content_id, label)| TrackRow {
             content_id,
@@ -258,10 +255,24 @@ fn accompanying(db: &Connection, root: &Kid, limit: usize) -> Result<Vec<(KeyRow
     rows.into_iter().map(row).collect()
 }
 
+/// In the order of an index each, so that a root with many keys costs no more than those that are taken.
+const SINGLE_KEYS: &str =
+    "SELECT k.kid, k.key_type, k.seed, k.sealed, k.minimum_security_level, t.content_id, t.label
+     FROM root_keys m CROSS JOIN keys k ON k.kid = m.kid LEFT JOIN tracks t ON t.kid = m.kid
+     WHERE m.root = ?1 AND ifnull(t.period, -1) = -1
+     ORDER BY m.kid LIMIT ?2";
+const KEYS_OF_CONTENTS: &str =
+    "SELECT k.kid, k.key_type, k.seed, k.sealed, k.minimum_security_level, t.content_id, t.label
+     FROM root_contents c CROSS JOIN tracks t ON t.content_id = c.content_id AND t.period = -1
+     CROSS JOIN keys k ON k.kid = t.kid
+     WHERE c.root = ?1 AND NOT EXISTS (SELECT 1 FROM root_keys m WHERE m.root = ?1 AND m.kid = t.kid)
+     ORDER BY c.content_id LIMIT ?2";
+
 #[cfg(test)]
 mod tests {
     use keyward_license::{
         ids::{DeviceId, Digest, EpochId, Nonce},
+        license::KeyType,
         request::StoreState,
     };
 
@@ -445,5 +456,72 @@ mod tests {
             assert_eq!(told.as_deref(), refused, "request {number}");
         }
         assert_eq!(world.count("SELECT count(*) FROM answers").await, 2);
+    }
+
+    #[tokio::test]
+    async fn what_goes_along_is_read_in_the_order_of_an_index() {
+        let world = World::new().await;
+        for statement in [SINGLE_KEYS, KEYS_OF_CONTENTS] {
+            let plan = world.server.store().read(|db| {
+                let mut explained = db.prepare(&format!("EXPLAIN QUERY PLAN {statement}"))?;
+                let steps = explained.query_map([ROOT.as_bytes().to_vec(), vec![1]], |row| row.get(3))?;
+                Ok(steps.collect::<Result<Vec<String>, _>>()?)
+            });
+            let plan = plan.await.unwrap();
+            assert!(!plan.is_empty());
+            for step in &plan {
+                assert!(
+                    !step.contains("TEMP B-TREE") && !step.starts_with("SCAN"),
+                    "{plan:#?}"
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_goes_along_is_there_once_and_as_much_as_is_asked_for() {
+        let world = World::new().await;
+        let server = &world.server;
+        let root = NewRoot {
+            kid: Some(ROOT),
+            ..NewRoot::new("season")
+        };
+        server.create_root(root).await.unwrap();
+        let kids = [0x21, 0x22, 0x23, 0x24].map(|byte| Kid::new([byte; 16]));
+        for kid in kids {
+            server.register_key(kid, KeyType::File, 1).await.unwrap();
+        }
+        // Of the film one track is under the root by itself as well; and there is a key of a period.
+        world
+            .sql(
+                "INSERT INTO tracks SELECT 'film', -1, hex(kid), key_type, kid, 0 FROM keys
+                 WHERE hex(kid) LIKE '21%' OR hex(kid) LIKE '22%'",
+            )
+            .await;
+        world
+            .sql("INSERT INTO tracks SELECT 'news', 7, 'video', key_type, kid, 0 FROM keys WHERE hex(kid) LIKE '24%'")
+            .await;
+        for content in ["film", "news"] {
+            server
+                .put_content_under_root(ROOT, content, Periods::ALL)
+                .await
+                .unwrap();
+        }
+        for kid in [kids[1], kids[2], kids[3]] {
+            server.put_key_under_root(ROOT, kid).await.unwrap();
+        }
+        for (limit, expected) in [
+            (9, &[kids[0], kids[1], kids[2]][..]),
+            (2, &[kids[1], kids[2]]),
+            (1, &[kids[1]]),
+        ] {
+            let (keys, _) = server.store().accompanying(&ROOT, limit).await.unwrap();
+            let found: Vec<_> = keys.iter().map(|(key, _)| key.kid).collect();
+            assert_eq!(found, expected, "{limit}");
+            assert!(
+                keys.iter()
+                    .all(|(key, track)| track.is_some() == (key.kid < kids[2]))
+            );
+        }
     }
 }
