@@ -34,7 +34,12 @@ use zeroize::Zeroizing;
 
 use crate::{
     config::Limits,
-    http::{Places, addresses::Addresses, files, listen},
+    http::{
+        Places,
+        addresses::Addresses,
+        files,
+        listen::{self, Overtime},
+    },
 };
 use metrics::Metrics;
 use paths::Paths;
@@ -202,6 +207,7 @@ impl Proxy {
         );
         let monitored = self.clone().monitored(metrics, limits.clone(), stopped.clone());
         let counts = self.0.metrics.traffic.connections("public");
+        let limits = (limits, Overtime::Short);
         let serving = listen::listen(listener, http::router(self), limits, counts, stopped);
         let trigger = async move {
             shutdown.await;
@@ -219,6 +225,7 @@ impl Proxy {
             ..limits
         };
         let counts = self.0.metrics.traffic.connections("metrics");
+        let limits = (limits, Overtime::Short);
         listen::listen(listener, http::metrics_router(self), limits, counts, stopped).await;
     }
 }

@@ -25,7 +25,8 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Time after which a connection takes no further request.
     pub connection_lifetime: Duration,
-    /// Time for requests in work to finish when the server stops or their connection's time is over.
+    /// Time for requests in work to finish when the server stops or, but for those of the administration, their
+    /// connection's time is over.
     pub shutdown: Duration,
     /// How often an address may ask; `None` for as often as it likes.
     pub address_rate: Option<Rate>,

@@ -56,6 +56,7 @@ use crate::{
     discovery::{ACKNOWLEDGEMENT_PATH, ENROLMENT_PATH, LICENSE_PATH, PACKAGING_PATH},
     test_mode::transcript::Recorder,
 };
+use listen::Overtime;
 use problem::ProblemResponse;
 
 /// Serves both listeners until `shutdown` is ready. A test operator may have its answers recorded.
@@ -80,11 +81,12 @@ pub(crate) async fn serve(
     let public = listen::listen(
         public,
         public_router(server.clone(), recorder),
-        limits.clone(),
+        (limits.clone(), Overtime::Short),
         counts,
         stopped.clone(),
     );
     let router = admin::router(server.clone());
+    let limits = (limits, Overtime::ToItsEnd);
     let admin = listen::listen(admin, router, limits, admin_counts, stopped);
     let trigger = async move {
         shutdown.await;

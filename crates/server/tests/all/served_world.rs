@@ -10,14 +10,17 @@ use crate::common::World;
 pub(crate) struct Served {
     pub(crate) world: World,
     pub(crate) admin: std::net::SocketAddr,
-    public: std::net::SocketAddr,
+    pub(crate) public: std::net::SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Served {
     pub(crate) async fn new() -> Self {
-        let world = World::new().await;
+        Self::of(World::new().await).await
+    }
+
+    pub(crate) async fn of(world: World) -> Self {
         let [public, listener] = [
             TcpListener::bind("127.0.0.1:0").await.unwrap(),
             TcpListener::bind("127.0.0.1:0").await.unwrap(),

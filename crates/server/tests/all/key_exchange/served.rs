@@ -1,16 +1,25 @@
 //! The administration interface over HTTP: keys, operations, streams, and which token permits what.
 
+use core::time::Duration;
+
 use keyward_crypto::exchange::{Algorithm, ExchangeKey, Operation};
-use keyward_license::key_exchange::{Decryptor, Encryptor, Ring};
+use keyward_license::{
+    discovery::media_type,
+    key_exchange::{Decryptor, Encryptor, Ring},
+};
 use keyward_server::admin::Scope;
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use super::{
     METERS, new_key, value,
     wire::{Answer, Served, send_chunk},
 };
+use crate::{common::World, surroundings::configure};
 
 fn ring(key: &ExchangeKey, operation: Operation) -> Ring {
     Ring::new(METERS, None, vec![(1, key.material(operation).unwrap())]).unwrap()
@@ -404,6 +413,60 @@ async fn large_data_are_streamed_both_ways_in_flat_memory() {
     served.close().await;
 }
 
+/// Its pieces come for longer than its connection and a stop have time together. At the other listener nobody has more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_outlasts_the_time_of_its_connection() {
+    let mut world = World::new().await;
+    let short = [
+        ("# connection_seconds = 300", "connection_seconds = 1"),
+        ("# shutdown_seconds = 10", "shutdown_seconds = 1"),
+    ];
+    configure(&mut world, &short).await;
+    let served = Served::of(world).await;
+    let server = &served.world.server;
+    let new = new_key(METERS, Algorithm::A256Gcm, Operation::Decrypt);
+    server.create_exchange_key(new).await.unwrap();
+    let mut slow = TcpStream::connect(served.public).await.unwrap();
+    let head = format!(
+        "POST /license HTTP/1.1\r\nhost: a\r\ncontent-type: {}\r\ncontent-length: 9\r\n\r\n",
+        media_type::LICENSE_REQUEST
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let stream = served
+        .begin_stream("encrypt", &served.world.admin_token, "")
+        .await;
+    let (reader, mut writer) = stream.into_split();
+    let sending = tokio::spawn(async move {
+        for _ in 0..8 {
+            send_chunk(&mut writer, &[0x5a; 100_000]).await?;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        writer.write_all(b"0\r\n\r\n").await?;
+        Ok::<_, std::io::Error>(writer)
+    });
+    let mut answer = Answer {
+        stream: reader,
+        held: Vec::new(),
+    };
+    assert_eq!(answer.status().await, 200);
+    let mut total = 0;
+    loop {
+        match answer.chunk().await.unwrap().len() {
+            0 => break,
+            more => total += more,
+        }
+    }
+    assert!(total > 800_000);
+    sending.await.unwrap().unwrap();
+    let uses = server.exchange_uses(METERS, None, 1).await.unwrap();
+    assert_eq!(uses[0].outcome.name(), "done");
+    // It would be told that its body did not arrive in time.
+    let mut told = Vec::new();
+    slow.read_to_end(&mut told).await.ok();
+    assert_eq!(told, b"");
+    served.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_decryption_that_fails_late_breaks_the_answer_off_and_early_is_told() {
     let served = Served::new().await;
@@ -507,7 +570,7 @@ async fn streams_need_answers_whose_end_can_be_seen() {
     let new = new_key(METERS, Algorithm::A256Gcm, Operation::Decrypt);
     served.world.server.create_exchange_key(new).await.unwrap();
     for (version, status) in [("1.0", 400), ("1.1", 200)] {
-        let mut stream = tokio::net::TcpStream::connect(served.admin).await.unwrap();
+        let mut stream = TcpStream::connect(served.admin).await.unwrap();
         let request = format!(
             "POST /exchange-keys/{METERS}/stream/encrypt HTTP/{version}\r\nhost: localhost\r\n\
              authorization: Bearer {}\r\ncontent-type: application/octet-stream\r\n\
