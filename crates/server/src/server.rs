@@ -74,6 +74,14 @@ impl Inner {
     /// is signed anew when it is asked for next, and the revocation lists are looked at again. Requests that are worked
     /// on go on with what they began with. Whoever calls holds `rolling`.
     pub(crate) async fn reload_identity(&self, now: Timestamp) -> Result<Arc<Identity>, Error> {
+        let identity = self.load_identity(now).await?;
+        self.discovery.forget();
+        Ok(identity)
+    }
+
+    /// [`Inner::reload_identity`] for who signs the discovery document anew at once: until then the one that is held is
+    /// served, and nobody waits for another.
+    async fn load_identity(&self, now: Timestamp) -> Result<Arc<Identity>, Error> {
         let settings = Settings::of(&self.config, now);
         let identity = Identity::load(&self.store, &self.vault.kek(), settings, &mut rng()).await?;
         let identity = Arc::new(identity);
@@ -84,7 +92,6 @@ impl Inner {
             // What they were signed with may be revoked.
             self.answers.forget();
         }
-        self.discovery.forget();
         self.trust.forget();
         Ok(identity)
     }
@@ -367,6 +374,10 @@ impl Server {
         let inner = &self.0;
         let _rolling = inner.rolling.lock().await;
         let now = inner.clock.now();
+        // Of all who find it due at once, the first signs it for the others.
+        if let Some(held) = inner.discovery.held(now) {
+            return Ok(held);
+        }
         // Nobody works any more with what was read before a roll of the key-encryption key.
         inner.vault.adopt(inner.vault.kek().alone());
         self.use_newest(now).await
@@ -376,10 +387,15 @@ impl Server {
     /// document. Requests that are worked on go on with what they began with. Whoever calls holds `rolling`.
     pub(crate) async fn use_newest(&self, now: Timestamp) -> Result<Vec<u8>, Error> {
         let inner = &self.0;
-        let identity = inner.reload_identity(now).await?;
-        inner
+        let identity = inner.load_identity(now).await?;
+        let signed = inner
             .discovery
-            .sign(&identity, inner.config.lifetimes.discovery, now)
+            .sign(&identity, inner.config.lifetimes.discovery, now);
+        if signed.is_err() {
+            // What is held says what was before.
+            inner.discovery.forget();
+        }
+        signed
     }
 
     /// Forgets keys that requests are not accepted for any more, which takes them out of the database as well.
@@ -445,5 +461,52 @@ impl core::fmt::Debug for Server {
         f.debug_struct("Server")
             .field("public_url", &self.0.config.public_url)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{common::World, store::Purpose};
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_document_that_is_due_is_served_the_one_that_another_signed() {
+        let world = World::new().await;
+        let (server, inner) = (&world.server, world.server.inner());
+        let due = server.discovery().await.unwrap();
+        world.clock.advance(inner.config.lifetimes.discovery / 2);
+        let rolling = inner.rolling.lock().await;
+        let ask = || {
+            let server = server.clone();
+            tokio::spawn(async move { server.discovery().await })
+        };
+        let asked: Vec<_> = (0..16).map(|_| ask()).collect();
+        for _ in 0..16 {
+            tokio::task::yield_now().await;
+        }
+        drop(rolling);
+        let mut documents = Vec::new();
+        for one in asked {
+            documents.push(one.await.unwrap().unwrap());
+        }
+        // Each that is signed is another: chance is in it.
+        documents.dedup();
+        assert_eq!(documents.len(), 1);
+        assert_ne!(documents, [due]);
+    }
+
+    #[tokio::test]
+    async fn a_document_is_served_until_a_roll_has_signed_the_next() {
+        let world = World::new().await;
+        let (server, inner) = (&world.server, world.server.inner());
+        let before = server.discovery().await.unwrap();
+        let now = inner.clock.now();
+        inner.load_identity(now).await.unwrap();
+        assert_eq!(inner.discovery.held(now), Some(before.clone()));
+        server.roll_key(Purpose::RequestEncryption).await.unwrap();
+        let rolled = inner.discovery.held(now);
+        assert!(rolled.is_some_and(|rolled| rolled != before));
+        // Who does not sign leaves none that may be wrong.
+        inner.reload_identity(now).await.unwrap();
+        assert_eq!(inner.discovery.held(now), None);
     }
 }
