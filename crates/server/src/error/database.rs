@@ -25,6 +25,9 @@ pub enum DatabaseFault {
     /// Another file, or none, is where the database was when the server started.
     #[error("its file was moved, replaced or removed while the server runs")]
     Gone,
+    /// Every connection for lists was in use for longer than one waits.
+    #[error("other lists are still being read")]
+    Occupied,
     /// Something else.
     #[error("it refuses a statement")]
     Other,
@@ -47,6 +50,7 @@ impl DatabaseFault {
         let code = match error {
             DatabaseError::Statement(error) => return Self::of_statement(error),
             DatabaseError::Listing(sqlx::Error::Io(_)) => return Self::Disk,
+            DatabaseError::Listing(sqlx::Error::PoolTimedOut) => return Self::Occupied,
             DatabaseError::Listing(error) => error
                 .as_database_error()
                 .and_then(|error| error.code())
@@ -79,14 +83,20 @@ impl DatabaseFault {
     /// Whether it may pass while the server runs.
     pub(crate) const fn is_passing(self) -> bool {
         match self {
-            Self::Full | Self::Locked | Self::ReadOnly | Self::NotOpened | Self::Disk | Self::Gone => true,
+            Self::Full
+            | Self::Locked
+            | Self::ReadOnly
+            | Self::NotOpened
+            | Self::Disk
+            | Self::Gone
+            | Self::Occupied => true,
             Self::Damaged | Self::Other => false,
         }
     }
 
     /// Whether it concerns the file or its disk, and with them every write.
     pub(crate) const fn is_of_the_disk(self) -> bool {
-        !matches!(self, Self::Other)
+        !matches!(self, Self::Occupied | Self::Other)
     }
 
     /// What to do next.
@@ -110,6 +120,7 @@ impl DatabaseFault {
             Self::Gone => {
                 "stop the server, put the file back or restore a backup, and start the server again"
             }
+            Self::Occupied => "repeat when the lists that others asked for have been answered",
             Self::Other => "run `keyward doctor`, and report this with the log line that came with it",
         }
     }

@@ -137,6 +137,17 @@ mod tests {
     }
 
     #[test]
+    fn who_waited_for_lists_in_vain_is_told_to_come_again() {
+        let problem = AdminProblem::from(Error::from(sqlx::Error::PoolTimedOut));
+        assert_eq!((problem.status, problem.code), (503, 502));
+        assert!(
+            problem.hint.starts_with("repeat when the lists"),
+            "{}",
+            problem.hint
+        );
+    }
+
+    #[test]
     fn a_failure_of_the_server_tells_nothing_of_its_cause() {
         let problem = AdminProblem::from(Error::Damaged("the secret row"));
         assert_eq!((problem.status, &problem.detail[..]), (500, "the server failed"));

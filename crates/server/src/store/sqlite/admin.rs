@@ -76,23 +76,7 @@ pub(crate) struct DeviceCertificateRow {
 impl Store {
     /// Every admin token, also those that were revoked, in the order of their making.
     pub(crate) async fn admin_tokens(&self) -> Result<Vec<AdminTokenRow>, Error> {
-        type Row = (Vec<u8>, String, String, i64, Option<i64>);
-        let rows: Vec<Row> = self.noted(sqlx::query_as(
-            "SELECT hash, name, scope, created_at, revoked_at FROM admin_tokens ORDER BY created_at, name",
-        )
-        .fetch_all(&self.lists)
-        .await)?;
-        rows.into_iter()
-            .map(|(hash, name, scope, created, revoked)| {
-                Ok(AdminTokenRow {
-                    hash: id(&hash)?,
-                    name,
-                    scope,
-                    created: timestamp(created),
-                    revoked: revoked.map(timestamp),
-                })
-            })
-            .collect()
+        self.read(read_admin_tokens).await
     }
 
     /// Revokes an admin token, for good. Revoking it again changes nothing.
@@ -336,6 +320,25 @@ impl Store {
             })
             .await
     }
+}
+
+fn read_admin_tokens(db: &Connection) -> Result<Vec<AdminTokenRow>, Error> {
+    type Row = (Vec<u8>, String, String, i64, Option<i64>);
+    let rows: Vec<Row> = db.rows(
+        "SELECT hash, name, scope, created_at, revoked_at FROM admin_tokens ORDER BY created_at, name",
+        [],
+    )?;
+    rows.into_iter()
+        .map(|(hash, name, scope, created, revoked)| {
+            Ok(AdminTokenRow {
+                hash: id(&hash)?,
+                name,
+                scope,
+                created: timestamp(created),
+                revoked: revoked.map(timestamp),
+            })
+        })
+        .collect()
 }
 
 fn revoke_admin_token(db: &Connection, name: String, now: Timestamp) -> Result<(), Error> {

@@ -31,19 +31,15 @@ impl Store {
     }
 
     pub(crate) async fn root_certificate(&self) -> Result<Vec<u8>, Error> {
-        let read = sqlx::query_scalar("SELECT value FROM settings WHERE name = 'root-certificate'")
-            .fetch_optional(&self.lists)
-            .await;
-        self.noted(read)?
-            .ok_or(Error::Damaged("the root certificate is missing"))
+        let named = "SELECT value FROM settings WHERE name = 'root-certificate'";
+        let root = self.read(|db| Ok(db.value_if_any(named, [])?)).await?;
+        root.ok_or(Error::Damaged("the root certificate is missing"))
     }
 
     /// Names and sealed values of all secrets, of one state of the database.
     pub(crate) async fn secrets(&self) -> Result<Vec<(String, Vec<u8>)>, Error> {
-        let read = sqlx::query_as("SELECT name, sealed FROM secrets")
-            .fetch_all(&self.lists)
-            .await;
-        self.noted(read)
+        self.read(|db| Ok(db.rows("SELECT name, sealed FROM secrets", [])?))
+            .await
     }
 
     /// Adds a secret that operators of earlier versions do not have, unless another process was first.
@@ -69,13 +65,11 @@ impl Store {
         &self,
         now: Timestamp,
     ) -> Result<Vec<OperatorCertificate>, Error> {
-        let rows: Vec<CertificateColumns> = self.noted(
-            sqlx::query_as(CERTIFICATES)
-                .bind(milliseconds(now))
-                .fetch_all(&self.lists)
-                .await,
-        )?;
-        rows.into_iter().map(certificate).collect()
+        self.read(|db| {
+            let rows: Vec<CertificateColumns> = db.rows(CERTIFICATES, [milliseconds(now)])?;
+            rows.into_iter().map(certificate).collect()
+        })
+        .await
     }
 
     /// Records that a certificate of the operator is about to be issued.

@@ -95,8 +95,16 @@ mod tests {
             None,
             "a statement that was refused says nothing of the disk"
         );
-        health.read(DatabaseFault::Locked);
-        assert_eq!(health.fault(), None);
+        for passing in [DatabaseFault::Locked, DatabaseFault::Occupied] {
+            health.read(passing);
+            assert_eq!(health.fault(), None);
+        }
+        health.wrote(Some(DatabaseFault::Occupied));
+        assert_eq!(
+            health.fault(),
+            None,
+            "lists that are read say nothing of the disk"
+        );
         health.wrote(Some(DatabaseFault::Full));
         assert_eq!(health.fault(), Some(DatabaseFault::Full));
         health.wrote(None);

@@ -52,7 +52,8 @@ use writer::Writer;
 pub(crate) struct Store {
     writer: Writer,
     readers: Readers,
-    /// What administration lists: as many rows as there are, read on threads of their own.
+    /// What administration lists: as many rows as there are, read on threads of their own. Whoever is let in or asks for
+    /// no list does not wait for them.
     lists: SqlitePool,
     known: KnownPolicies,
     health: Health,
@@ -272,13 +273,19 @@ fn id<T: for<'a> TryFrom<&'a [u8]>>(bytes: &[u8]) -> Result<T, Error> {
 
 #[cfg(test)]
 mod tests {
+    use core::time::Duration;
+
     use sqlx::Connection;
 
     use super::{
         examination::{Examination, Schema},
         *,
     };
-    use crate::{error::DatabaseFault, fail_points::journal::Journal};
+    use crate::{
+        common::{NOW, World},
+        error::DatabaseFault,
+        fail_points::journal::Journal,
+    };
 
     fn empty() -> (tempfile::TempDir, std::path::PathBuf, config::Database) {
         let dir = tempfile::tempdir().unwrap();
@@ -553,6 +560,28 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(kept, written + 1);
+    }
+
+    /// A long list goes on for as long as its rows are read.
+    #[tokio::test]
+    async fn whoever_asks_for_no_list_does_not_wait_for_lists() {
+        let world = World::new().await;
+        let (server, store) = (&world.server, world.server.store());
+        let service = server.create_service_token("tv").await.unwrap();
+        let mut lists = Vec::new();
+        for _ in 0..LISTS {
+            lists.push(store.lists.acquire().await.unwrap());
+        }
+        let unhindered = async {
+            let named = server.authenticate_service(service.expose()).await.unwrap();
+            assert_eq!(named.as_deref(), Some("tv"));
+            let administrator = server.authenticate_admin(&world.admin_token).await.unwrap();
+            assert!(administrator.is_some());
+            server.inner().reload_identity(NOW).await.unwrap();
+            store.root_certificate().await.unwrap()
+        };
+        let root = tokio::time::timeout(Duration::from_secs(20), unhindered).await;
+        assert_eq!(root.unwrap(), world.anchor().der());
     }
 
     #[tokio::test]

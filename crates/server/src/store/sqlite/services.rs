@@ -17,24 +17,7 @@ pub(crate) struct ServiceTokenRow {
 impl Store {
     /// Every service token, also those that were revoked, in the order of their making.
     pub(crate) async fn service_tokens(&self) -> Result<Vec<ServiceTokenRow>, Error> {
-        type Row = (Vec<u8>, String, i64, Option<i64>);
-        let rows: Vec<Row> = self.noted(
-            sqlx::query_as(
-                "SELECT hash, name, created_at, revoked_at FROM service_tokens ORDER BY created_at, name",
-            )
-            .fetch_all(&self.lists)
-            .await,
-        )?;
-        rows.into_iter()
-            .map(|(hash, name, created, revoked)| {
-                Ok(ServiceTokenRow {
-                    hash: id(&hash)?,
-                    name,
-                    created: timestamp(created),
-                    revoked: revoked.map(timestamp),
-                })
-            })
-            .collect()
+        self.read(read).await
     }
 
     pub(crate) async fn add_service_token(
@@ -60,6 +43,24 @@ impl Store {
             .run(Write::ServiceTokenRevocation, move |db| revoke(db, name, now))
             .await
     }
+}
+
+fn read(db: &Connection) -> Result<Vec<ServiceTokenRow>, Error> {
+    type Row = (Vec<u8>, String, i64, Option<i64>);
+    let rows: Vec<Row> = db.rows(
+        "SELECT hash, name, created_at, revoked_at FROM service_tokens ORDER BY created_at, name",
+        [],
+    )?;
+    rows.into_iter()
+        .map(|(hash, name, created, revoked)| {
+            Ok(ServiceTokenRow {
+                hash: id(&hash)?,
+                name,
+                created: timestamp(created),
+                revoked: revoked.map(timestamp),
+            })
+        })
+        .collect()
 }
 
 fn revoke(db: &Connection, name: String, now: Timestamp) -> Result<(), Error> {
