@@ -150,6 +150,7 @@ async fn issue_by(
     now: Timestamp,
 ) -> Result<Issued, Refusal> {
     let identity = server.identity();
+    let working = server.store.at_work();
 
     // 1. Decode: the envelope is ours and opens.
     let opened = authenticate::open::<LicenseRequest>(&identity, bytes, now)?;
@@ -160,6 +161,7 @@ async fn issue_by(
     let kids = entitle::kids(signed.request.body())?;
     let by = (&server.store, trust);
     let mut asked = authenticate::authenticate(by, &server.rates.devices, signed, kids, now).await?;
+    drop(working);
     if asked.revoked {
         return revoked::answer(server, (&identity, trust), &asked, now).await;
     }
@@ -182,6 +184,7 @@ async fn issue_by(
         }
         _ => entitle::entitle(server, &mut asked, now).await?,
     };
+    let working = server.store.at_work();
     let keys = key_exchange::license::find_keys(server, &asked, keys).await?;
 
     // 4. Decide: terms from the policy, tried on the device; then what goes along.
@@ -208,6 +211,7 @@ async fn issue_by(
         generation: trust.generation,
         revoked: false,
     };
+    drop(working);
     let recorded = server.store.record_answer(recording).await?;
 
     reach(Point::Answer(Exchange::License, Stage::Recorded));

@@ -13,6 +13,7 @@ use super::{
     id,
     lookup::{KnownPolicies, look_up},
     milliseconds, signed, timestamp, unsigned,
+    writer::Working,
 };
 use crate::{
     Error, Refusal,
@@ -23,6 +24,11 @@ use crate::{
 };
 
 impl Store {
+    /// The processors are at work on a license request that is to be recorded, until what is returned is dropped.
+    pub(crate) fn at_work(&self) -> Working {
+        self.writer.at_work().begin()
+    }
+
     /// The device, with what it did with this nonce and this epoch of its store, and what its account may
     /// have at this time.
     pub(crate) async fn look_up(&self, question: &Question) -> Result<Found, Error> {

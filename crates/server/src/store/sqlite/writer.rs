@@ -6,12 +6,13 @@
 //!  admin ─┘                   item 2 refused: ROLLBACK TO item; RELEASE item
 //!                             COMMIT, then every item gets its answer
 //! ```
-//! A commit costs a flush of the disk; items that wait at the same time share it, and where a crowd shared the last one,
-//! the next waits a little for as many. Where there are several, each
-//! stands in a savepoint of its own, so that one that is refused takes nothing from the others. Answers to license
+//! A commit costs a flush of the disk, and has all readers read anew; items that wait at the same time share it. While the
+//! processors are at work on further license requests, it waits for those a little ([`AtWork`]): where they are not, whoever
+//! asks is waiting for the commit. Where there are several items, each stands in a savepoint of its own, so that one that is refused takes nothing from the others. Answers to license
 //! requests that wait together are one item: none is refused once it has written something. No item is answered before
 //! the commit. How the last commit went stands in [`Health`].
 
+mod at_work;
 mod item;
 
 use core::time::Duration;
@@ -29,12 +30,14 @@ use crate::{
     fail_points::{self, Moment, Point, Side, Write, reach, reach_each},
     store::{Recording, Verdict},
 };
+pub(crate) use at_work::{AtWork, Working};
 pub(crate) use item::Failure;
 use item::{Item, Recordings, Waiting};
 
 /// The way to the writer's thread.
 pub(crate) struct Writer {
     queue: mpsc::Sender<Message>,
+    at_work: AtWork,
     commits: Histogram,
     /// Told when the thread has ended.
     ended: Mutex<Option<oneshot::Receiver<()>>>,
@@ -63,10 +66,11 @@ impl Writer {
     ) -> Result<Self, Error> {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let (ending, ended) = oneshot::channel();
-        let commits = Histogram::new(COMMIT_ITEMS);
+        let (commits, at_work) = (Histogram::new(COMMIT_ITEMS), AtWork::default());
         let work = Work {
             db,
             group: group.max(1),
+            at_work: at_work.clone(),
             commits: commits.clone(),
             health,
             known: known.in_transaction(),
@@ -82,6 +86,7 @@ impl Writer {
             .map_err(Error::Thread)?;
         Ok(Self {
             queue,
+            at_work,
             commits,
             ended: Mutex::new(Some(ended)),
         })
@@ -142,6 +147,11 @@ impl Writer {
         receiver.await.map_err(|_| Error::Stopping)?
     }
 
+    /// Who is to be recorded soon: a commit waits for them a little.
+    pub(super) const fn at_work(&self) -> &AtWork {
+        &self.at_work
+    }
+
     async fn send(&self, message: Message) -> Result<(), Error> {
         self.queue.send(message).await.map_err(|_| Error::Stopping)
     }
@@ -175,6 +185,7 @@ impl Writer {
 struct Work {
     db: Connection,
     group: usize,
+    at_work: AtWork,
     commits: Histogram,
     health: Health,
     known: KnownPolicies,
@@ -185,12 +196,8 @@ struct Work {
 impl Work {
     fn run(self, mut waiting: mpsc::Receiver<Message>) {
         let mut batch = Vec::with_capacity(self.group);
-        let mut last = 0;
         while waiting.blocking_recv_many(&mut batch, self.group) > 0 {
-            if last >= CROWD && batch.len() < self.group {
-                self.gather(&mut waiting, &mut batch);
-            }
-            last = batch.len();
+            self.gather(&mut waiting, &mut batch);
             let mut items = Vec::new();
             let mut recordings = Recordings::default();
             for message in batch.drain(..) {
@@ -221,15 +228,19 @@ impl Work {
         self.db.close().ok();
     }
 
-    /// Waits for who comes next, as long as a flush takes about. Where many came during the last one, many come now,
-    /// and one flush for all of them leaves the processors to those who have not come yet.
+    /// Waits for those that are at work, a little. The processors are theirs meanwhile.
     fn gather(&self, waiting: &mut mpsc::Receiver<Message>, batch: &mut Vec<Message>) {
-        thread::sleep(GATHERING);
-        while batch.len() < self.group {
-            let Ok(message) = waiting.try_recv() else {
-                break;
-            };
-            batch.push(message);
+        for _ in 0..LOOKS {
+            if batch.len() >= self.group || !self.at_work.is_anybody() {
+                return;
+            }
+            thread::sleep(PAUSE);
+            while batch.len() < self.group {
+                let Ok(message) = waiting.try_recv() else {
+                    break;
+                };
+                batch.push(message);
+            }
         }
     }
 
@@ -312,11 +323,11 @@ fn reached(items: &[Box<dyn Item>], moment: Moment) {
 /// Upper bounds of the sizes that are told apart.
 const COMMIT_ITEMS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
-/// So many that shared a commit are a crowd. With fewer, all who ask may be waiting for the commit that waits for them.
-const CROWD: usize = 8;
+/// How often a commit looks whether anybody is at work.
+const LOOKS: usize = 8;
 
-/// How long a commit waits for a crowd.
-const GATHERING: Duration = Duration::from_millis(1);
+/// Between two looks: about as long as the work on a request takes.
+const PAUSE: Duration = Duration::from_micros(500);
 
 /// Items that may wait; whoever comes later waits to enter the queue.
 const QUEUE: usize = 1024;
@@ -406,24 +417,43 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_comes_after_a_crowd_is_written_as_well() {
+    async fn a_commit_waits_for_who_is_at_work_and_not_for_long() {
         let (_dir, writer, pool) = table().await;
-        let crowd = i64::try_from(CROWD).unwrap();
-        for first in [1, 101] {
-            let held = hold(&writer).await;
-            let mut answers = Vec::new();
-            for number in first..first + crowd {
-                answers.push(put(&writer, number).await);
+        let working = writer.at_work().begin();
+        let first = put(&writer, 1).await;
+        tokio::time::sleep(PAUSE).await;
+        let second = put(&writer, 2).await;
+        drop(working);
+        assert!(first.await.unwrap().is_ok() && second.await.unwrap().is_ok());
+        // Who is at work for ever keeps nobody waiting.
+        let _working = writer.at_work().begin();
+        assert!(put(&writer, 3).await.await.unwrap().is_ok());
+        assert_eq!(numbers(&pool).await, [1, 2, 3]);
+    }
+
+    /// The same, told by how many share a commit: on a busy machine not every time.
+    #[tokio::test]
+    async fn who_is_at_work_shares_the_commit() {
+        let (_dir, writer, _pool) = table().await;
+        let commits = writer.commit_sizes();
+        let shared = |from: &str| {
+            let mut text = String::new();
+            let mut registry = prometheus_client::registry::Registry::default();
+            registry.register("commits", "", commits.clone());
+            prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+            text.lines().any(|line| line.starts_with(from))
+        };
+        for round in 0..100 {
+            let working = writer.at_work().begin();
+            let first = put(&writer, 2 * round).await;
+            let second = put(&writer, 2 * round + 1).await;
+            drop(working);
+            assert!(first.await.unwrap().is_ok() && second.await.unwrap().is_ok());
+            if !shared(&format!("commits_count {}", 2 * (round + 1))) {
+                return;
             }
-            drop(held);
-            for answer in answers {
-                assert!(answer.await.unwrap().is_ok());
-            }
-            // Alone, after a crowd.
-            assert!(put(&writer, first + crowd).await.await.unwrap().is_ok());
         }
-        let expected: Vec<_> = (1..=crowd + 1).chain(101..=101 + crowd).collect();
-        assert_eq!(numbers(&pool).await, expected);
+        panic!("nobody shared a commit");
     }
 
     #[tokio::test]
