@@ -138,6 +138,10 @@ mod tests {
 
     /// A time namespace tells its processes that the machine has slept, and changes no other clock.
     #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test's own process is told by its environment what it is for"
+    )]
     fn it_counts_while_the_machine_sleeps() {
         let time = ticking::read();
         if std::env::var_os(SLEPT).is_some() {

@@ -13,6 +13,7 @@ pub use keyward_license::finding::{Finding, Standing};
 use keyward_license::{
     carrier::one_line,
     finding::{AHEAD, days},
+    operator_profile::OperatorProfile,
     time::Timestamp,
 };
 
@@ -59,6 +60,7 @@ pub fn examine_with(folder: &Path, options: Options) -> Vec<Finding> {
             findings.extend(judge_distrusted(&mut client));
             let floor = (client.clock_floor(), client.clock_floor_is_stated());
             findings.push(judge_clock(floor, now));
+            findings.extend(judge_untimed(&client));
             findings.extend(judge_enrolments(client.enrolments(), now));
             findings.extend(judge_revocation(&mut client));
         }
@@ -174,6 +176,25 @@ fn judge_clock((floor, is_stated): (Timestamp, bool), now: Option<Timestamp>) ->
     } else {
         Finding::good("clock", "it is not behind what was seen")
     }
+}
+
+/// operators whose word on the time is waited for.
+fn judge_untimed(client: &NativeClient) -> Vec<Finding> {
+    let untimed = client.untimed_operators();
+    let waiting = client
+        .operators()
+        .filter(|profile| untimed.contains(&profile.operator()));
+    let warn = |profile: &OperatorProfile| {
+        let name = one_line(&profile.name);
+        Finding::warning(
+            "clock",
+            format!(
+                "another operator's license server has put this device's time back: licenses of {name} with a begin or end cannot be used until its own has told the time"
+            ),
+            "have it tell the time, over the network: `keyward acquire --time-only --server URL`",
+        )
+    };
+    waiting.map(warn).collect()
 }
 
 fn judge_enrolments<'a>(

@@ -473,6 +473,12 @@ impl NativeClient {
         self.client.clock_floor_is_stated()
     }
 
+    /// As [`Client::untimed_operators`].
+    #[must_use]
+    pub fn untimed_operators(&self) -> &[Digest] {
+        self.client.untimed_operators()
+    }
+
     /// As [`Client::clock_floor`].
     #[must_use]
     pub const fn clock_floor(&self) -> Timestamp {

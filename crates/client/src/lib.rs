@@ -570,6 +570,13 @@ impl<K: KeyStore, R: CryptoRng> Client<K, R> {
         self.store.head().clock.floor_is_trusted
     }
 
+    /// operators, each by SHA-256 of its root certificate, whose licenses have no time: another operator's answer
+    /// lowered [`Client::clock_floor`], and theirs have not told the time since.
+    #[must_use]
+    pub fn untimed_operators(&self) -> &[Digest] {
+        self.store.head().untimed.as_deref().unwrap_or_default()
+    }
+
     /// the time below which the host's clock is not believed.
     #[must_use]
     pub const fn clock_floor(&self) -> Timestamp {

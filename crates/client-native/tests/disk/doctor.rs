@@ -8,7 +8,10 @@ use keyward_client_native::{
     doctor::{Finding, Standing, examine, examine_with, examine_with_clock},
 };
 use keyward_license::time::Timestamp;
-use keyward_testkit::pki::{DAY, NOW};
+use keyward_testkit::{
+    fake_server::FakeServer,
+    pki::{DAY, NOW},
+};
 
 use crate::world::{World, kid, open_offline, wanted};
 
@@ -144,6 +147,26 @@ fn a_clock_behind_what_was_seen() {
     assert!(clock(&findings).contains("a time that was seen"));
     let unset = examine_with_clock(&world.folder(), Box::new(At(None)));
     assert_eq!(bad(&unset), [(Standing::Error, "clock")]);
+}
+
+#[test]
+fn an_operator_whose_word_on_the_time_is_waited_for() {
+    let world = World::licensed();
+    let ahead = Box::new(At(Some(NOW.plus(10_000))));
+    let mut client = NativeClient::open_with_clock(&world.folder(), Box::new(NoTransport), ahead).unwrap();
+    client
+        .open_content(vec![kid(1)], wanted(1), Acquisition::Never)
+        .unwrap();
+    drop(client);
+    let own = world.server.replace(FakeServer::new([66; 32]));
+    world.enrol(&mut world.open().unwrap());
+    let findings = at(&world, NOW);
+    assert_eq!(bad(&findings), [(Standing::Warning, "clock")]);
+    let waits = |finding: &Finding| finding.what.contains("until its own has told the time");
+    assert_eq!(findings.iter().filter(|finding| waits(finding)).count(), 1);
+    world.server.replace(own);
+    world.enrol(&mut world.open().unwrap());
+    assert_eq!(bad(&at(&world, NOW)), []);
 }
 
 #[test]
