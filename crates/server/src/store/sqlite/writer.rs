@@ -7,7 +7,7 @@
 //!                             COMMIT, then every item gets its answer
 //! ```
 //! A commit costs a flush of the disk, and has all readers read anew; items that wait at the same time share it. Where a crowd
-//! shared the last one, the next waits a little while the processors are at work on further license requests ([`AtWork`]):
+//! shared one lately, the next waits a little while the processors are at work on further license requests ([`AtWork`]):
 //! where they are not, whoever asks is waiting for the commit. Where there are several items, each stands in a savepoint of its own, so that one that is refused takes nothing from the others. Answers to license
 //! requests that wait together are one item: none is refused once it has written something. No item is answered before
 //! the commit. How the last commit went stands in [`Health`].
@@ -196,12 +196,15 @@ struct Work {
 impl Work {
     fn run(self, mut waiting: mpsc::Receiver<Message>) {
         let mut batch = Vec::with_capacity(self.group);
-        let mut last = 0;
+        let mut since_crowd = usize::MAX;
         while waiting.blocking_recv_many(&mut batch, self.group) > 0 {
-            if last >= CROWD {
+            if since_crowd < REMEMBERED {
                 self.gather(&mut waiting, &mut batch);
             }
-            last = batch.len();
+            since_crowd = match batch.len() {
+                CROWD.. => 0,
+                _ => since_crowd.saturating_add(1),
+            };
             let mut items = Vec::new();
             let mut recordings = Recordings::default();
             for message in batch.drain(..) {
@@ -330,6 +333,9 @@ const COMMIT_ITEMS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256
 /// So many that shared a commit are a crowd: the processors are busy without those who wait. Few who ask are served sooner
 /// by commits of their own.
 const CROWD: usize = 6;
+
+/// A crowd is there for so many commits from the last one that it shared: now and then nobody is at work for a moment.
+const REMEMBERED: usize = 8;
 
 /// How often a commit looks whether anybody is at work.
 const LOOKS: usize = 8;
