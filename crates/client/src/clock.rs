@@ -9,7 +9,7 @@
 //! The floor is kept in the store's head. A time that a server states in answer to a fresh nonce counts as
 //! trusted; it may lower a floor that came from the local clock, so that a clock once set far ahead does not
 //! brick the device, and never one that came from a server. It speaks for one operator's licenses: who may enrol with an
-//! operator of his own may have it tell any time. What a secure clock reads lowers it in the same way.
+//! operator of their own may have it tell any time. What a secure clock reads lowers it in the same way.
 
 use keyward_license::{
     ids::Digest,

@@ -6,11 +6,12 @@
 //!  admin ─┘                   item 2 refused: ROLLBACK TO item; RELEASE item
 //!                             COMMIT, then every item gets its answer
 //! ```
-//! A commit costs a flush of the disk, and has all readers read anew; items that wait at the same time share it. Where a crowd
-//! shared one lately, the next waits a little while the processors are at work on further license requests ([`AtWork`]):
-//! where they are not, whoever asks is waiting for the commit. Where there are several items, each stands in a savepoint of its own, so that one that is refused takes nothing from the others. Answers to license
-//! requests that wait together are one item: none is refused once it has written something. No item is answered before
-//! the commit. How the last commit went stands in [`Health`].
+//! A commit costs a flush of the disk, and has all readers read anew; items that wait at the same time share it.
+//! Where a crowd shared one lately, the next waits a little while the processors are at work on further license
+//! requests ([`AtWork`]): where they are not, whoever asks is waiting for the commit. Where there are several
+//! items, each stands in a savepoint of its own, so that one that is refused takes nothing from the others. Answers
+//! to license requests that wait together are one item: none is refused once it has written something. No item is
+//! answered before the commit. How the last commit went stands in [`Health`].
 
 mod at_work;
 mod item;
